@@ -1,0 +1,3 @@
+"""Attacks by name."""
+
+NAMES = ("ig", "wiig", "dia")

@@ -1,0 +1,33 @@
+"""Errors that a user can act on: each message names what is wrong, where, and what would be right."""
+
+
+class DiaError(Exception):
+    """Base of all errors that the command line prints as one message, without a traceback."""
+
+
+class ConfigError(DiaError):
+    """A configuration value, key or combination that is not allowed."""
+
+
+class VictimError(DiaError):
+    """A victim set, or the source it is made from, is missing, damaged or unfit."""
+
+
+class ModelError(DiaError):
+    """A model cannot be built or cannot be attacked."""
+
+
+class AttackError(DiaError):
+    """An attack cannot go on (a non-finite loss, a missing device, ...)."""
+
+
+class RecordError(DiaError):
+    """A result file is damaged, foreign, or does not hold what it must."""
+
+
+class TrackingError(DiaError):
+    """The tracking store cannot be reached or written."""
+
+
+class GoldenError(DiaError):
+    """A golden run is missing, unreadable or incomplete."""

@@ -1,0 +1,3 @@
+"""Model architectures by name."""
+
+NAMES = ("mlp", "vit")
