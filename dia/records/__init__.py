@@ -1,0 +1,25 @@
+"""One Parquet file per cell, one row per victim; and all cells of a grid in one file without pictures.
+
+Needs pyarrow and Pillow only: a cell's process imports neither pandas nor MLflow.
+"""
+
+from dia.records.cellfile import PICTURE_NAMES, read_cell, write_cell
+from dia.records.collected import Collected, collect, read_results
+from dia.records.columns import COLUMNS, Column, schema, settings_columns
+from dia.records.pictures import picture_columns, png_bytes, png_list
+
+__all__ = [
+    "COLUMNS",
+    "PICTURE_NAMES",
+    "Collected",
+    "Column",
+    "collect",
+    "picture_columns",
+    "png_bytes",
+    "png_list",
+    "read_cell",
+    "read_results",
+    "schema",
+    "settings_columns",
+    "write_cell",
+]
