@@ -1,7 +1,7 @@
 """Python values to Arrow arrays, strictly and without pandas.
 
-``pyarrow.array`` and ``pyarrow.scalar`` import pandas when it is installed (half a second for every cell's
-process) and cut 2.5 to 2 without a word where integers are wanted. Arrays are therefore built from NumPy buffers.
+``pyarrow.array`` and ``pyarrow.scalar`` import pandas when it is installed (half a second of every cell's
+process) and cut 2.5 to 2 without a word where integers are wanted, so arrays are built from NumPy buffers.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+# Not DataType.to_pandas_dtype, which imports pandas.
+_DTYPES: dict[pa.DataType, str] = {
+    pa.bool_(): "?",
+    pa.int32(): "i4",
+    pa.int64(): "i8",
+    pa.float32(): "f4",
+    pa.float64(): "f8",
+}
 
 
 def arrow_array(values: Sequence[Any], field: pa.Field) -> pa.Array:
@@ -24,55 +33,65 @@ def arrow_array(values: Sequence[Any], field: pa.Field) -> pa.Array:
 
 
 def _array(values: Sequence[Any], kind: pa.DataType, present: np.ndarray) -> pa.Array:
-    count = len(present)
-    validity = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little").tobytes())
+    """Lay ``values`` out as Arrow does: validity bits, then offsets where lengths vary, then the content."""
+    validity = None if present.all() else _bits(present)
     if pa.types.is_list(kind):
-        rows = [[] if value is None else value for value in values]
-        for row in rows:
-            if isinstance(row, str | bytes) or not hasattr(row, "__len__"):
-                raise ValueError(f"{row!r:.60} is not a list")
-        item = kind.value_type
-        if pa.types.is_binary(item):
-            flat: Any = [entry for row in rows for entry in row]
-        else:
-            flat = np.concatenate([np.asarray(row).ravel() for row in rows]) if rows else np.empty(0)
-        child = _array(flat, item, np.ones(len(flat), dtype=bool))
-        offsets = np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64)
-        if offsets[-1] > np.iinfo(np.int32).max:
-            raise ValueError("more than 2^31 entries in one column")
-        return pa.Array.from_buffers(
-            kind, count, [validity, pa.py_buffer(offsets.astype(np.int32))], children=[child]
-        )
+        rows = [() if value is None else _entries(value) for value in values]
+        child = _array(_joined(rows), kind.value_type, np.ones(sum(map(len, rows)), dtype=bool))
+        return pa.Array.from_buffers(kind, len(rows), [validity, _offsets(rows)], children=[child])
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        wanted = str if pa.types.is_string(kind) else bytes
-        for value in values:
-            if value is not None and not isinstance(value, wanted):
-                raise ValueError(f"{value!r:.60} is not {wanted.__name__}")
-        encoded = [v.encode() if isinstance(v, str) else v or b"" for v in values]
-        offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        if offsets[-1] > np.iinfo(np.int32).max:
-            raise ValueError("more than 2 GiB in one column")
-        body = pa.py_buffer(b"".join(encoded))
-        return pa.Array.from_buffers(kind, count, [validity, pa.py_buffer(offsets.astype(np.int32)), body])
-    numbers = _numbers(values, np.dtype(kind.to_pandas_dtype()))
-    if pa.types.is_boolean(kind):
-        return pa.Array.from_buffers(
-            kind, count, [validity, pa.py_buffer(np.packbits(numbers, bitorder="little").tobytes())]
-        )
-    return pa.Array.from_buffers(kind, count, [validity, pa.py_buffer(np.ascontiguousarray(numbers))])
+        texts = [_encoded(value, str if pa.types.is_string(kind) else bytes) for value in values]
+        content = [validity, _offsets(texts), pa.py_buffer(b"".join(texts))]
+        return pa.Array.from_buffers(kind, len(texts), content)
+    numbers = _numbers(values, np.dtype(_DTYPES[kind]))
+    content = _bits(numbers) if pa.types.is_boolean(kind) else pa.py_buffer(np.ascontiguousarray(numbers))
+    return pa.Array.from_buffers(kind, len(numbers), [validity, content])
 
 
-def _numbers(values: Sequence[Any], dtype: np.dtype) -> np.ndarray:
+def _bits(flags: np.ndarray) -> pa.Buffer:
+    return pa.py_buffer(np.packbits(flags, bitorder="little").tobytes())
+
+
+def _offsets(parts: Sequence[Any]) -> pa.Buffer:
+    """Where each part begins, and where the last one ends."""
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    if offsets[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"{offsets[-1]} entries in one column, more than 2^31")
+    return pa.py_buffer(offsets.astype(np.int32))
+
+
+def _entries(value: Any) -> Any:
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return value
+    raise ValueError(f"{value!r:.60} is not a list")
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    """The entries of all rows in one sequence; an empty row has no say in their kind."""
+    if any(isinstance(row, np.ndarray) for row in rows):
+        return np.concatenate([row for row in rows if len(row)] or [np.empty(0)])
+    return [entry for row in rows for entry in row]
+
+
+def _encoded(value: Any, wanted: type[str] | type[bytes]) -> bytes:
+    if value is None:
+        return b""
+    if not isinstance(value, wanted):
+        raise ValueError(f"{value!r:.60} is not {wanted.__name__}")
+    return value.encode() if isinstance(value, str) else value
+
+
+def _numbers(values: Any, dtype: np.dtype) -> np.ndarray:
     """Values (None as zero) as ``dtype``; integers and flags must fit exactly, floats may be rounded."""
-    raw = values if isinstance(values, np.ndarray) else np.asarray([0 if v is None else v for v in values])
-    if raw.size == 0:
+    if not isinstance(values, np.ndarray):
+        values = np.asarray([dtype.type(0) if value is None else value for value in values])
+    if values.size == 0:
         return np.empty(0, dtype)
     allowed = {"b": "b", "i": "iu", "f": "iuf"}[dtype.kind]
-    if raw.ndim != 1 or raw.dtype.kind not in allowed and not _exact(raw, dtype, values):
-        raise ValueError(f"{values!r:.60} is not a column of {dtype}")
-    return raw.astype(dtype)
-
-
-def _exact(raw: np.ndarray, dtype: np.dtype, values: Sequence[Any]) -> bool:
-    """Whether flags mixed with missing values, which NumPy reads as integers, are flags after all."""
-    return dtype.kind == "b" and all(v is None or isinstance(v, bool | np.bool_) for v in values)
+    if values.ndim != 1 or values.dtype.kind not in allowed:
+        raise ValueError(f"{values[:4]} of kind {values.dtype} is not a column of {dtype}")
+    if dtype.kind == "i":
+        limits = np.iinfo(dtype)
+        if not (limits.min <= values.min() and values.max() <= limits.max):
+            raise ValueError(f"values in [{values.min()}, {values.max()}] do not fit {dtype}")
+    return values.astype(dtype)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from dia.errors import RecordError
 from dia.files import atomic_path
 from dia.records.arrays import arrow_array
-from dia.records.columns import COLUMNS, FORMAT, HISTORY, IDENTITY, PICTURES, schema
+from dia.records.columns import COLUMNS, FORMAT, HISTORY, IDENTITY, PICTURES, SCORES, schema
 
 if TYPE_CHECKING:
     from dia.cell import Cell
@@ -96,10 +96,8 @@ def _head(path: Path, file: pq.ParquetFile, expected: "Cell | None") -> dict[str
             f"unknown columns: {_names(found - wanted)}); run the cell again"
         )
     for field in schema():
-        if file.schema_arrow.field(field.name).type != field.type:
-            raise RecordError(
-                f"{path}: column {field.name} is {file.schema_arrow.field(field.name).type}, expected {field.type}"
-            )
+        if (kind := file.schema_arrow.field(field.name).type) != field.type:
+            raise RecordError(f"{path}: column {field.name} is {kind}, expected {field.type}")
     return head
 
 
@@ -164,6 +162,9 @@ def _check_row(where: str, row: Mapping[str, Any]) -> None:
     for name, wanted in lengths.items():
         if len(row[name]) != wanted:
             raise RecordError(f"{where}: {len(row[name])} entries in {name}, expected {wanted}")
+    for column in SCORES:
+        if column.type == "float64" and not math.isfinite(row[column.name]):
+            raise RecordError(f"{where}: {column.name} is {row[column.name]}, expected a finite number")
     points = len(row["history_iteration"])
     for column in HISTORY:
         length = len(row[column.name])

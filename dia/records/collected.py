@@ -59,7 +59,8 @@ def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Coll
         out: The collected Parquet file. Without any cell it is a table without rows.
 
     Raises:
-        RecordError: A file is missing, damaged or of another cell, or a cell is listed twice; ``out`` is untouched.
+        RecordError: A file is missing, damaged or of another cell, or a cell is listed twice; ``out`` is left
+            as it was.
     """
     summary, seen = Collected(), set()
     wanted = results_schema()

@@ -1,14 +1,14 @@
 """The columns of a row: the one list that writing, reading and the documentation share.
 
 A row is one victim of one cell. The columns are fixed but for the settings, which follow the configuration:
-each field of ``dia.config.Settings`` is a column of the same name, so that no setting can change a number
+each field of ``dia.settings.Settings`` is a column of the same name, so that no setting can change a number
 without showing in the row.
 """
 
 import types
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 
@@ -149,6 +149,8 @@ COLUMNS: tuple[Column, ...] = IDENTITY + VICTIM + SCORES + CHANCE + HISTORY + PR
 def _column_type(annotation: Any) -> tuple[str, bool]:
     """The column type of a settings annotation, and whether None is allowed."""
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _column_type(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         inner = [a for a in get_args(annotation) if a is not type(None)]
         nullable = len(inner) < len(get_args(annotation))
@@ -161,16 +163,18 @@ def _column_type(annotation: Any) -> tuple[str, bool]:
 
 
 def settings_columns(settings: "type[BaseModel] | None" = None) -> tuple[Column, ...]:
-    """One column per settings field; whatever is no plain number, flag or text is stored as canonical JSON text.
+    """One column per settings field; what is no plain number, flag or text is stored as canonical JSON text.
 
     Args:
-        settings: The pydantic model; ``dia.config.Settings`` by default.
+        settings: The pydantic model; ``dia.settings.Settings`` by default.
 
     Raises:
         TypeError: A field has the name of a fixed column (a mistake in the code, not of a user).
     """
     if settings is None:
-        from dia.config import Settings as settings
+        from dia.settings import Settings
+
+        settings = Settings
     fixed = {column.name for column in COLUMNS}
     if clash := fixed & set(settings.model_fields):
         raise TypeError(f"settings {sorted(clash)} have the names of fixed columns; rename them")

@@ -51,7 +51,7 @@ def picture_columns(original: np.ndarray, reconstruction: np.ndarray) -> dict[st
     original, reconstruction = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
     if original.shape != reconstruction.shape or original.ndim != 4:
         raise RecordError(
-            f"original {original.shape} and reconstruction {reconstruction.shape}: expected the same (N, C, H, W)"
+            f"shapes {original.shape} and {reconstruction.shape}: expected the same (N, C, H, W)"
         )
     return {
         "image_shape": list(original.shape),

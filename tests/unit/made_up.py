@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dia.cell import Cell
-from dia.config import Settings
 from dia.records import picture_columns, write_cell
+from dia.settings import Settings
 
 
 def cell(**axes: Any) -> Cell:
@@ -22,7 +22,7 @@ def cell(**axes: Any) -> Cell:
 def rows(
     of: Cell, ssim: Sequence[float] = (0.9, 0.5), images: int = 1, **changes: Any
 ) -> list[dict[str, Any]]:
-    """One row per entry of ``ssim``; mse is 1 - ssim, psnr 10 * ssim; ``changes`` overwrite columns of all rows."""
+    """One row per entry of ``ssim``; mse is 1 - ssim, psnr 10 * ssim; ``changes`` overwrite columns."""
     settings = Settings(victims=len(ssim), batch_size=images).model_dump()
     made = []
     for number, score in enumerate(ssim):
