@@ -1,0 +1,48 @@
+"""``dia cells``: the job list of a config, which collectors read instead of ten thousand arguments."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from dia.errors import ConfigError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "cells",
+        help="list the cells of a config",
+        description="Write one JSON line per cell: its axes and the path of its result file.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", type=Path, metavar="FILE", help="the config file")
+    source.add_argument("--config-json", metavar="JSON", help="the config as JSON text")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the list goes (default: printed)")
+    parser.add_argument("--config-out", type=Path, metavar="FILE", help="also write the config here, as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the list."""
+    from dia.config import Config
+    from dia.files import atomic_path
+
+    if args.config is not None:
+        config = Config.from_file(args.config)
+    else:
+        try:
+            config = Config.load(json.loads(args.config_json), "--config-json")
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"--config-json is not JSON: {error}") from None
+    lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in config.cells]
+    text = "".join(f"{line}\n" for line in lines)
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        with atomic_path(args.out) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    if args.config_out is not None:
+        with atomic_path(args.config_out) as temporary:
+            temporary.write_text(config.identity() + "\n", encoding="utf-8")
+    return 0

@@ -1,0 +1,166 @@
+"""Validation faults in the words of the config file: key path, value, and what would be allowed."""
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from dia.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MOST_FAULTS = 20
+
+
+def config_error(origin: str, faults: Sequence[str]) -> ConfigError:
+    """One error for all faults of a config, at most 20 of them spelt out."""
+    lines = [f"{origin}: {len(faults)} fault{'s' if len(faults) > 1 else ''}", *faults[:_MOST_FAULTS]]
+    if len(faults) > _MOST_FAULTS:
+        lines.append(f"... and {len(faults) - _MOST_FAULTS} more")
+    return ConfigError("\n  ".join(lines))
+
+
+def choice(kind: str, value: str, names: Iterable[str]) -> str:
+    """Say that ``value`` is none of ``names``, which one was probably meant, and list them all."""
+    names = list(names)
+    close = difflib.get_close_matches(value, names, n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown {kind} {value!r}; {meant}allowed: {', '.join(names) or 'none'}"
+
+
+def known(kind: str, names: Iterable[str]) -> Callable[[str], str]:
+    """A validator that accepts only ``names``."""
+    allowed = tuple(names)
+
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(choice(kind, value, allowed))
+        return value
+
+    return check
+
+
+def validated(model: type[Model], data: object, origin: str) -> Model:
+    """Validate ``data`` as ``model``.
+
+    Args:
+        model: The closed model of the whole file.
+        data: The parsed file.
+        origin: What the error names as the place.
+
+    Raises:
+        ConfigError: All faults, each with its key path, the value and what is allowed.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        faults = [_fault(model, detail) for detail in details if not _follows(detail)]
+        raise config_error(origin, faults) from None
+
+
+def _follows(detail: ErrorDetails) -> bool:
+    """Whether a fault only follows from others: a list left empty by its bad items."""
+    return detail["type"] == "too_short" and len(detail["input"]) > 0
+
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "tuple_type": "must be a list, in square brackets or with one dash a line",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+}
+
+
+def _fault(model: type[BaseModel], detail: ErrorDetails) -> str:
+    """One line for one of pydantic's errors."""
+    path, owner = _locate(model, detail["loc"])
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        where, _, key = path.rpartition(".")
+        return f"{where or 'top level'}: {choice('key', key, owner.model_fields)}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tags = [tag.strip(" '") for tag in context.get("expected_tags", "").split(",")]
+        key = context["discriminator"].strip("'")
+        return f"{path}.{key}: " + (choice(key, context["tag"], tags) if "tag" in context else "missing")
+    field = owner.model_fields.get(str(detail["loc"][-1])) if detail["loc"] else None
+    meaning = f" ({field.description})" if field and field.description else ""
+    if kind == "missing":
+        return f"{path}: missing{meaning}"
+    if kind == "too_short":
+        return f"{path}: empty; give at least one value"
+    if kind in _WORDS:
+        return f"{path or 'top level'} = {_shown(value)}: {_WORDS[kind].format(**context)}{meaning}"
+    message = detail["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(value, dict) else f" = {_shown(value)}"
+    return f"{path or 'top level'}{shown}: {message}"
+
+
+def _shown(value: object) -> str:
+    """A value as in the file, short."""
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value)
+        if isinstance(value, bool | None)
+        else repr(value)
+    )
+    return str(text) if len(str(text)) <= 80 else f"{str(text)[:77]}..."
+
+
+def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
+    """Spell pydantic's location as in the file, and find the model that owns its last key.
+
+    Pydantic inserts the tag of a tagged union (the dataset's source) and marks a bad mapping key with
+    ``[key]``; neither stands in the file.
+    """
+    path = ""
+    owner: type[BaseModel] = model
+    node: Any = model
+    for part in loc:
+        node = _plain(node)
+        if part == "[key]":
+            break
+        if isinstance(node, type) and issubclass(node, BaseModel):
+            owner = node
+            field = node.model_fields.get(str(part))
+            node = field.annotation if field else None
+        elif _is_union(node):
+            node = _member(node, part)
+            continue
+        else:
+            arguments = typing.get_args(node)
+            node = arguments[-1] if typing.get_origin(node) is dict else next(iter(arguments), None)
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path, owner
+
+
+def _plain(node: Any) -> Any:
+    """A type without its annotations."""
+    return typing.get_args(node)[0] if typing.get_origin(node) is Annotated else node
+
+
+def _is_union(node: Any) -> bool:
+    return typing.get_origin(node) in (typing.Union, types.UnionType)
+
+
+def _member(union: Any, tag: int | str) -> Any:
+    """The member of a union tagged by ``source`` that has this tag."""
+    for member in typing.get_args(union):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            source = member.model_fields.get("source")
+            if source is not None and tag in typing.get_args(source.annotation):
+                return member
+    return None

@@ -1,0 +1,67 @@
+"""A job: all that the attack on one cell is told, as one canonical text."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from dia.cell import Cell
+from dia.config_errors import validated
+from dia.errors import ConfigError
+from dia.settings import Settings
+
+# Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
+_WHEREABOUTS = frozenset({"root", "download", "path"})
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cell with its resolved settings.
+
+    Attributes:
+        cell: The cell.
+        settings: Its resolved settings.
+        dataset: The definition of its dataset, without where the files are found (the attack reads the victim
+            set that was made from them).
+    """
+
+    cell: Cell
+    settings: Settings
+    dataset: dict[str, Any]
+
+    @classmethod
+    def of(cls, cell: Cell, settings: Settings, dataset: dict[str, Any]) -> Self:
+        """A job from the full definition of its dataset."""
+        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _WHEREABOUTS})
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the canonical text back.
+
+        Raises:
+            ConfigError: Not JSON, not these parts, or a part that is not valid.
+        """
+        try:
+            parts = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the job is not JSON: {error}") from None
+        expected = {"cell", "settings", "dataset"}
+        if not isinstance(parts, dict) or set(parts) != expected:
+            raise ConfigError(f"the job must be a JSON object with the keys {', '.join(sorted(expected))}")
+        try:
+            cell = TypeAdapter(Cell).validate_python(parts["cell"])
+            dataset = TypeAdapter(dict[str, Any]).validate_python(parts["dataset"])
+        except ValidationError as error:
+            raise ConfigError(f"the job's cell or dataset is not valid: {error}") from None
+        return cls(Cell.parse(cell.id), validated(Settings, parts["settings"], "the job's settings"), dataset)
+
+    def json(self) -> str:
+        """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
+        settings = self.settings.model_dump(mode="json")
+        return canonical({"cell": self.cell.axes(), "settings": settings, "dataset": self.dataset})
