@@ -108,7 +108,7 @@ def code_fingerprint(package: Path = PACKAGE) -> str:
 
 
 def _tokens(node: Any) -> Iterator[str]:
-    """A syntax tree as text. Empty fields are left out, so that Python's version matters less than in ast.dump."""
+    """A syntax tree as text; empty fields are left out, as their number varies between versions of Python."""
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for name, value in ast.iter_fields(node):
