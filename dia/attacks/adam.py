@@ -1,0 +1,28 @@
+"""Adam (Kingma & Ba 2015) with a learning rate a victim: ``torch.optim.Adam``'s arithmetic on V rows."""
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@torch.no_grad()
+def step(
+    value: Tensor, gradient: Tensor, first: Tensor, second: Tensor, number: int, rate: Tensor
+) -> None:
+    """Update ``value`` and its moments in place.
+
+    Args:
+        value: (V, ...) what is optimised.
+        gradient: Likewise.
+        first, second: Moments, likewise.
+        number: Which step this is, from 1.
+        rate: (V,) learning rates.
+    """
+    first.lerp_(gradient, 1 - BETA1)
+    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    # value -= rate / c1 * first / (sqrt(second) / sqrt(c2) + eps), the scalars gathered per victim
+    size = (rate / (1 - BETA1**number)).view(-1, *[1] * (value.dim() - 1))
+    scale = (-1 / ((1 - BETA2**number) ** 0.5 * size)).to(value.dtype)
+    offset = (-EPSILON / size).to(value.dtype)
+    value.addcdiv_(first, second.sqrt().mul_(scale).add_(offset))

@@ -1,0 +1,223 @@
+"""The loop that ``ig``, ``wiig`` and ``dia`` share: gradient matching by signed Adam, all victims of a pass at once.
+
+An iteration computes the loss, steps, clips the image to the pixel box and the masks to [0, 1], and keeps the iterate
+after the step where the loss before it was a victim's best. Victims that stop leave the batch.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dia.attacks import adam
+from dia.attacks.memory import victims_that_fit
+from dia.attacks.objective import mask_penalty, matching_distance, total_variation
+from dia.attacks.problem import Problem
+from dia.attacks.state import State
+from dia.errors import AttackError
+
+CONVERGED, PATIENCE, LIMIT = "converged", "no_improvement", "max_iterations"
+CHECK_EVERY = {"cpu": 1, "cuda": 20}
+"""Iterations between looks at which victims have stopped; a look makes a GPU wait."""
+
+
+class Observer(Protocol):
+    """Told of every iteration; may measure against the truth, which the attack itself never sees."""
+
+    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What an attack ends with, a row a victim, in the order of the problem.
+
+    Attributes:
+        x: (V, N, C, H, W) reconstructions, normalised.
+        kept: Recovered masks, per site (V, N, *site.shape) bool; None where masks were not sought.
+        total_loss, matching_distance: (V,) at the best iteration.
+        iterations, best_iteration: (V,) done, and the one (from 0) with the best loss.
+        stop_reason: ``converged`` (best loss < stop_loss), ``no_improvement``, ``max_iterations``, ...
+        seconds: (V,) each victim's share of the time.
+        victims_per_pass: How many shared a pass, at most.
+        notes: What a reader of the row should know.
+    """
+
+    x: Tensor
+    kept: list[Tensor] | None
+    total_loss: Tensor
+    matching_distance: Tensor
+    iterations: Tensor
+    best_iteration: Tensor
+    stop_reason: list[str]
+    seconds: Tensor
+    victims_per_pass: int
+    notes: list[str] = field(default_factory=list)
+
+
+class Search:
+    """One attack on all victims of a problem, in passes of victims that share a batch.
+
+    Args:
+        problem: The victims as the server sees them.
+        fixed_masks: Masks used throughout, per site (V, N, *site.shape). Without fixed or optimised masks dropout
+            is off.
+        optimised_masks: Where masks start that are optimised together with the image, likewise.
+        victims_per_pass: How many share a pass; None chooses by the memory that is free.
+        observe: Told of every iteration.
+        announce: Receives a line where something changes, say a pass that had to be halved.
+
+    Attributes:
+        waiting: States of passes not begun or interrupted, the next one last.
+        done: States of victims that have stopped.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        fixed_masks: list[Tensor] | None = None,
+        optimised_masks: list[Tensor] | None = None,
+        victims_per_pass: int | None = None,
+        observe: Observer | None = None,
+        announce: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.problem, self.fixed, self.observe, self.announce = problem, fixed_masks, observe, announce
+        self.settings = problem.settings
+        start = optimised_masks or []
+        self.seeks_masks = bool(start)
+        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed_masks, start)
+        everyone = torch.arange(len(problem), device=problem.x0.device)
+        self.waiting = [
+            State.start(problem.select(v), v, [mask[v] for mask in start]) for v in everyone.split(self.per_pass)
+        ][::-1]
+        self.done: list[State] = []
+
+    def run(self) -> Outcome:
+        """Go on until every victim has stopped.
+
+        Raises:
+            AttackError: A loss is not finite (names victim and iteration), or one victim alone does not fit.
+        """
+        while self.waiting:
+            try:
+                self._run_pass()
+            except torch.OutOfMemoryError:
+                self._halve()
+        return self._outcome()
+
+    def _run_pass(self) -> None:
+        """Advance the pass on top of ``waiting``; those who stop move to ``done``, the others stay."""
+        view = self._view()
+        look_every = CHECK_EVERY.get(self.problem.x0.device.type, 1)
+        while True:
+            state = self.waiting[-1]
+            began = time.perf_counter()
+            self._iterate(view, state)
+            state.seconds += (time.perf_counter() - began) / len(state)
+            if state.iteration % look_every and state.iteration < self.settings.max_iterations:
+                continue
+            self._check_finite(state)
+            if not bool(state.going.all()):
+                self.done.append(state.select(torch.nonzero(~state.going).flatten()))
+                rest = state.select(torch.nonzero(state.going).flatten())
+                self.waiting.pop()
+                if not len(rest):
+                    return
+                self.waiting.append(rest)
+                view = self._view()
+
+    def _view(self) -> tuple[Problem, list[Tensor] | None]:
+        """What the victims of the current pass need of the whole problem."""
+        victims = self.waiting[-1].victims
+        return self.problem.select(victims), self.fixed and [mask[victims] for mask in self.fixed]
+
+    def _iterate(self, view: tuple[Problem, list[Tensor] | None], state: State) -> None:
+        """One iteration of all victims of a pass. Nothing of ``state`` changes before the gradient is known."""
+        problem, fixed = view
+        settings = self.settings
+        x = state.x.detach().requires_grad_()
+        optimised = [mask.detach().requires_grad_() for mask in state.masks]
+        masks = optimised if self.seeks_masks else fixed
+        distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
+        total = distance + settings.tv_weight * total_variation(x)
+        if self.seeks_masks:
+            total = total + settings.mask_penalty * mask_penalty(optimised, problem.rates)
+        gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))
+        total, distance = total.detach(), distance.detach()
+        if self.observe is not None:
+            self.observe(state, total, distance)
+
+        gradients[0] = gradients[0].sign()
+        for value, gradient, first, second in zip(
+            [state.x, *state.masks], gradients, state.first, state.second, strict=True
+        ):
+            adam.step(value, gradient, first, second, state.iteration + 1, state.plateau.rate)
+        torch.clamp(state.x, problem.low, problem.high, out=state.x)
+        for mask in state.masks:
+            mask.clamp_(0, 1)
+        state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
+        self._note(state, total, distance)
+
+    def _note(self, state: State, total: Tensor, distance: Tensor) -> None:
+        """Keep the best iterates and find out who stops."""
+        settings = self.settings
+        better = state.best.step(total, state.iteration, state.going)
+        state.best_distance = torch.where(better, distance.to(state.best_distance.dtype), state.best_distance)
+        state.best_x = torch.where(better.view(-1, 1, 1, 1, 1), state.x, state.best_x)
+        for kept, mask in zip(state.best_kept, state.masks, strict=True):
+            torch.where(better.view(-1, *[1] * (mask.dim() - 1)), mask > 0.5, kept, out=kept)
+        state.failed |= state.going & ~torch.isfinite(total)
+        state.iteration += 1
+        stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)
+        stops |= torch.full_like(stops, state.iteration >= settings.max_iterations)
+        state.stopped = torch.where(state.going & stops, state.iteration, state.stopped)
+        state.going = state.going & ~stops
+
+    def _check_finite(self, state: State) -> None:
+        if bool(state.failed.any()):
+            row = int(torch.nonzero(state.failed)[0])
+            name = self.problem.victim_ids[int(state.victims[row])]
+            raise AttackError(
+                f"the loss of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
+                "check the client gradient and the learning rate"
+            )
+
+    def _halve(self) -> None:
+        """After running out of memory: the victims of the current pass go on in two passes."""
+        state = self.waiting.pop()
+        if len(state) == 1:
+            name = self.problem.victim_ids[int(state.victims[0])]
+            raise AttackError(f"victim {name} alone does not fit in the device's memory; use a smaller batch_size")
+        torch.cuda.empty_cache()
+        self.per_pass = (len(state) + 1) // 2
+        self.announce(f"out of memory with {len(state)} victims a pass: going on with {self.per_pass}")
+        rows = torch.arange(len(state), device=state.x.device)
+        self.waiting += [state.select(rows[self.per_pass :]), state.select(rows[: self.per_pass])]
+
+    def _outcome(self) -> Outcome:
+        order = torch.cat([state.victims for state in self.done]).argsort()
+
+        def rows(name: Callable[[State], Tensor]) -> Tensor:
+            return torch.cat([name(state) for state in self.done])[order]
+
+        best, stopped = rows(lambda s: s.best.loss), rows(lambda s: s.stopped)
+        waited = rows(lambda s: s.best.waited)
+        reasons = [
+            CONVERGED if loss < self.settings.stop_loss else PATIENCE if patience else LIMIT
+            for loss, patience in zip(best, waited >= self.settings.early_stop_patience, strict=True)
+        ]
+        kept = [rows(lambda s, i=i: s.best_kept[i]) for i in range(len(self.done[0].best_kept))]  # type: ignore[misc]
+        return Outcome(
+            x=rows(lambda s: s.best_x),
+            kept=kept if self.seeks_masks else None,
+            total_loss=best,
+            matching_distance=rows(lambda s: s.best_distance),
+            iterations=stopped,
+            best_iteration=rows(lambda s: s.best.iteration),
+            stop_reason=reasons,
+            seconds=rows(lambda s: s.seconds),
+            victims_per_pass=self.per_pass,
+        )

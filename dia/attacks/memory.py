@@ -1,0 +1,42 @@
+"""How many victims fit in memory at once."""
+
+import os
+
+import torch
+from torch import Tensor
+
+from dia.attacks.objective import matching_distance
+from dia.attacks.problem import Problem
+
+SHARE = 0.5
+"""The share of the free memory that a pass may fill: other jobs and the allocator want some too."""
+LARGEST = {"cpu": 32, "cuda": 4096}
+"""More victims in a pass than this win nothing: they no longer make the device busier."""
+
+
+def victims_that_fit(problem: Problem, fixed_masks: list[Tensor] | None, optimised_masks: list[Tensor]) -> int:
+    """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass."""
+    one = problem.select(torch.zeros(1, dtype=torch.int64, device=problem.x0.device))
+    masks = [mask[:1].detach().requires_grad_() for mask in optimised_masks]
+    used = [mask[:1] for mask in fixed_masks] if fixed_masks is not None else masks or None
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in problem.model.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        matching_distance(one.model, one.received, one.x0.clone().requires_grad_(), used, one.labels)
+    evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
+    # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
+    state = 6 * sum(v.nbytes for v in [one.x0, *masks])
+    fits = int(SHARE * _free_bytes(problem.x0.device) / (1.5 * evaluation + state))
+    return max(1, min(fits, LARGEST[problem.x0.device.type], len(problem)))
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

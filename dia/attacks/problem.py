@@ -1,0 +1,63 @@
+"""What an attack is given."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from dia.client import ClientGradient
+from dia.matching.folded import FoldedModel
+from dia.settings import Settings
+
+
+@dataclass(frozen=True)
+class Problem:
+    """V victims of N images of one cell, as the server sees them.
+
+    Attributes:
+        model: The model that the server sent out.
+        received: The clients' gradients.
+        labels: (V, N) class indices.
+        x0: (V, N, C, H, W) starting images, normalised space.
+        low, high: (C, 1, 1) the valid pixel box in normalised space.
+        client_masks: The clients' true masks, per site (V, N, *site.shape). For well-informed attacks alone.
+        initial_masks: Where a mask-optimising attack starts, likewise; empty without dropout.
+        victim_ids: Ids of the V victims.
+        settings: The cell's settings.
+    """
+
+    model: FoldedModel
+    received: ClientGradient
+    labels: Tensor
+    x0: Tensor
+    low: Tensor
+    high: Tensor
+    client_masks: list[Tensor]
+    initial_masks: list[Tensor]
+    victim_ids: list[str]
+    settings: Settings = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.victim_ids)
+
+    @property
+    def rates(self) -> list[float]:
+        """The dropout rate of every site."""
+        return [site.rate for site in self.model.sites]
+
+    def select(self, victims: Tensor) -> "Problem":
+        """The same problem for some of the victims ((K,) indices)."""
+        return replace(
+            self,
+            received=self.received.select(victims),
+            labels=self.labels[victims],
+            x0=self.x0[victims],
+            client_masks=[mask[victims] for mask in self.client_masks],
+            initial_masks=[mask[victims] for mask in self.initial_masks],
+            victim_ids=[self.victim_ids[int(v)] for v in victims],
+        )
+
+
+def pixel_box(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """Images of [0, 1] in normalised space: ((0 - mean) / std, (1 - mean) / std), each (C, 1, 1)."""
+    return ((0 - mean) / std)[:, None, None], ((1 - mean) / std)[:, None, None]

@@ -1,0 +1,72 @@
+"""Learning rate, early stop and best iterate of many victims at once, as tensors.
+
+Each victim's row goes through exactly what ``torch.optim.lr_scheduler.ReduceLROnPlateau`` and a plain loop would do.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RELATIVE_THRESHOLD = 1e-4
+SMALLEST_CHANGE = 1e-8
+
+
+@dataclass
+class Plateau:
+    """ReduceLROnPlateau (mode ``min``, relative threshold 1e-4, no cooldown), a row a victim.
+
+    Attributes:
+        rate: (V,) float64 learning rates.
+        best: (V,) best losses so far.
+        bad: (V,) steps since then.
+    """
+
+    rate: Tensor
+    best: Tensor
+    bad: Tensor
+
+    @classmethod
+    def start(cls, victims: int, rate: float, device: torch.device) -> "Plateau":
+        full = torch.full((victims,), rate, dtype=torch.float64, device=device)
+        return cls(full, torch.full_like(full, torch.inf), torch.zeros_like(full, dtype=torch.int64))
+
+    def step(self, loss: Tensor, factor: float, patience: int) -> None:
+        """Note the (V,) losses of one iteration; multiply a victim's rate by ``factor`` when its patience is over."""
+        loss = loss.to(self.best.dtype)
+        better = loss < self.best * (1 - RELATIVE_THRESHOLD)
+        self.best = torch.where(better, loss, self.best)
+        self.bad = torch.where(better, 0, self.bad + 1)
+        over = self.bad > patience
+        reduced = self.rate * factor
+        self.rate = torch.where(over & (self.rate - reduced > SMALLEST_CHANGE), reduced, self.rate)
+        self.bad = torch.where(over, 0, self.bad)
+
+
+@dataclass
+class Best:
+    """The best loss of each victim, when it was, and for how long nothing better came.
+
+    Attributes:
+        loss: (V,) best total losses.
+        iteration: (V,) the iterations (from 0) that had them.
+        waited: (V,) iterations since.
+    """
+
+    loss: Tensor
+    iteration: Tensor
+    waited: Tensor
+
+    @classmethod
+    def start(cls, victims: int, device: torch.device) -> "Best":
+        counts = torch.zeros(victims, dtype=torch.int64, device=device)
+        return cls(torch.full((victims,), torch.inf, dtype=torch.float64, device=device), counts, counts.clone())
+
+    def step(self, loss: Tensor, iteration: int, going: Tensor) -> Tensor:
+        """Note the losses of one iteration for the victims ``going``; returns (V,) bool: which improved."""
+        loss = loss.to(self.loss.dtype)
+        better = (loss < self.loss) & going
+        self.loss = torch.where(better, loss, self.loss)
+        self.iteration = torch.where(better, iteration, self.iteration)
+        self.waited = torch.where(better, 0, self.waited + 1)
+        return better

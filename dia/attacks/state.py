@@ -1,0 +1,90 @@
+"""Everything an iterative attack carries from one iteration to the next, a row a victim."""
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dia.attacks.problem import Problem
+from dia.attacks.schedule import Best, Plateau
+
+
+@dataclass
+class State:
+    """The state of the victims of one pass.
+
+    Attributes:
+        iteration: Iterations done; the same for all victims of a pass.
+        victims: (V,) their numbers within the cell.
+        x: (V, N, C, H, W) images, normalised.
+        masks: Optimised masks, per site (V, N, *site.shape); empty where masks are not optimised.
+        first, second: Adam's moments of ``[x, *masks]``.
+        plateau: Learning rates.
+        best: The best losses.
+        best_x: The iterate *after* the step whose loss, computed before it, was best.
+        best_kept: That iterate's masks, rounded: True where an entry is kept.
+        best_distance: (V,) the bare matching distance that belongs to the best loss.
+        going: (V,) bool, False once a victim has stopped.
+        failed: (V,) bool, True once a loss was not finite.
+        stopped: (V,) the number of iterations at which it stopped.
+        seconds: (V,) each victim's share of the time spent.
+    """
+
+    iteration: int
+    victims: Tensor
+    x: Tensor
+    masks: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+    plateau: Plateau
+    best: Best
+    best_x: Tensor
+    best_kept: list[Tensor]
+    best_distance: Tensor
+    going: Tensor
+    failed: Tensor
+    stopped: Tensor
+    seconds: Tensor
+
+    @classmethod
+    def start(cls, problem: Problem, victims: Tensor, masks: list[Tensor]) -> "State":
+        """Before the first iteration; ``masks`` (possibly none) are those to be optimised."""
+        x = problem.x0.clone()
+        count, device = len(x), x.device
+        variables = [x, *masks]
+        plateau = Plateau.start(count, problem.settings.learning_rate, device)
+        return cls(
+            iteration=0,
+            victims=victims,
+            x=x,
+            masks=[mask.clone() for mask in masks],
+            first=[torch.zeros_like(v) for v in variables],
+            second=[torch.zeros_like(v) for v in variables],
+            plateau=plateau,
+            best=Best.start(count, device),
+            best_x=x.clone(),
+            best_kept=[mask > 0.5 for mask in masks],
+            best_distance=torch.full_like(plateau.best, torch.inf),
+            going=torch.ones(count, dtype=torch.bool, device=device),
+            failed=torch.zeros(count, dtype=torch.bool, device=device),
+            stopped=torch.zeros(count, dtype=torch.int64, device=device),
+            seconds=torch.zeros_like(plateau.rate),
+        )
+
+    def __len__(self) -> int:
+        return len(self.victims)
+
+    def select(self, rows: Tensor) -> "State":
+        """The state of some of the victims ((K,) row indices)."""
+        return _select(self, rows)
+
+
+def _select(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[rows]
+    if isinstance(value, list):
+        return [_select(item, rows) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return type(value)(**{f.name: _select(getattr(value, f.name), rows) for f in fields(value)})
+    return value

@@ -1,0 +1,29 @@
+"""``dia verify``: replay golden runs of the authors' code and compare."""
+
+import argparse
+from pathlib import Path
+
+NAME = "verify"
+HELP = "replay golden float64 runs of the paper authors' code and compare every loss and the final image"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of golden runs")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line a run; 1 when any fails."""
+    import torch
+
+    from dia.golden import replay, runs
+
+    torch.set_num_threads(arguments.threads)
+    paths = runs(arguments.golden)
+    failed = 0
+    for path in paths:
+        verdict = replay(path)
+        failed += not verdict.passed
+        print(verdict, flush=True)
+    print(f"{len(paths) - failed} of {len(paths)} golden runs reproduced")
+    return 1 if failed else 0

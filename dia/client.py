@@ -1,0 +1,97 @@
+"""What a client computes and sends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dia.errors import AttackError
+from dia.matching.folded import FoldedModel
+from dia.matching.pieces import Dense, OuterSum, Piece
+from dia.models.dropout import Site
+from dia.randomness import bernoulli, generator
+
+
+@dataclass(frozen=True)
+class ClientGradient:
+    """What the server received from V clients: the gradient of every parameter, and each client's total norm.
+
+    An undefended gradient of images x tokens outer products may be held as its factors: the same matrix, and only
+    its products with other gradients are ever used.
+    """
+
+    pieces: dict[str, Piece]
+    norm: Tensor
+
+    @classmethod
+    def of(cls, pieces: dict[str, Piece]) -> "ClientGradient":
+        """Hold ``pieces``, each as factors where those are smaller than the matrix."""
+        pieces = {name: _smaller(piece) for name, piece in pieces.items()}
+        norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
+        if not bool(torch.isfinite(norm).all()):
+            bad = torch.nonzero(~torch.isfinite(norm)).flatten().tolist()
+            raise AttackError(
+                f"client gradient of victim(s) {bad} is not finite; check the model and its weights"
+            )
+        return cls(pieces, norm)
+
+    def select(self, victims: Tensor) -> "ClientGradient":
+        pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}
+        return ClientGradient(pieces, self.norm[victims])
+
+
+def _smaller(piece: Piece) -> Piece:
+    if not isinstance(piece, OuterSum):
+        return piece
+    rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
+    return piece if rank * (fan_in + fan_out) < fan_in * fan_out else Dense(piece.dense())
+
+
+def draw_masks(
+    sites: Sequence[Site], seed: int, victim_ids: Sequence[str], batch_size: int, like: Tensor, purpose: str
+) -> list[Tensor]:
+    """Bernoulli(1 - p) masks of every site, (V, N, *site.shape), each victim's from its own generator.
+
+    Args:
+        sites: Dropout sites in module order.
+        seed: The cell's seed.
+        victim_ids: Ids of the V victims.
+        batch_size: Images N of a victim.
+        like: Its dtype and device are those of the masks.
+        purpose: What they are for, e.g. ``client_masks`` or ``initial_masks``.
+    """
+    rngs = [generator(seed, victim, purpose) for victim in victim_ids]
+    return [
+        torch.stack(
+            [bernoulli((batch_size, *site.shape), 1 - site.rate, rng, like.dtype) for rng in rngs]
+        ).to(like.device)
+        for site in sites
+    ]
+
+
+def send(model: FoldedModel, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> ClientGradient:
+    """FedSGD: the gradient of the mean cross-entropy over each victim's N images, with dropout.
+
+    Args:
+        model: The model as the server sent it.
+        x: (V, N, C, H, W), normalised.
+        masks: The clients' masks, per site (V, N, *site.shape).
+        labels: (V, N).
+    """
+    parts = [
+        model.gradients(x[v : v + 1], [m[v : v + 1] for m in masks], labels[v : v + 1], differentiable=False)
+        for v in range(len(x))
+    ]
+    held = [ClientGradient.of(part).pieces for part in parts]
+    return ClientGradient.of({name: joined([part[name] for part in held]) for name in held[0]})
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """The pieces of several victims as one."""
+    first = pieces[0]
+    if isinstance(first, OuterSum):
+        factors = [piece for piece in pieces if isinstance(piece, OuterSum)]
+        deltas = torch.cat([piece.deltas for piece in factors])
+        return OuterSum(deltas, torch.cat([piece.inputs for piece in factors]), first.shape)
+    return Dense(torch.cat([piece.dense() for piece in pieces]))

@@ -1,0 +1,1 @@
+"""Gradient matching for all victims at once, without forming a victim's weight gradient."""

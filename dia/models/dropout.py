@@ -1,0 +1,150 @@
+"""Dropout whose mask can be replayed and optimised.
+
+A mask is never inferred from zeros in the output (a ReLU's zeros would look dropped): it is drawn, then applied.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dia.errors import ModelError
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` that applies given masks when it has them: ``x * mask / (1 - p)``.
+
+    Without masks it behaves like ``nn.Dropout`` (random in train mode, the identity in eval mode). A model that
+    computes only part of a layer's outputs names the part, so that the mask keeps the layer's full shape:
+    ``dropout(x, shape=full_shape, part=index)``.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(p)
+        self.masks: list[Tensor] | None = None
+        self.off = False
+        self.shapes: list[tuple[int, ...]] | None = None
+        self.calls = 0
+
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        """Shape of one image's mask for an input ``x`` of shape (images, ...)."""
+        return tuple(x.shape[1:])
+
+    def forward(
+        self, x: Tensor, *, shape: tuple[int, ...] | None = None, part: tuple[slice, ...] | None = None
+    ) -> Tensor:
+        """Apply dropout to ``x`` of shape (images, ...).
+
+        Args:
+            x: Activations.
+            shape: Shape of one image's full mask where ``x`` holds only a part of the layer's output.
+            part: Index of that part in the full mask.
+        """
+        if self.shapes is not None:
+            self.shapes.append(shape or self.mask_shape(x))
+        if self.off or self.p == 0:
+            return x
+        if self.masks is None:
+            return super().forward(x)
+        mask = self.masks[self.calls]
+        self.calls += 1
+        if part is not None:
+            mask = mask[(slice(None), *part)]
+        return x * mask * (1 / (1 - self.p))
+
+
+class ChannelDropout(Dropout):
+    """The replayable form of ``nn.Dropout1d``, ``2d`` and ``3d``: one mask entry a channel."""
+
+    def mask_shape(self, x: Tensor) -> tuple[int, ...]:
+        return (x.shape[1], *[1] * (x.dim() - 2))
+
+
+REPLAYABLE: dict[type[nn.Module], type[Dropout]] = {
+    nn.Dropout: Dropout,
+    nn.Dropout1d: ChannelDropout,
+    nn.Dropout2d: ChannelDropout,
+    nn.Dropout3d: ChannelDropout,
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place where a model drops: the ``call``-th call of a dropout module in a forward pass."""
+
+    name: str
+    module: Dropout
+    call: int
+    shape: tuple[int, ...]
+
+    @property
+    def rate(self) -> float:
+        return self.module.p
+
+    @property
+    def entries(self) -> int:
+        """Number of mask entries of one image."""
+        return int(torch.Size(self.shape).numel())
+
+
+def make_replayable(model: nn.Module) -> nn.Module:
+    """Replace every dropout module of ``model``, in place, by its replayable form and return ``model``."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in REPLAYABLE:
+                setattr(parent, name, REPLAYABLE[type(child)](child.p).train(child.training))  # type: ignore[operator,arg-type]
+    return model
+
+
+def dropout_modules(model: nn.Module) -> dict[str, Dropout]:
+    """The replayable dropout modules of ``model`` by name, in module order, those with p = 0 left out."""
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, Dropout) and module.p > 0
+    }
+
+
+@torch.no_grad()
+def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
+    """Find where ``model`` drops, in module order (and call order inside a module), by one forward pass.
+
+    Args:
+        model: A model made replayable; its mode is left as it was.
+        image: One input, shape (1, C, H, W).
+
+    Raises:
+        ModelError: Two different passes would be needed (a dropout module was never called).
+    """
+    modules = dropout_modules(model)
+    training = model.training
+    model.eval()
+    try:
+        for module in modules.values():
+            module.shapes = []
+        model(image)
+        sites = []
+        for name, module in modules.items():
+            if not module.shapes:
+                raise ModelError(f"dropout module '{name}' (p = {module.p}) is never called in a forward pass")
+            sites += [Site(name, module, call, shape) for call, shape in enumerate(module.shapes)]
+        return sites
+    finally:
+        for module in modules.values():
+            module.shapes = None
+        model.train(training)
+
+
+@contextmanager
+def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[None]:
+    """Inside the block the sites apply ``masks`` (each (images, *site.shape)); with None dropout is off."""
+    modules = {id(site.module): site.module for site in sites}.values()
+    for module in modules:
+        module.masks, module.calls, module.off = [], 0, masks is None
+    for site, mask in zip(sites, masks or [], strict=masks is not None):
+        site.module.masks.append(mask)  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.masks, module.off = None, False
