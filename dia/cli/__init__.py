@@ -1,6 +1,6 @@
 """The command line: one verb a file, imported only when it is asked for.
 
-Each verb's module has ``add_parser(subparsers)``, which sets the default ``run``, and ``run(args) -> int``; it
+Each verb's module has ``add_parser(subparsers)`` and ``run(args) -> int``; it
 imports heavy libraries inside ``run``, so that ``dia --help`` and light verbs answer at once.
 """
 
@@ -19,7 +19,7 @@ def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
     """The parser of ``dia`` with the given verbs."""
     parser = argparse.ArgumentParser(
         prog="dia",
-        description="Reconstruct private images from gradients that dropout was meant to protect, cell by cell. "
+        description="Reconstruct private images from gradients that dropout was meant to protect. "
         "The workflow (snakemake) calls these verbs; each also works by hand.",
     )
     parser.add_argument("--version", action="version", version=f"dia {__version__}")

@@ -1,0 +1,52 @@
+# make demo    install into .venv and run the quick start        make ui      open its MLflow page on 127.0.0.1
+# make test    install and run every test this machine can run   make check   formatters, linters, type checker
+# make schema  write the config's schema                         make clean   remove .venv and caches, keep results
+#
+# Needs python3 (3.11 or newer) with venv, and make. PYTHON=... chooses another interpreter for .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PORT ?= 5000
+
+.PHONY: demo test check ui schema clean
+
+# The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
+.venv/user.stamp: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "dia needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || \
+	  { echo "could not make .venv: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/user.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: .venv/user.stamp
+	$(BIN)/snakemake
+	@cat results/quickstart/tables/dropout.md
+	@echo
+	@echo "Table:    results/quickstart/tables/dropout.md (and .csv, .tex)"
+	@echo "Pictures: results/quickstart/figures/"
+	@echo "MLflow:   make ui"
+
+# Fast tests come first: a broken unit shows before a workflow runs.
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -rs tests/unit tests/reference tests/workflow
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+ui: .venv/user.stamp
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///results/quickstart/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+schema: .venv/user.stamp
+	$(BIN)/dia schema > workflow/schemas/config.schema.yaml
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

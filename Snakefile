@@ -1,0 +1,14 @@
+# Dropout Inversion Attack: the evaluation grid of one config, from images to tables.
+# Rules declare, the package `dia` does. The config is config/config.yaml unless --configfile names another.
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/victims.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/collect.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.collect.output,

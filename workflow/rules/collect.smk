@@ -1,0 +1,33 @@
+# The job list stands in for ten thousand arguments; the collector reads exactly the files that it names.
+localrules:
+    plan,
+    collect,
+
+
+rule plan:
+    output:
+        cells=f"{RESULTS}/cells.jsonl",
+        config=f"{RESULTS}/config.json",
+    log:
+        f"{RESULTS}/logs/plan.log",
+    conda:
+        "../envs/dia.yaml"
+    params:
+        config=CONFIG.identity(),
+    shell:
+        "python -m dia cells --config-json {params.config:q} --out {output.cells:q}"
+        " --config-out {output.config:q} > {log:q} 2>&1"
+
+
+rule collect:
+    input:
+        cell_files,
+        plan=rules.plan.output.cells,
+    output:
+        f"{RESULTS}/results.parquet",
+    log:
+        f"{RESULTS}/logs/collect.log",
+    conda:
+        "../envs/dia.yaml"
+    shell:
+        "python -m dia collect --job-list {input.plan:q} --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,77 @@
+"""Config, names and look-ups that all rules share. Parsed by every job: nothing heavy is imported here."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import min_version
+
+from dia.cell import NAME, RATE, Cell
+from dia.config import Config, job_json
+from dia.errors import ConfigError
+from dia.job import canonical
+
+min_version("9.13")
+
+# A config file on the command line replaces the quick start; Snakemake would merge it over a `configfile:`
+# statement key by key, so that keys of the quick start would leak into other grids.
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+try:
+    CONFIG = Config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
+except ConfigError as error:
+    raise WorkflowError(error) from None
+
+# Jobs use the interpreter that runs Snakemake, so an activated environment is enough, on cluster nodes too;
+# with --software-deployment-method conda they use the environment of the rule.
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
+
+RESULTS = str(CONFIG.results)
+CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
+CELLS = {cell.id: cell for cell in CONFIG.cells}
+
+
+wildcard_constraints:
+    scenario=NAME,
+    dataset=NAME,
+    model=NAME,
+    dropout_rate=RATE,
+    attack=NAME,
+    seed="[0-9]+",
+    table=NAME,
+
+
+def cell_files(wildcards):
+    """The result files of all cells of the config."""
+    return [str(CONFIG.cell_path(cell)) for cell in CONFIG.cells]
+
+
+def job_of_cell(wildcards):
+    """What the attack on a cell is told, as one canonical text; a change of it reruns the cell."""
+    cell_id = CELL.format(**wildcards)
+    if cell_id not in CELLS:
+        raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
+    return job_json(CONFIG, CELLS[cell_id])
+
+
+def source_files(wildcards):
+    """The files that a victim set is made from, where the config names one."""
+    path = getattr(CONFIG.dataset(wildcards.dataset), "path", None)
+    return [] if path is None else [path]
+
+
+def dataset_definition(wildcards):
+    """The definition of a dataset as canonical JSON."""
+    return canonical(CONFIG.dataset(wildcards.dataset).model_dump(mode="json"))
+
+
+def table_definition(wildcards):
+    """The file that declares a table."""
+    return f"{workflow.basedir}/config/tables/{wildcards.table}.yaml"

@@ -1,0 +1,3 @@
+localrules:
+    tables,
+    figures,
