@@ -3,23 +3,23 @@
 import argparse
 from pathlib import Path
 
-NAME = "verify"
 HELP = "replay golden float64 runs of the paper authors' code and compare every loss and the final image"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("verify", help=HELP, description=HELP)
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of golden runs")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Print one line a run; 1 when any fails."""
     import torch
 
     from dia.golden import replay, runs
 
-    torch.set_num_threads(arguments.threads)
-    paths = runs(arguments.golden)
+    torch.set_num_threads(args.threads)
+    paths = runs(args.golden)
     failed = 0
     for path in paths:
         verdict = replay(path)

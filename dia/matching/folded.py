@@ -108,6 +108,13 @@ class FoldedModel:
                 combined[name] = pieces[0] if len(pieces) == 1 else total(pieces)
         return combined if differentiable else {name: piece.detach() for name, piece in combined.items()}
 
+    def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """Every victim's mean cross-entropy (V,), arguments as for :meth:`gradients`."""
+        folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
+        with replayed(self.sites, folded):
+            logits = self.model(x.flatten(0, 1))
+        return F.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape).mean(1)
+
     def _ruled_pieces(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
     ) -> Iterator[tuple[str, Piece]]:

@@ -1,0 +1,110 @@
+"""Run one cell: prepare, attack, score; rows ready to be written."""
+
+from typing import Any
+
+import torch
+
+from dia.attacks.iterative import Outcome
+from dia.attacks.registry import prepare as prepare_attack
+from dia.attacks.state import State
+from dia.errors import AttackError
+from dia.evaluation import Curves, chance_levels, influential_entries, score, sites_in_words
+from dia.experiment import Experiment, prepare
+from dia.job import Job
+from dia.progress import LOG, Progress
+from dia.provenance import peak_memory_mb, provenance
+from dia.records import picture_columns
+from dia.victims.store import VictimSet
+
+
+def chosen_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
+
+    Raises:
+        AttackError: CUDA is asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise AttackError(f"device '{name}' was asked for, but torch {torch.__version__} sees no CUDA device here")
+    return torch.device(name)
+
+
+def run_cell(
+    job: Job, victim_set: VictimSet, *, device: str, threads: int, victims_per_pass: int | None
+) -> list[dict[str, Any]]:
+    """Attack every victim of a cell; one row each (see :mod:`dia.records`).
+
+    Args:
+        job: The cell and its settings.
+        victim_set: The images of its dataset.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: CPU threads to use.
+        victims_per_pass: How many victims share a pass; None chooses by free memory.
+
+    Raises:
+        DiaError: Bad input, a missing device, or an attack that cannot go on; the message names the cell.
+    """
+    torch.set_num_threads(threads)
+    where = chosen_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.settings.tf32
+    began = provenance(torch=torch, device=str(where), threads=threads)
+    LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
+    experiment = prepare(job, victim_set, where)
+    LOG.info("%s", sites_in_words(experiment.problem.model.sites))
+    outcome, curves = attack(job, experiment, victims_per_pass)
+    began |= {
+        "victims_per_pass": outcome.victims_per_pass,
+        "peak_memory_mb": peak_memory_mb(torch, str(where)),
+    }
+    rows = score(experiment, outcome, curves.counted)
+    levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
+    for number, row in enumerate(rows):
+        pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
+        row |= _columns(job, victim_set, experiment, number) | curves.columns(number) | began | pictures
+        row |= {name: float(value[number]) for name, value in levels.items()}
+    return rows
+
+
+def attack(job: Job, experiment: Experiment, victims_per_pass: int | None) -> tuple[Outcome, Curves]:
+    """The attack of the cell's name, observed."""
+    settings, problem = job.settings, experiment.problem
+    curves = Curves(experiment, max(1, settings.max_iterations // settings.history_points), counted=[])
+    progress = Progress(job.cell.id, settings.victims, settings.max_iterations)
+
+    def observe(state: State, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
+        curves(state, total_loss, matching_distance)
+        progress(state, total_loss, matching_distance)
+
+    try:
+        search = prepare_attack(job.cell.attack)(
+            problem, victims_per_pass=victims_per_pass, observe=observe, announce=LOG.warning
+        )
+        if search.seeks_masks:
+            curves.counted = influential_entries(experiment)
+        outcome = search.run()
+    except AttackError as error:
+        raise AttackError(f"cell {job.cell.id}: {error}") from error
+    finally:
+        progress.close()
+    if problem.model.generic:
+        note = f"gradients one victim at a time for {', '.join(problem.model.generic)}"
+        LOG.warning(note)
+        outcome.notes.append(note)
+    return outcome, curves
+
+
+def _columns(job: Job, victim_set: VictimSet, experiment: Experiment, number: int) -> dict[str, Any]:
+    """Identity, victim and settings columns of one row."""
+    images = job.settings.batch_size
+    span = slice(number * images, (number + 1) * images)
+    return {
+        "cell_id": job.cell.id,
+        **job.cell.axes(),
+        **job.settings.model_dump(mode="json"),
+        "victim_id": experiment.problem.victim_ids[number],
+        "label": victim_set.labels[span].tolist(),
+        "source": victim_set.source,
+        "source_index": victim_set.source_index[span].tolist(),
+        "victims_sha256": victim_set.sha256,
+    }

@@ -1,0 +1,139 @@
+"""What an attack is measured by: scores, mask recovery and curves, against the truth that it never sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dia.attacks.iterative import Outcome
+from dia.attacks.state import State
+from dia.experiment import Experiment
+from dia.metrics import chance, match, scores
+from dia.models.dropout import Site
+from dia.victims.store import VictimSet
+
+
+def influential_entries(experiment: Experiment) -> list[Tensor]:
+    """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool.
+
+    An entry with no effect on the loss at the private images and full masks has none on the gradient either: its
+    activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
+    """
+    problem = experiment.problem
+    found: list[list[Tensor]] = [[] for _ in problem.model.sites]
+    mean, std = experiment.mean, experiment.std
+    for original, labels in zip(experiment.original, problem.labels, strict=True):
+        x = (original.to(mean) - mean) / std
+        masks = [x.new_ones(len(x), *site.shape).requires_grad_() for site in problem.model.sites]
+        loss = problem.model.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
+        for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
+            site.append(slope != 0)
+    return [torch.stack(site) for site in found]
+
+
+def mask_accuracy(kept: Sequence[Tensor], true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
+    """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) a site."""
+    right = sum(((k == (t > 0.5)) & c).flatten(1).sum(1) for k, t, c in zip(kept, true, counted, strict=True))
+    return right / sum(c.flatten(1).sum(1) for c in counted)
+
+
+def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
+    """(V,) what the better of "all kept" and "all dropped" reaches."""
+    ones = [torch.ones_like(t, dtype=torch.bool) for t in true]
+    all_kept = mask_accuracy(ones, true, counted)
+    return torch.maximum(all_kept, 1 - all_kept)
+
+
+@dataclass
+class Curves:
+    """Losses and scores over the iterations of every victim: an observer of the attack.
+
+    Attributes:
+        experiment: What is attacked.
+        every: Iterations between two points.
+        counted: The entries that mask accuracy is over; empty where masks are not sought.
+        points: Per victim, tuples (iteration, total loss, matching distance, mse, mask accuracy).
+    """
+
+    experiment: Experiment
+    every: int
+    counted: list[Tensor]
+    points: list[list[tuple[int, float, float, float, float]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.points = [[] for _ in self.experiment.problem.victim_ids]
+
+    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+        if state.iteration % self.every:
+            return
+        victims = state.victims
+        original = self.experiment.original[victims.cpu()]
+        pixels = self.experiment.to_pixels(state.x).to(original)
+        order = match(original, pixels)
+        pixels = pixels[torch.arange(len(order))[:, None], order]
+        mse = (pixels - original).square().flatten(1).mean(1)
+        accuracy = torch.full_like(mse, torch.nan)
+        if state.masks and self.counted:
+            true = [mask[victims] for mask in self.experiment.problem.client_masks]
+            accuracy = mask_accuracy(
+                [mask > 0.5 for mask in state.masks], true, [c[victims] for c in self.counted]
+            )
+        columns = (total_loss, matching_distance, mse, accuracy)
+        going = state.going.tolist()
+        for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            if going[row]:
+                self.points[int(victims[row])].append((state.iteration, *values))
+
+    def columns(self, victim: int) -> dict[str, list[float]]:
+        """The history columns of one victim's row."""
+        names = ("iteration", "total_loss", "matching_distance", "mse", "mask_accuracy")
+        values = list(zip(*self.points[victim], strict=True)) or [()] * len(names)
+        columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
+        if not self.counted:
+            columns["history_mask_accuracy"] = []
+        return columns
+
+
+def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[str, Tensor]:
+    """Chance scores (V,) of each victim, the mean over its images: see :func:`dia.metrics.chance`.
+
+    The mean image and the other image of the same class are taken from the whole victim set.
+    """
+    pixels = torch.tensor(victim_set.images, dtype=torch.float64).permute(0, 3, 1, 2) / 255
+    levels = chance(pixels, torch.tensor(victim_set.labels))
+    return {name: v[: victims * batch_size].view(victims, -1).mean(1) for name, v in levels.items()}
+
+
+def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """The score columns of every victim's row, and its matched reconstruction under ``"pixels"``."""
+    original = experiment.original
+    pixels = experiment.to_pixels(outcome.x).to(original)
+    found = scores(original, pixels, experiment.problem.settings.success_ssim)
+    order = match(original, pixels)
+    victims = len(order)
+    pixels = pixels[torch.arange(victims)[:, None], order]
+    std = experiment.std.to(original)
+    found["mse_normalised"] = ((pixels - original) / std).square().flatten(1).mean(1)
+    for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "seconds"):
+        found[name] = getattr(outcome, name)
+    if outcome.kept is not None:
+        true = experiment.problem.client_masks
+        found["mask_accuracy"] = mask_accuracy(outcome.kept, true, counted)
+        found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
+    rows: list[dict[str, Any]] = [
+        {"mask_accuracy": None, "mask_accuracy_chance": None} | {name: v[i].tolist() for name, v in found.items()}
+        for i in range(victims)
+    ]
+    for number, row in enumerate(rows):
+        row["pixels"] = pixels[number].numpy()
+        row["stop_reason"] = outcome.stop_reason[number]
+        row["notes"] = "; ".join(outcome.notes)
+    return rows
+
+
+def sites_in_words(sites: Sequence[Site]) -> str:
+    """The dropout sites of a model for a log line."""
+    entries = sum(site.entries for site in sites)
+    return f"{len(sites)} dropout sites with {entries} mask entries an image"

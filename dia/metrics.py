@@ -1,0 +1,162 @@
+"""Scores of reconstructions, always on [0, 1] images, never on normalised ones.
+
+V victims of N images each; every score is in float64, whatever the attack computed in.
+"""
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from dia.errors import AttackError, VictimError
+from dia.torchvision_compat import import_torchvision
+
+import_torchvision()  # torchmetrics imports torchvision by itself
+from torchmetrics.functional.image import (  # noqa: E402
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+PSNR_CAP = 100.0
+"""dB. Identical images have an infinite PSNR, which no mean survives; 100 dB is an MSE of 1e-10."""
+
+SSIM_WINDOW = 11
+"""Pixels. Wang et al. 2004: a Gaussian of sigma 1.5 cut off at 3.5 sigma."""
+
+SLACK = 1e-3
+"""How far outside [0, 1] a pixel may be by rounding (float32, clipped in normalised space)."""
+
+# Images scored at once: SSIM keeps about 15 float64 copies of them.
+_PIXELS_AT_ONCE = 2_000_000
+
+
+def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dict[str, Tensor]:
+    """Score every victim; with N > 1 its reconstructions are first matched to its originals.
+
+    Args:
+        original: (V, N, C, H, W) in [0, 1]; H and W at least 11.
+        reconstruction: The same shape, in [0, 1].
+        success_ssim: An image counts as recovered from this SSIM on.
+
+    Returns:
+        float64 tensors on the device of ``original``: ``mse_per_image``, ``psnr_per_image`` (dB, at most 100)
+        and ``ssim_per_image``, (V, N) in the order of the originals; ``mse``, ``psnr``, ``ssim``, (V,), their
+        means over N; ``success``, (V,), the fraction of a victim's images that are recovered.
+
+    Raises:
+        AttackError: A reconstruction has values that are not finite.
+        VictimError: The images are too small for SSIM.
+        ValueError: Shapes differ, or values are not in [0, 1] (a normalised image, perhaps).
+    """
+    original, reconstruction = _checked(original, reconstruction)
+    order = match(original, reconstruction)
+    victims, images = order.shape
+    chosen = reconstruction[torch.arange(victims, device=order.device)[:, None], order]
+    per_image = {
+        name: values.view(victims, images)
+        for name, values in _per_image(original.flatten(0, 1), chosen.flatten(0, 1)).items()
+    }
+    return {
+        **{f"{name}_per_image": values for name, values in per_image.items()},
+        **{name: values.mean(1) for name, values in per_image.items()},
+        "success": (per_image["ssim"] >= success_ssim).to(torch.float64).mean(1),
+    }
+
+
+def match(original: Tensor, reconstruction: Tensor) -> Tensor:
+    """Assign to each original the reconstruction that stands for it, so that the sum of the MSEs is least.
+
+    A gradient of a batch says nothing about the order of its images.
+
+    Args:
+        original: (V, N, C, H, W).
+        reconstruction: The same shape.
+
+    Returns:
+        int64 (V, N): entry (v, i) is the position of the reconstruction assigned to original i of victim v.
+    """
+    victims, images = original.shape[:2]
+    order = torch.zeros(victims, images, dtype=torch.int64, device=original.device)
+    if images == 1:
+        return order
+    a, b = (x.flatten(2).to(torch.float64) for x in (original, reconstruction))
+    # Differences, not the expanded square: near-perfect reconstructions would drown in its rounding.
+    cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square().cpu().numpy()
+    for victim in range(victims):
+        _, assigned = linear_sum_assignment(cost[victim])
+        order[victim] = torch.from_numpy(assigned.astype(np.int64))
+    return order
+
+
+def chance(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Score what needs no attack: the mean image of the victim set, and another image of the same class.
+
+    The mean is over all images given, the scored one included. The other image is the next one of its class
+    in the order given, the first one following the last.
+
+    Args:
+        images: All images of the victim set, (n, C, H, W) in [0, 1]; H and W at least 11.
+        labels: Their classes, integers (n,).
+
+    Returns:
+        float64 (n,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
+        compare with: the mean of a single image, an image alone in its class.
+
+    Raises:
+        VictimError: The images are too small for SSIM.
+        ValueError: Shapes do not fit, or values are not in [0, 1].
+    """
+    images = _checked(images[None], images[None])[0][0]
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}, not ({len(images)},)")
+    following = torch.arange(len(images))
+    for label in labels.unique():
+        members = (labels == label).nonzero()[:, 0].cpu()
+        following[members] = members.roll(-1)
+    alone = (following == torch.arange(len(images))).to(images.device)
+    levels = {}
+    for name, guess, meaningless in (
+        ("mean_image", images.mean(0).expand_as(images), torch.full_like(alone, len(images) == 1)),
+        ("same_class", images[following.to(images.device)], alone),
+    ):
+        for score, values in _per_image(images, guess).items():
+            levels[f"{score}_{name}"] = values.masked_fill(meaningless, torch.nan)
+    return levels
+
+
+def _per_image(original: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+    """Scores of pairs of images (n, C, H, W), each (n,)."""
+    parts: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": []}
+    at_once = max(1, _PIXELS_AT_ONCE // original[0].numel())
+    for a, b in zip(original.split(at_once), reconstruction.split(at_once), strict=True):
+        parts["mse"].append((a - b).square().mean((1, 2, 3)))
+        psnr = peak_signal_noise_ratio(b, a, data_range=1.0, reduction="none", dim=(1, 2, 3))
+        parts["psnr"].append(psnr.clamp(max=PSNR_CAP))
+        ssim = structural_similarity_index_measure(
+            b, a, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
+        )
+        assert isinstance(ssim, Tensor)  # it returns more only when asked to
+        parts["ssim"].append(ssim.reshape(-1))
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def _checked(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both as float64 in [0, 1], or raise what :func:`scores` says."""
+    if original.shape != reconstruction.shape or original.ndim != 5 or original.numel() == 0:
+        raise ValueError(
+            f"original {tuple(original.shape)} and reconstruction {tuple(reconstruction.shape)} "
+            "must have one shape (V, N, C, H, W)"
+        )
+    if min(original.shape[-2:]) < SSIM_WINDOW:
+        raise VictimError(
+            f"images of {original.shape[-2]}x{original.shape[-1]} pixels cannot be scored: "
+            f"SSIM needs at least {SSIM_WINDOW} pixels each way"
+        )
+    lost = (~reconstruction.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
+    if lost:
+        raise AttackError(f"reconstruction of victim(s) {lost} has values that are not finite")
+    for name, images in (("original", original), ("reconstruction", reconstruction)):
+        low, high = images.min().item(), images.max().item()
+        if not (low >= -SLACK and high <= 1 + SLACK):
+            raise ValueError(f"{name} has values from {low:.4g} to {high:.4g}; scores need images in [0, 1]")
+    return original.to(torch.float64).clamp(0, 1), reconstruction.to(torch.float64).clamp(0, 1)
