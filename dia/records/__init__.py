@@ -3,9 +3,10 @@
 Needs pyarrow and Pillow only: a cell's process imports neither pandas nor MLflow.
 """
 
-from dia.records.cellfile import PICTURE_NAMES, read_cell, write_cell
+from dia.records.cellfile import PICTURE_NAMES, content_of, read_cell, read_pictures, write_cell
 from dia.records.collected import Collected, collect, read_results
 from dia.records.columns import COLUMNS, Column, schema, settings_columns
+from dia.records.joblist import existing, read_job_list
 from dia.records.pictures import picture_columns, png_bytes, png_list
 
 __all__ = [
@@ -14,10 +15,14 @@ __all__ = [
     "Collected",
     "Column",
     "collect",
+    "content_of",
+    "existing",
     "picture_columns",
     "png_bytes",
     "png_list",
     "read_cell",
+    "read_job_list",
+    "read_pictures",
     "read_results",
     "schema",
     "settings_columns",

@@ -1,8 +1,10 @@
 """Write and read the Parquet file of one cell."""
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +38,8 @@ def write_cell(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """
     table = _table(path, rows)
     cell_id = table["cell_id"][0].as_py()
-    head = json.dumps({"format": FORMAT, "cell_id": cell_id, "rows": table.num_rows}, sort_keys=True)
-    table = table.replace_schema_metadata({_METADATA_KEY: head.encode()})
+    head = {"format": FORMAT, "cell_id": cell_id, "rows": table.num_rows, "content": _hash(table)}
+    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(head, sort_keys=True).encode()})
     per_row = max(1, table.nbytes // table.num_rows)
     with atomic_path(path) as temporary:
         pq.write_table(
@@ -64,19 +66,71 @@ def read_cell(
             or holds fewer or more rows than victims.
     """
     path = Path(path)
+    with _opened(path) as file:
+        head = _head(path, file, expected)
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "cell_id", "victims"]))
+        table = file.read(columns=wanted, use_threads=False)
+    _check_rows(path, table, head)
+    return table if columns is None else table.select(list(columns))
+
+
+def read_pictures(path: str | Path, expected: "Cell | None" = None, victims: int = 4) -> list[dict[str, Any]]:
+    """The first victims' images, without reading all others'.
+
+    Returns:
+        For each victim ``victim_id``, ``label``, ``ssim_per_image`` and, as float32 arrays (N, C, H, W) in
+        [0, 1], ``original`` and ``reconstruction``.
+
+    Raises:
+        RecordError: As for ``read_cell``.
+    """
+    path, found = Path(path), list[dict[str, Any]]()
+    columns = ["victim_id", "label", "ssim_per_image", "image_shape", "original", "reconstruction"]
+    with _opened(path) as file:
+        _head(path, file, expected)
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=columns, use_threads=False)
+            for number in range(min(table.num_rows, victims - len(found))):
+                row: dict[str, Any] = {name: table[name][number].as_py() for name in columns[:4]}
+                shape = row.pop("image_shape")
+                for name in ("original", "reconstruction"):
+                    row[name] = table[name][number].values.to_numpy().reshape(shape)
+                found.append(row)
+            if len(found) == victims:
+                break
+    return found
+
+
+def content_of(path: str | Path, expected: "Cell | None" = None) -> str:
+    """The hash of a cell's content, from the file's end alone: equal for equal rows, new for a new run.
+
+    Raises:
+        RecordError: As for ``read_cell``, as far as the end of the file can tell.
+    """
+    with _opened(Path(path)) as file:
+        return str(_head(Path(path), file, expected)["content"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file; what fails inside the block for the file's sake is a RecordError."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            head = _head(path, file, expected)
-            wanted = None if columns is None else list(dict.fromkeys([*columns, "cell_id", "victims"]))
-            table = file.read(columns=wanted, use_threads=False)
+            yield file
     except FileNotFoundError:
         raise RecordError(f"{path}: no such file; the cell has not been computed, or failed") from None
     except (pa.ArrowException, OSError) as error:
         raise RecordError(
             f"{path}: truncated or damaged ({_one_line(error)}); remove it and run the cell again"
         ) from error
-    _check_rows(path, table, head)
-    return table if columns is None else table.select(list(columns))
+
+
+def _hash(table: pa.Table) -> str:
+    total = hashlib.sha256()
+    for column in table.columns:
+        for buffer in column.chunk(0).buffers():
+            total.update(b"-" if buffer is None else buffer)
+    return total.hexdigest()
 
 
 def _head(path: Path, file: pq.ParquetFile, expected: "Cell | None") -> dict[str, Any]:
@@ -85,7 +139,7 @@ def _head(path: Path, file: pq.ParquetFile, expected: "Cell | None") -> dict[str
         head = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])
     except (KeyError, ValueError):
         raise RecordError(f"{path}: a Parquet file, but not one that dia wrote; remove it") from None
-    if head.get("format") != FORMAT or "cell_id" not in head:
+    if head.get("format") != FORMAT or not {"cell_id", "rows", "content"} <= set(head):
         raise RecordError(f"{path}: not a cell of format {FORMAT} (it says {head}); run the cell again")
     if expected is not None and head["cell_id"] != expected.id:
         raise RecordError(f"{path}: holds the cell {head['cell_id']}, expected {expected.id}")

@@ -1,6 +1,7 @@
 """The row schema, cell files that are whole or refused, and their collection."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,17 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from dia.cell import Cell
+from dia.cli import main
 from dia.errors import RecordError
 from dia.records import (
     PICTURE_NAMES,
     collect,
+    content_of,
     png_bytes,
     read_cell,
+    read_job_list,
+    read_pictures,
     read_results,
     schema,
     settings_columns,
@@ -255,3 +261,57 @@ def test_writing_a_cell_imports_neither_pandas_nor_mlflow(tmp_path: Path) -> Non
     paths = [str(Path(made_up.__file__).parent), str(Path(made_up.__file__).parents[2])]
     code = f"import sys; sys.path[:0] = {paths!r}\n{script}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_content_hash_follows_the_rows(tmp_path: Path) -> None:
+    cell = made_up.cell()
+    first = content_of(made_up.write(tmp_path / "a", cell), cell)
+    assert content_of(made_up.write(tmp_path / "b", cell)) == first
+    assert content_of(made_up.write(tmp_path / "c", cell, seconds=2.5)) != first
+    with pytest.raises(RecordError, match=r"expected default/mnist/mlp/p0\.50/dia/seed1"):
+        content_of(tmp_path / "a" / cell.path, made_up.cell(seed=1))
+
+
+def test_pictures_of_the_first_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dia.records.cellfile._ROW_GROUP_BYTES", 1)
+    path = made_up.write(tmp_path, made_up.cell(), ssim=[0.9, 0.5, 0.25])
+    assert pq.ParquetFile(path).num_row_groups == 3
+    pictures = read_pictures(path, made_up.cell(), victims=2)
+    assert [p["victim_id"] for p in pictures] == ["0000", "0001"]
+    original, reconstruction = pictures[1]["original"], pictures[1]["reconstruction"]
+    assert original.shape == reconstruction.shape == (1, 1, 8, 8)
+    np.testing.assert_allclose(reconstruction, 0.5 * original, rtol=1e-6)
+    assert len(read_pictures(path, victims=9)) == 3
+
+
+def job_list(folder: Path, cells: list[Cell]) -> Path:
+    lines = [json.dumps({"cell": cell.axes(), "path": str(folder / cell.path)}) for cell in cells]
+    path = folder / "cells.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def test_collect_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [made_up.cell(seed=seed) for seed in range(3)]
+    jobs, out = job_list(tmp_path, cells), tmp_path / "results.parquet"
+    for cell in cells[:2]:
+        made_up.write(tmp_path, cell)
+    assert main(["collect", "--job-list", str(jobs), "--out", str(out)]) == 1
+    message = capsys.readouterr().err
+    assert "1 of 3 cells have no result file: default/mnist/mlp/p0.50/dia/seed2" in message
+    assert not out.exists()
+    assert main(["collect", "--job-list", str(jobs), "--out", str(out), "--partial"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"collected 4 rows of 2 of 3 cells in {out}\n"
+    assert printed.err == "missing: default/mnist/mlp/p0.50/dia/seed2\n"
+
+
+@pytest.mark.parametrize("line", ["", "{}", "[1]", '{"cell": {"seed": 1}, "path": "x"}', "no json"])
+def test_a_bad_job_list_names_the_line(tmp_path: Path, line: str) -> None:
+    path = job_list(tmp_path, [made_up.cell()])
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(RecordError, match=r"cells\.jsonl, line 2: expected"):
+        read_job_list(path)
+    path.write_text(path.read_text().splitlines()[0] + "\n" + path.read_text().splitlines()[0])
+    with pytest.raises(RecordError, match=r"line 2.*listed twice"):
+        read_job_list(path)
