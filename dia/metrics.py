@@ -26,8 +26,11 @@ SSIM_WINDOW = 11
 SLACK = 1e-3
 """How far outside [0, 1] a pixel may be by rounding (float32, clipped in normalised space)."""
 
-# Images scored at once: SSIM keeps about 15 float64 copies of them.
-_PIXELS_AT_ONCE = 2_000_000
+# Images are scored a few at a time: torch's float64 convolution on the CPU first writes out every window of its
+# batch, 121 x 5 numbers a pixel (a quarter of a second and 350 MB for one colour image of 224 x 224). It stays
+# float64 all the same: the variances in SSIM are differences of nearly equal numbers, and a GPU's default (TF32)
+# convolution would leave nothing of them.
+_PIXELS_AT_ONCE = 16_000
 
 
 def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dict[str, Tensor]:
