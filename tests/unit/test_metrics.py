@@ -1,4 +1,4 @@
-"""Scores against scikit-image and plain formulas; matching against all permutations; chance levels by hand."""
+"""Scores against scikit-image and plain formulas, matching against permutations, chance levels by hand."""
 
 from itertools import permutations
 
@@ -29,11 +29,15 @@ def noisy(original: Tensor, amount: float, seed: int = 1) -> Tensor:
 
 
 def skimage_ssim(original: Tensor, reconstruction: Tensor) -> float:
-    """scikit-image with the settings of Wang et al. 2004, channels averaged."""
+    """scikit-image with the settings of Wang et al. 2004, channels averaged.
+
+    It leaves out the border of 5 pixels, where torchmetrics mirrors the image: so it gets a mirrored image.
+    """
+    a, b = (np.pad(x.numpy(), ((0, 0), (5, 5), (5, 5)), mode="reflect") for x in (original, reconstruction))
     return float(
         structural_similarity(
-            original.numpy(),
-            reconstruction.numpy(),
+            a,
+            b,
             channel_axis=0,
             data_range=1.0,
             gaussian_weights=True,
@@ -44,12 +48,12 @@ def skimage_ssim(original: Tensor, reconstruction: Tensor) -> float:
 
 
 @pytest.mark.parametrize("amount", [0.01, 0.1, 0.5])
-@pytest.mark.parametrize("size", [(1, 28, 28), (3, 32, 32), (3, 11, 17), (3, 96, 128)])
+@pytest.mark.parametrize("size", [(1, 28, 28), (3, 32, 32), (3, 11, 17), (3, 48, 64)])
 def test_scores_agree_with_scikit_image(size: tuple[int, int, int], amount: float) -> None:
     original = images(3, 2, *size)
     # Each victim and image has its own noise level, so that a mix-up of images would show.
     level = amount * torch.linspace(0.5, 1, 6, dtype=torch.float64).view(3, 2, 1, 1, 1)
-    reconstruction = (original + level * torch.randn(original.shape, dtype=torch.float64)).clamp(0, 1)
+    reconstruction = (original + level * (noisy(torch.full_like(original, 0.5), 0.2) - 0.5) * 5).clamp(0, 1)
     found = scores(original, reconstruction, success_ssim=0.6)
     order = match(original, reconstruction)
     for v in range(3):
