@@ -95,7 +95,7 @@ def match(original: Tensor, reconstruction: Tensor) -> Tensor:
     return order
 
 
-def chance(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str, Tensor]:
     """Score what needs no attack: the mean image of the victim set, and another image of the same class.
 
     The mean is over all images given, the scored one included. The other image is the next one of its class
@@ -104,9 +104,10 @@ def chance(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Args:
         images: All images of the victim set, (n, C, H, W) in [0, 1]; H and W at least 11.
         labels: Their classes, integers (n,).
+        count: Score only the first ``count`` images, still against the whole set; None: all n.
 
     Returns:
-        float64 (n,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
+        float64 (count,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
         compare with: the mean of a single image, an image alone in its class.
 
     Raises:
@@ -126,8 +127,8 @@ def chance(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         ("mean_image", images.mean(0).expand_as(images), torch.full_like(alone, len(images) == 1)),
         ("same_class", images[following.to(images.device)], alone),
     ):
-        for score, values in _per_image(images, guess).items():
-            levels[f"{score}_{name}"] = values.masked_fill(meaningless, torch.nan)
+        for score, values in _per_image(images[:count], guess[:count]).items():
+            levels[f"{score}_{name}"] = values.masked_fill(meaningless[:count], torch.nan)
     return levels
 
 

@@ -200,6 +200,12 @@ def test_chance_levels_by_hand() -> None:
                 assert row["ssim"] == pytest.approx(skimage_ssim(victims[i], guess), abs=1e-9)
 
 
+def test_chance_of_the_first_images_is_against_the_whole_set() -> None:
+    victims, labels = images(5, 3, 32, 32), torch.tensor([0, 1, 0, 1, 1])
+    every, first = chance(victims, labels), chance(victims, labels, count=2)
+    assert all(torch.equal(first[name], every[name][:2]) for name in every)
+
+
 def test_chance_of_a_single_image_is_not_a_number() -> None:
     found = chance(images(1, 1, 28, 28), torch.tensor([3]))
     assert all(torch.isnan(values).all() for values in found.values())
