@@ -1,0 +1,47 @@
+"""``dia tables``: one declared table from the collected rows."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "tables",
+        help="make a table from the collected rows",
+        description="Make one table, declared in a YAML file, in the formats that the suffixes name.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the config (YAML or JSON): what is expected",
+    )
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="from `dia collect`")
+    parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="the table's YAML file")
+    parser.add_argument(
+        "--out", type=Path, required=True, nargs="+", metavar="FILE", help="where to: .csv, .md, .tex"
+    )
+    parser.add_argument("--print", action="store_true", dest="show", help="also print it as Markdown")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the table."""
+    from dia.config import Config
+    from dia.errors import ConfigError
+    from dia.files import atomic_path
+    from dia.tables import FORMATS, TableSpec, build, expected_cells, render
+
+    for path in args.out:
+        if path.suffix[1:] not in FORMATS:
+            raise ConfigError(f"--out {path}: the suffix must be one of .{', .'.join(FORMATS)}")
+    spec = TableSpec.from_file(args.table)
+    table = build(args.table.stem, spec, expected_cells(Config.from_file(args.config)), args.results)
+    for path in args.out:
+        with atomic_path(path) as temporary:
+            temporary.write_text(render(table, path.suffix[1:]), encoding="utf-8")
+    if args.show:
+        print(render(table, "md"), end="")
+    return 0

@@ -1,0 +1,40 @@
+"""The sentences below a table: completeness, intervals, settings, sources."""
+
+from typing import TYPE_CHECKING
+
+from dia.tables.expected import unusual_settings
+from dia.tables.spec import TableSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTED = ("dataset", "source", "code_fingerprint")
+"""Columns of the results that the notes speak of."""
+
+_MOST_NAMED = 10
+
+
+def notes(spec: TableSpec, expected: "pd.DataFrame", rows: "pd.DataFrame") -> tuple[str, ...]:
+    """Completeness, what the intervals are, which settings are not the paper's, where the images are from."""
+    here = set(rows["cell_id"])
+    missing = [cell for cell in expected["cell_id"] if cell not in here]
+    done = f"{len(expected) - len(missing)} of {len(expected)} cells"
+    if missing:
+        more = len(missing) - _MOST_NAMED
+        done += f"; missing: {', '.join(missing[:_MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
+    said = [f"{done}."]
+    kinds = {metric.interval for metric in spec.metrics}
+    texts = {
+        "bootstrap": "95% bootstrap interval over seeds and victims",
+        "wilson": "95% Wilson interval over images for the success rate",
+    }
+    if shown := [text for kind, text in texts.items() if kind in kinds]:
+        said.append(f"In brackets: {'; '.join(shown)}. n: victims times seeds.")
+    if len(expected) and (unusual := unusual_settings(expected)):
+        said.append(f"Settings other than the paper's: {unusual}.")
+    sources = rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)
+    if named := "; ".join(f"{dataset} from {source}" for dataset, source in sources):
+        said.append(f"Images: {named}.")
+    if (versions := rows["code_fingerprint"].nunique()) > 1:
+        said.append(f"The cells were computed by {versions} versions of the code.")
+    return tuple(said)
