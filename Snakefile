@@ -6,9 +6,12 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/victims.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/partial.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.collect.output,
+        expand(rules.tables.output, table=CONFIG.tables),

@@ -4,9 +4,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dia.errors import ConfigError
+from dia.errors import ConfigError, RecordError
+
+if TYPE_CHECKING:
+    from dia.cell import Cell
+    from dia.config import Config
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,6 +23,12 @@ def add_parser(subparsers: Any) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     source.add_argument("--config-json", metavar="JSON", help="the config as JSON text")
+    parser.add_argument(
+        "--finished",
+        action="store_true",
+        help="only cells whose result file is there, whole and made with the config's settings; "
+        "what is left out is said with its reason",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the list goes (default: printed)")
     parser.add_argument("--config-out", type=Path, metavar="FILE", help="also write the config here, as JSON")
 
@@ -35,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             config = Config.load(json.loads(args.config_json), "--config-json")
         except json.JSONDecodeError as error:
             raise ConfigError(f"--config-json is not JSON: {error}") from None
-    lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in config.cells]
+    cells = _finished(config) if args.finished else config.cells
+    lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in cells]
     text = "".join(f"{line}\n" for line in lines)
     if args.out is None:
         sys.stdout.write(text)
@@ -46,3 +57,26 @@ def run(args: argparse.Namespace) -> int:
         with atomic_path(args.config_out) as temporary:
             temporary.write_text(config.identity() + "\n", encoding="utf-8")
     return 0
+
+
+def _finished(config: "Config") -> "list[Cell]":
+    """The cells that can be collected now; names the others on standard error."""
+    from dia.records import read_cell
+
+    finished = []
+    for cell in config.cells:
+        path, settings = config.cell_path(cell), config.settings(cell).model_dump(mode="json")
+        if not path.exists():
+            print(f"left out {cell.id}: not finished", file=sys.stderr)
+            continue
+        try:
+            row = read_cell(path, cell, list(settings)).slice(0, 1).to_pylist()[0]
+        except RecordError as error:
+            print(f"left out {cell.id}: {error}", file=sys.stderr)
+            continue
+        if others := {key: row[key] for key in settings if row[key] != settings[key]}:
+            print(f"left out {cell.id}: made with other settings: {others}", file=sys.stderr)
+            continue
+        finished.append(cell)
+    print(f"{len(finished)} of {len(config.cells)} cells are finished", file=sys.stderr)
+    return finished

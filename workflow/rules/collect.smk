@@ -14,8 +14,9 @@ rule plan:
         "../envs/dia.yaml"
     params:
         config=CONFIG.identity(),
+        select="",
     shell:
-        "python -m dia cells --config-json {params.config:q} --out {output.cells:q}"
+        "python -m dia cells --config-json {params.config:q} {params.select} --out {output.cells:q}"
         " --config-out {output.config:q} > {log:q} 2>&1"
 
 
