@@ -14,10 +14,11 @@ from torch import Tensor
 
 from dia.attacks import adam
 from dia.attacks.memory import victims_that_fit
-from dia.attacks.objective import mask_penalty, matching_distance, total_variation
+from dia.attacks.objective import mask_penalty, matching_distance
 from dia.attacks.problem import Problem
 from dia.attacks.state import State
 from dia.errors import AttackError
+from dia.ops.total_variation import total_variation
 
 CONVERGED, PATIENCE, LIMIT = "converged", "no_improvement", "max_iterations"
 CHECK_EVERY = {"cpu": 1, "cuda": 20}

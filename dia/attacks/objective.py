@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from dia.client import ClientGradient
-from dia.matching.folded import FoldedModel, in_cheaper_form
-from dia.matching.pieces import inner
+from dia.matching.folded import FoldedModel
+from dia.matching.pieces import compare
 
 COSINE_EPSILON = 1e-8
 
@@ -26,21 +26,9 @@ def matching_distance(
 ) -> Tensor:
     """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together, (V,), differentiable in x and masks."""
     pieces = model.gradients(x, masks, labels, differentiable=True)
-    products, squares = [], []
-    for name, piece in pieces.items():
-        if name in received.pieces:
-            piece = in_cheaper_form(piece, received.pieces[name])
-            products.append(inner(piece, received.pieces[name]))
-        squares.append(piece.square_norm())
-    norm = torch.stack(squares).sum(0).sqrt()
-    return 1 - torch.stack(products).sum(0) / (norm * received.norm + COSINE_EPSILON)
-
-
-def total_variation(x: Tensor) -> Tensor:
-    """Anisotropic total variation (V,): mean |dx| + mean |dy| over each victim's (N, C, H, W)."""
-    horizontal = (x[..., :, 1:] - x[..., :, :-1]).abs().flatten(1).mean(1)
-    vertical = (x[..., 1:, :] - x[..., :-1, :]).abs().flatten(1).mean(1)
-    return horizontal + vertical
+    compared = [compare(piece, received.pieces.get(name)) for name, piece in pieces.items()]
+    squares, products = (torch.stack(terms).sum(0) for terms in zip(*compared, strict=True))
+    return 1 - products / (squares.sqrt() * received.norm + COSINE_EPSILON)
 
 
 def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> Tensor:

@@ -7,7 +7,7 @@ plain autograd on a random probe and computes the parameters that disagree one v
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dia.matching import pervictim
-from dia.matching.cost import keep_factors
+from dia.matching.faster import replacements
 from dia.matching.layers import RULES, expanded, total
 from dia.matching.pieces import Dense, OuterSum, Piece, concatenated
 from dia.models.dropout import Site, dropout_sites, replayed
@@ -27,10 +27,13 @@ PROBE_TOLERANCE = 1e-3
 
 
 class Call(NamedTuple):
-    """One call of a layer in a forward pass; ``version`` counts the in-place changes of ``output`` by then."""
+    """One call of a layer in a forward pass.
+
+    ``kept`` is what the layer's rule needs of it; ``version`` counts the in-place changes of ``output`` by then.
+    """
 
     layer: str
-    input: Tensor
+    kept: Tensor
     output: Tensor
     version: int
 
@@ -58,6 +61,7 @@ class FoldedModel:
         reference = next(model.parameters())
         self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
         self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
+        self._faster = replacements(model)
         self._ruled = {
             f"{name}.{parameter}".lstrip(".")
             for name, module in self._layers.items()
@@ -132,7 +136,8 @@ class FoldedModel:
             for call, delta in zip(calls, deltas, strict=False):
                 if delta is not None:
                     module = self._layers[call.layer]
-                    for parameter, piece in RULES[type(module)](module, call.input, delta, victims).items():
+                    pieces = RULES[type(module)].gradients(module, call.kept, delta, victims)
+                    for parameter, piece in pieces.items():
                         yield f"{call.layer}.{parameter}".lstrip("."), piece
             for name, delta in zip(leaves, deltas[len(calls) :], strict=True):
                 if delta is not None:
@@ -140,23 +145,29 @@ class FoldedModel:
 
     @contextmanager
     def _recording(self) -> Iterator[list[Call]]:
-        """Collect every call of a ruled layer inside the block."""
+        """Inside the block layers compute by their rules, collecting every call, and the rest by faster forms."""
         calls: list[Call] = []
 
-        def hook(name: str):  # type: ignore[no-untyped-def]
-            def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-                calls.append(Call(name, inputs[0], output, output._version))
+        def recording(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
+            rule = RULES[type(module)]
+
+            def forward(x: Tensor) -> Tensor:
+                output, kept = rule.forward(module, x)
+                calls.append(Call(name, kept, output, output._version))
                 # A later in-place operation (``out += identity``) must not touch the recorded output.
-                return output.clone() if name in self._cloned else None
+                return output.clone() if name in self._cloned else output
 
-            return record
+            return forward
 
-        handles = [module.register_forward_hook(hook(name)) for name, module in self._layers.items()]
+        forwards = [(module, recording(name, module)) for name, module in self._layers.items()]
+        forwards += self._faster
+        for module, forward in forwards:
+            module.forward = forward  # type: ignore[method-assign]
         try:
             yield calls
         finally:
-            for handle in handles:
-                handle.remove()
+            for module, _ in forwards:
+                del module.forward  # the class's own again
 
     def _probe(self, shape: tuple[int, int, int], num_classes: int, batch_size: int) -> None:
         """Find outputs that are overwritten and parameters whose folded gradient is wrong."""
@@ -207,14 +218,3 @@ class FoldedModel:
                 if error > PROBE_TOLERANCE:
                     wrong.add(name)
         return [name for name in parameters if name in wrong]
-
-
-def in_cheaper_form(piece: Piece, received: Piece) -> Piece:
-    """The candidate's gradient in the form that :mod:`dia.matching.cost` finds cheaper against ``received``."""
-    if not isinstance(piece, OuterSum):
-        return piece
-    rank = received.deltas.shape[2] if isinstance(received, OuterSum) else None
-    tokens, fan_out = piece.deltas.shape[2:]
-    if keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
-        return piece
-    return Dense(piece.dense())

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dia.matching.cost import keep_factors
+from dia.ops.gram import match
+
 
 @dataclass(frozen=True)
 class Dense:
@@ -53,7 +56,7 @@ class OuterSum:
 
     def square_norm(self) -> Tensor:
         """(V,)."""
-        return gram_inner(self.deltas, self.inputs, self.deltas, self.inputs)
+        return match(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
 
     def select(self, victims: Tensor) -> "OuterSum":
         return OuterSum(self.deltas[victims], self.inputs[victims], self.shape)
@@ -65,21 +68,28 @@ class OuterSum:
 Piece = Dense | OuterSum
 
 
-def gram_inner(deltas: Tensor, inputs: Tensor, other_deltas: Tensor, other_inputs: Tensor) -> Tensor:
-    """Inner product (V,) of two sums of outer products, through their T x T' Gram matrices."""
-    products = (deltas @ other_deltas.transpose(2, 3)) * (inputs @ other_inputs.transpose(2, 3))
-    return products.flatten(1).sum(1)
+def compare(piece: Piece, received: Piece | None) -> tuple[Tensor, Tensor]:
+    """``|G|^2`` and ``<G, H>`` (V,) of a candidate's gradient G with the received one H, differentiable once in G.
 
-
-def inner(piece: Piece, received: Piece) -> Tensor:
-    """Inner product (V,) of a candidate's gradient with the received one, whatever their forms."""
+    Args:
+        piece: G; kept as factors or formed, whichever :mod:`dia.matching.cost` finds cheaper.
+        received: H, constant; None stands for zero (a parameter that took no part in the client's gradient).
+    """
+    if received is None:
+        square = piece.square_norm()
+        return square, torch.zeros_like(square)
+    if isinstance(piece, OuterSum):
+        rank = received.deltas.shape[2] if isinstance(received, OuterSum) else None
+        tokens, fan_out = piece.deltas.shape[2:]
+        if not keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
+            piece = Dense(piece.dense())
     if isinstance(piece, OuterSum) and isinstance(received, OuterSum):
-        return gram_inner(piece.deltas, piece.inputs, received.deltas, received.inputs)
+        return match(piece.deltas, piece.inputs, received.deltas, received.inputs)
     if isinstance(piece, OuterSum):
         victims, groups, _, fan_out = piece.deltas.shape
         target = received.dense().reshape(victims, groups, fan_out, -1)
-        return ((piece.inputs @ target.transpose(2, 3)) * piece.deltas).flatten(1).sum(1)
-    return (piece.dense() * received.dense()).flatten(1).sum(1)
+        return piece.square_norm(), ((piece.inputs @ target.transpose(2, 3)) * piece.deltas).flatten(1).sum(1)
+    return piece.square_norm(), (piece.value * received.dense()).flatten(1).sum(1)
 
 
 def concatenated(pieces: list[OuterSum]) -> OuterSum:

@@ -23,7 +23,7 @@ class Dropout(nn.Dropout):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(p)
-        self.masks: list[Tensor] | None = None
+        self.masks: list[Tensor] | None = None  # scaled by 1 / (1 - p)
         self.off = False
         self.shapes: list[tuple[int, ...]] | None = None
         self.calls = 0
@@ -44,15 +44,18 @@ class Dropout(nn.Dropout):
         """
         if self.shapes is not None:
             self.shapes.append(shape or self.mask_shape(x))
-        if self.off or self.p == 0:
-            return x
-        if self.masks is None:
+        if self.masks is None and not self.off:
             return super().forward(x)
+        factors = self.factors(part)
+        return x if factors is None else x * factors
+
+    def factors(self, part: tuple[slice, ...] | None = None) -> Tensor | None:
+        """What the next replayed call multiplies by, ``mask / (1 - p)`` or its ``part``; None for the identity."""
+        if self.off or self.p == 0 or self.masks is None:
+            return None
         mask = self.masks[self.calls]
         self.calls += 1
-        if part is not None:
-            mask = mask[(slice(None), *part)]
-        return x * mask * (1 / (1 - self.p))
+        return mask if part is None else mask[(slice(None), *part)]
 
 
 class ChannelDropout(Dropout):
@@ -142,7 +145,7 @@ def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[
     for module in modules:
         module.masks, module.calls, module.off = [], 0, masks is None
     for site, mask in zip(sites, masks or [], strict=masks is not None):
-        site.module.masks.append(mask)  # type: ignore[union-attr]
+        site.module.masks.append(mask * (1 / (1 - site.rate)))  # type: ignore[union-attr]
     try:
         yield
     finally:

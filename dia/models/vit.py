@@ -25,25 +25,37 @@ class PatchPixels(nn.Module):
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
+class Mixing(nn.Module):
+    """Softmax attention with dropout on the probabilities."""
+
+    def __init__(self, scale: float, p: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.dropout = Dropout(p)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, tokens: slice) -> Tensor:
+        """(images, heads, len(tokens), d), (images, heads, T, d) twice -> (images, heads, len(tokens), d)."""
+        heads, length = key.shape[1:3]
+        attention = ((query * self.scale) @ key.transpose(2, 3)).softmax(-1)
+        part = (slice(None), tokens)
+        return self.dropout(attention, shape=(heads, length, length), part=part) @ value
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; dropout on the attention probabilities and after the projection."""
 
     def __init__(self, dim: int, heads: int, p: float) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = (dim // heads) ** -0.5
         self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.dropout = Dropout(p)
+        self.mixing = Mixing((dim // heads) ** -0.5, p)
         self.to_out = nn.Sequential(nn.Linear(dim, dim), Dropout(p))
 
     def forward(self, x: Tensor, tokens: slice) -> Tensor:
         """(images, T, dim) -> (images, len(tokens), dim)."""
         length, dim = x.shape[1:]
         query, key, value = self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attention = ((query[:, :, tokens] * self.scale) @ key.transpose(2, 3)).softmax(-1)
-        part = (slice(None), tokens)
-        attention = self.dropout(attention, shape=(self.heads, length, length), part=part)
-        x = (attention @ value).transpose(1, 2).flatten(2)
+        x = self.mixing(query[:, :, tokens], key, value, tokens).transpose(1, 2).flatten(2)
         return self.to_out[1](self.to_out[0](x), shape=(length, dim), part=(tokens,))
 
 
