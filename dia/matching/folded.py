@@ -131,6 +131,7 @@ class FoldedModel:
         with torch.enable_grad(), self._recording() as calls, replayed(self.sites, folded):
             logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
             loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / batch_size
+            calls = [call for call in calls if call.output.requires_grad]  # not those on constants
             ends = [call.output for call in calls] + list(leaves.values())
             deltas = torch.autograd.grad(loss, ends, create_graph=differentiable, allow_unused=True)
             for call, delta in zip(calls, deltas, strict=False):

@@ -1,7 +1,9 @@
 """Each victim's gradient by itself, for whatever the folded rules cannot express.
 
-``torch.func`` maps the plain gradient of one victim over all victims. It forms every weight gradient, so it is
-slower, but it makes no assumption about how a parameter is used, nor about layers that mix the images of a batch.
+Plain autograd, one victim after another. It forms every weight gradient, so it is slower, but it makes no assumption
+about how a parameter is used, nor about layers that mix the images of a batch. (``torch.func.vmap`` over victims would
+be faster, but refuses in-place updates such as BatchNorm's running statistics, and torch 2.13 differentiates a mapped
+``batch_norm`` twice to wrong numbers.)
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call
 
 from dia.models.dropout import Site, replayed
 
@@ -22,7 +24,7 @@ def gradients(
     masks: Sequence[Tensor] | None,
     labels: Tensor,
 ) -> dict[str, Tensor]:
-    """Gradients (V, *shape) of the named parameters, differentiable with respect to ``x`` and ``masks``.
+    """Gradients (V, *shape) of the named parameters, differentiable in those of ``x`` and ``masks`` that ask for it.
 
     Args:
         model: The client's model.
@@ -32,15 +34,16 @@ def gradients(
         masks: Per site (V, N, *site.shape); None without dropout.
         labels: (V, N) class indices.
     """
-    parameters = dict(model.named_parameters())
-    chosen = {name: parameters[name].detach() for name in names}
-
-    def loss(
-        chosen: dict[str, Tensor], x: Tensor, masks: list[Tensor] | None, labels: Tensor
-    ) -> Tensor:
-        with replayed(sites, masks):
-            return F.cross_entropy(functional_call(model, chosen, (x,)), labels)
-
-    mapped = vmap(grad(loss), in_dims=(None, 0, None if masks is None else 0, 0))
-    with torch.enable_grad():
-        return mapped(chosen, x, None if masks is None else list(masks), labels)
+    differentiable = any(tensor.requires_grad for tensor in [x, *(masks or [])])
+    rows = []
+    for victim in range(len(x)):
+        leaves = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
+        own = None if masks is None else [mask[victim] for mask in masks]
+        with torch.enable_grad(), replayed(sites, own):
+            loss = F.cross_entropy(functional_call(model, leaves, (x[victim],)), labels[victim])
+            rows.append(
+                torch.autograd.grad(
+                    loss, list(leaves.values()), create_graph=differentiable, materialize_grads=True
+                )
+            )
+    return {name: torch.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}

@@ -94,10 +94,13 @@ class Site:
 
 def make_replayable(model: nn.Module) -> nn.Module:
     """Replace every dropout module of ``model``, in place, by its replayable form and return ``model``."""
+    replaced: dict[nn.Module, nn.Module] = {}  # one module under two names stays one module
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) in REPLAYABLE:
-                setattr(parent, name, REPLAYABLE[type(child)](child.p).train(child.training))  # type: ignore[operator,arg-type]
+        for name, child in list(parent._modules.items()):
+            if child is not None and type(child) in REPLAYABLE:
+                if child not in replaced:
+                    replaced[child] = REPLAYABLE[type(child)](child.p).train(child.training)  # type: ignore[arg-type]
+                setattr(parent, name, replaced[child])
     return model
 
 
