@@ -1,9 +1,9 @@
 """Each victim's gradient by itself, for whatever the folded rules cannot express.
 
-Plain autograd, one victim after another. It forms every weight gradient, so it is slower, but it makes no assumption
-about how a parameter is used, nor about layers that mix the images of a batch. (``torch.func.vmap`` over victims would
-be faster, but refuses in-place updates such as BatchNorm's running statistics, and torch 2.13 differentiates a mapped
-``batch_norm`` twice to wrong numbers.)
+Plain autograd, one victim after another. It forms every weight gradient, so it is slower, but it makes no
+assumption about how a parameter is used, nor about layers that mix the images of a batch.
+(``torch.func.vmap`` over victims would be faster, but refuses in-place updates such as BatchNorm's running
+statistics, and torch 2.13 differentiates a mapped ``batch_norm`` twice to wrong numbers.)
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def gradients(
     masks: Sequence[Tensor] | None,
     labels: Tensor,
 ) -> dict[str, Tensor]:
-    """Gradients (V, *shape) of the named parameters, differentiable in those of ``x`` and ``masks`` that ask for it.
+    """Gradients (V, *shape) of the named parameters, differentiable where ``x`` or ``masks`` require it.
 
     Args:
         model: The client's model.
