@@ -144,10 +144,13 @@ class Search:
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
         total = distance + settings.tv_weight * total_variation(x)
-        if self.seeks_masks:
-            total = total + settings.mask_penalty * mask_penalty(optimised, problem.rates)
         gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))
         total, distance = total.detach(), distance.detach()
+        if self.seeks_masks:
+            penalty, slopes = mask_penalty(state.masks, problem.rates)
+            total = total + settings.mask_penalty * penalty
+            for gradient, slope in zip(gradients[1:], slopes, strict=True):
+                gradient += settings.mask_penalty * slope.view(-1, *[1] * (gradient.dim() - 1))
         if self.observe is not None:
             self.observe(state, total, distance)
 
@@ -168,8 +171,12 @@ class Search:
         better = state.best.step(total, state.iteration, state.going)
         state.best_distance = torch.where(better, distance.to(state.best_distance.dtype), state.best_distance)
         state.best_x = torch.where(better.view(-1, 1, 1, 1, 1), state.x, state.best_x)
+        everyone = better.device.type == "cpu" and bool(better.all())  # the usual case, in one pass over memory
         for kept, mask in zip(state.best_kept, state.masks, strict=True):
-            torch.where(better.view(-1, *[1] * (mask.dim() - 1)), mask > 0.5, kept, out=kept)
+            if everyone:
+                torch.gt(mask, 0.5, out=kept)
+            else:
+                torch.where(better.view(-1, *[1] * (mask.dim() - 1)), mask > 0.5, kept, out=kept)
         state.failed |= state.going & ~torch.isfinite(total)
         state.iteration += 1
         stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)

@@ -31,8 +31,13 @@ def matching_distance(
     return 1 - products / (squares.sqrt() * received.norm + COSINE_EPSILON)
 
 
-def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> Tensor:
-    """``sum_l |(1 - mean(m_l)) - p_l|`` (V,): each layer's mask should drop the share p_l of its entries."""
-    return torch.stack(
-        [((1 - mask.flatten(1).mean(1)) - rate).abs() for mask, rate in zip(masks, rates, strict=True)]
-    ).sum(0)
+def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
+    """``sum_l |(1 - mean(m_l)) - p_l|``: each layer's mask should drop the share p_l of its entries.
+
+    Returns:
+        The penalty (V,), and per layer its derivative with respect to every entry of the mask, (V,): all entries
+        of a layer share it.
+    """
+    gaps = [(1 - mask.flatten(1).mean(1)) - rate for mask, rate in zip(masks, rates, strict=True)]
+    slopes = [-gap.sign() / mask[0].numel() for gap, mask in zip(gaps, masks, strict=True)]
+    return torch.stack(gaps).abs().sum(0), slopes

@@ -72,7 +72,9 @@ class LayerNormRule:
             xhat = F.layer_norm(x, module.normalized_shape, eps=module.eps)
         if module.weight is None:
             return xhat.view_as(xhat), xhat
-        return xhat * module.weight + (0 if module.bias is None else module.bias), xhat
+        if module.bias is None:
+            return xhat * module.weight, xhat
+        return torch.addcmul(module.bias, xhat, module.weight), xhat
 
     def gradients(self, module: nn.LayerNorm, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
         return _affine(module, kept, delta, (victims, -1, *module.normalized_shape), summed=(1,))
@@ -86,7 +88,7 @@ class GroupNormRule:
         if module.weight is None:
             return xhat.view_as(xhat), xhat
         shape = (-1, *[1] * (x.dim() - 2))
-        return xhat * module.weight.view(shape) + module.bias.view(shape), xhat
+        return torch.addcmul(module.bias.view(shape), xhat, module.weight.view(shape)), xhat
 
     def gradients(self, module: nn.GroupNorm, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
         view = (victims, kept.shape[0] // victims, module.num_channels, -1)

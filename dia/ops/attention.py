@@ -52,6 +52,7 @@ class _AttentionBackward(torch.autograd.Function):
         scale: float,
         wants_mask: bool,
     ) -> Any:
+        grad = grad.contiguous()
         dv = dropped.transpose(-1, -2) @ grad
         d_dropped = grad @ v.transpose(-1, -2)
         d_probabilities = d_dropped if mask is None else d_dropped * mask
@@ -105,4 +106,6 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float
         mask: (images, heads, Q, T) factors of the probabilities (a dropout mask over 1 - p); None without dropout.
         scale: Factor on the scores.
     """
+    # Each is multiplied several times: better copied together once than in every product.
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return]
