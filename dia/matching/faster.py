@@ -11,8 +11,8 @@ from dia.ops.attention import attention
 from dia.ops.gelu import gelu
 
 
-def _gelu(module: nn.GELU, x: Tensor) -> Tensor:
-    return gelu(x) if module.approximate == "none" else nn.GELU.forward(module, x)
+def _gelu(module: nn.GELU, input: Tensor) -> Tensor:
+    return gelu(input) if module.approximate == "none" else nn.GELU.forward(module, input)
 
 
 def _mixing(module: Mixing, query: Tensor, key: Tensor, value: Tensor, tokens: slice) -> Tensor:

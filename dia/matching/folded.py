@@ -152,8 +152,8 @@ class FoldedModel:
         def recording(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
             rule = RULES[type(module)]
 
-            def forward(x: Tensor) -> Tensor:
-                output, kept = rule.forward(module, x)
+            def forward(input: Tensor) -> Tensor:  # torch's name: layers may be called by keyword
+                output, kept = rule.forward(module, input)
                 calls.append(Call(name, kept, output, output._version))
                 # A later in-place operation (``out += identity``) must not touch the recorded output.
                 return output.clone() if name in self._cloned else output
