@@ -1,0 +1,186 @@
+"""The obvious attack: one victim after another, every weight gradient formed, double backward through all of it.
+
+Written as one would write it with torch alone. It shares no code with :mod:`dia.matching` or :mod:`dia.attacks`, so
+that the fast engine can be held against it; nothing in it is slowed down, so that the speed of the two can be compared.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dia.settings import Settings
+
+
+class MaskedDropout(nn.Module):
+    """``x * mask / (1 - p)`` with the mask of this call; without masks the identity."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.masks: list[Tensor] | None = None
+        self.calls = 0
+
+    def forward(
+        self, x: Tensor, *, shape: tuple[int, ...] | None = None, part: tuple[slice, ...] | None = None
+    ) -> Tensor:
+        self.calls += 1
+        if not self.masks:
+            return x
+        mask = self.masks[self.calls - 1]
+        if part is not None:
+            mask = mask[(slice(None), *part)]
+        return x * mask / (1 - self.p)
+
+
+class Client:
+    """A model with masked dropout and plain autograd.
+
+    Args:
+        model: Any model; it is copied, its dropout modules are replaced in the copy.
+        image: One input (1, C, H, W), to see how often each dropout module is called.
+    """
+
+    def __init__(self, model: nn.Module, image: Tensor) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(True)
+        replaced: dict[nn.Module, MaskedDropout] = {}
+        for parent in list(self.model.modules()):
+            for name, child in list(parent._modules.items()):
+                if isinstance(child, nn.Dropout | nn.Dropout2d):
+                    setattr(parent, name, replaced.setdefault(child, MaskedDropout(child.p)))
+        # Module order; a rate of zero has no mask.
+        self.dropouts = [m for m in self.model.modules() if isinstance(m, MaskedDropout) and m.p > 0]
+        training = self.model.training
+        with torch.no_grad():
+            self.model.eval()(image)
+        self.model.train(training)
+        self.counts = [dropout.calls for dropout in self.dropouts]
+        self.rates = [d.p for d, count in zip(self.dropouts, self.counts, strict=True) for _ in range(count)]
+        self.parameters = dict(self.model.named_parameters())
+
+    def loss(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of one victim: x (N, C, H, W), a mask (N, ...) a dropout call, labels (N,)."""
+        rest = list(masks or [])
+        for dropout, count in zip(self.dropouts, self.counts, strict=True):
+            dropout.calls = 0
+            dropout.masks, rest = rest[:count], rest[count:]
+        return F.cross_entropy(self.model(x), labels)
+
+    def gradient(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, create_graph: bool = False
+    ) -> list[Tensor | None]:
+        """The gradient of every parameter; None for one that takes no part."""
+        loss = self.loss(x, masks, labels)
+        return list(
+            torch.autograd.grad(
+                loss, list(self.parameters.values()), create_graph=create_graph, allow_unused=True
+            )
+        )
+
+
+def norm(gradient: Sequence[Tensor | None]) -> Tensor:
+    """Euclidean norm over all parameters together."""
+    return torch.stack([g.square().sum() for g in gradient if g is not None]).sum().sqrt()
+
+
+def cosine_distance(
+    gradient: Sequence[Tensor | None], received: Sequence[Tensor | None], received_norm: Tensor
+) -> Tensor:
+    """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together."""
+    products = [
+        (g * t).sum() for g, t in zip(gradient, received, strict=True) if g is not None and t is not None
+    ]
+    return 1 - torch.stack(products).sum() / (norm(gradient) * received_norm + 1e-8)
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Mean |dx| + mean |dy| over the victim's images (N, C, H, W)."""
+    return (x[:, :, :, 1:] - x[:, :, :, :-1]).abs().mean() + (x[:, :, 1:, :] - x[:, :, :-1, :]).abs().mean()
+
+
+@dataclass
+class Result:
+    """What one attack on one victim ends with: the kept iterate and the curves."""
+
+    x: Tensor
+    masks: list[Tensor]
+    last_masks: list[Tensor]
+    best_loss: float
+    best_distance: float
+    best_iteration: int
+    iterations: int = 0
+    stop_reason: str = "max_iterations"
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+
+def attack(
+    client: Client,
+    received: Sequence[Tensor | None],
+    labels: Tensor,
+    x0: Tensor,
+    box: tuple[Tensor, Tensor],
+    settings: Settings,
+    *,
+    masks: Sequence[Tensor] | None = None,
+    optimise_masks: bool = False,
+) -> Result:
+    """Attack one victim.
+
+    Args:
+        client: The model.
+        received: The client's gradient.
+        labels: (N,).
+        x0: (N, C, H, W) where the image starts.
+        box: The lowest and highest pixel values, each broadcastable to an image.
+        settings: Iterations, learning rate, patience, weights of the loss.
+        masks: The masks (N, ...), one a dropout call: the client's (wiig) or where the search begins (dia); None: ig.
+        optimise_masks: Whether they are optimised (dia).
+    """
+    x = x0.clone().requires_grad_(True)
+    used = None if masks is None else [mask.clone().requires_grad_(optimise_masks) for mask in masks]
+    sought = list(used or []) if optimise_masks else []
+    optimizer = torch.optim.Adam([x, *sought], lr=settings.learning_rate)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
+    )
+    result = Result(x0, [], [], float("inf"), float("inf"), 0)
+    received_norm = norm(received)
+    waited = 0
+    for iteration in range(settings.max_iterations):
+        optimizer.zero_grad()
+        gradient = client.gradient(x, used, labels, create_graph=True)
+        distance = cosine_distance(gradient, received, received_norm)
+        loss = distance + settings.tv_weight * total_variation(x)
+        for mask, rate in zip(sought, client.rates if sought else [], strict=True):
+            loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
+        loss.backward(inputs=[x, *sought])
+        x.grad.sign_()
+        result.rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        value = loss.item()
+        scheduler.step(value)
+        with torch.no_grad():
+            x.clamp_(*box)
+            for mask in sought:
+                mask.clamp_(0, 1)
+        result.losses.append(value)
+        result.iterations = iteration + 1
+        if value < result.best_loss:
+            result.best_loss, result.best_distance, result.best_iteration = value, distance.item(), iteration
+            result.x = x.detach().clone()
+            result.masks = [mask.detach().clone() for mask in sought]
+            waited = 0
+        else:
+            waited += 1
+        if result.best_loss < settings.stop_loss:
+            result.stop_reason = "converged"
+            break
+        if waited >= settings.early_stop_patience:
+            result.stop_reason = "no_improvement"
+            break
+    result.last_masks = [mask.detach().clone() for mask in sought]
+    return result

@@ -1,0 +1,141 @@
+"""The folded engine against the oracle: client gradients, loss, and its gradients by image and masks.
+
+Everything in float64. The error of a tensor is ``|got - expected| / |expected|`` (Euclidean norms over one victim's
+tensor); where the expected tensor is nearly zero, its norm is replaced by a thousandth of the largest one among the
+victim's tensors of the same kind (parameter gradients, or gradients by image and masks), so that rounding is not
+divided by nothing. The loss is compared likewise, by a plain relative error.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import Client, cosine_distance, norm
+from random_models import random_models
+from torch import Tensor, nn
+from zoo import CLASSES, FOLDED, GENERIC, Case, made
+
+from dia.attacks.objective import matching_distance
+from dia.client import ClientGradient, send
+from dia.matching.folded import FoldedModel
+from dia.matching.pieces import Dense, Piece
+from dia.models.dropout import make_replayable
+
+TOLERANCE = 1e-10
+BATCHES = [(1, 1), (3, 1), (1, 2), (3, 2), (1, 4), (3, 4)]
+"""(victims V, images N of a victim)."""
+
+
+def worst_error(got: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> float:
+    """The largest error over the tensors of one victim; None counts as zeros."""
+    floor = 1e-3 * max(float(t.norm()) for t in expected if t is not None)
+    errors = []
+    for g, e in zip(got, expected, strict=True):
+        if g is None and e is None:
+            continue
+        e = torch.zeros_like(g) if e is None else e
+        g = torch.zeros_like(e) if g is None else g
+        assert g.shape == e.shape
+        errors.append(float((g - e).norm()) / max(float(e.norm()), floor))
+    return max(errors)
+
+
+def compare(
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    victims: int,
+    images: int,
+    *,
+    seed: int = 0,
+    dense: bool = False,
+) -> FoldedModel:
+    """Hold a model's engine against the oracle on random victims; returns the engine.
+
+    With ``dense`` the received gradients are held as full matrices, as after a defence.
+    """
+    rng = torch.Generator().manual_seed(seed)
+
+    def random(*size: int) -> Tensor:
+        return torch.rand(size, generator=rng, dtype=torch.float64)
+
+    plain = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
+    engine = FoldedModel(make_replayable(model), shape, CLASSES, images)
+    assert [site.rate for site in engine.sites] == plain.rates
+
+    labels = torch.randint(CLASSES, (victims, images), generator=rng)
+    private = 2 * random(victims, images, *shape) - 1
+    client_masks = [
+        (random(victims, images, *site.shape) < 1 - site.rate).to(torch.float64) for site in engine.sites
+    ]
+    x = (2 * random(victims, images, *shape) - 1).requires_grad_()
+    # Optimised masks lie anywhere in [0, 1].
+    masks = [random(victims, images, *site.shape).requires_grad_() for site in engine.sites]
+
+    received = send(engine, private, client_masks, labels)
+    if dense:
+        full: dict[str, Piece] = {name: Dense(piece.dense()) for name, piece in received.pieces.items()}
+        received = ClientGradient(full, received.norm)
+    for used in [masks, None] if masks else [None]:
+        distance = matching_distance(engine, received, x, used, labels)
+        wanted = [x, *(used or [])]
+        slopes = torch.autograd.grad(distance.sum(), wanted, allow_unused=True)
+        for v in range(victims):
+            target = plain.gradient(private[v], [mask[v] for mask in client_masks], labels[v])
+            sent = [received.pieces.get(name) for name in plain.parameters]
+            assert worst_error([piece and piece.dense()[v] for piece in sent], target) < TOLERANCE
+            assert float(received.norm[v]) == pytest.approx(float(norm(target)), rel=TOLERANCE)
+
+            leaves = [tensor[v].detach().requires_grad_() for tensor in wanted]
+            gradient = plain.gradient(leaves[0], leaves[1:] or None, labels[v], create_graph=True)
+            expected = cosine_distance(gradient, target, norm(target))
+            assert distance[v].item() == pytest.approx(expected.item(), rel=TOLERANCE)
+            by_hand = torch.autograd.grad(expected, leaves, allow_unused=True)
+            assert worst_error([s if s is None else s[v] for s in slopes], by_hand) < TOLERANCE
+    return engine
+
+
+batches = pytest.mark.parametrize(("victims", "images"), BATCHES)
+
+
+@batches
+@pytest.mark.parametrize("name", FOLDED)
+def test_folded_rules(name: str, victims: int, images: int) -> None:
+    engine = compare(*made(FOLDED[name]), victims, images)
+    assert engine.generic == []
+
+
+@batches
+@pytest.mark.parametrize("name", GENERIC)
+def test_per_victim_path(name: str, victims: int, images: int) -> None:
+    case, announced = GENERIC[name]
+    engine = compare(*made(case), victims, images)
+    assert set(engine.generic) == announced
+
+
+@batches
+@pytest.mark.parametrize("dense", [False, True], ids=["factored", "dense"])
+@pytest.mark.parametrize("keep", [True, False], ids=["keep factors", "form the matrix"])
+@pytest.mark.parametrize(
+    "name", ["linear on tokens", "conv grouped", "conv strided and padded", "conv called twice"]
+)
+def test_every_form_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str, keep: bool, dense: bool, victims: int, images: int
+) -> None:
+    """Whatever the cost rule says, and however the received gradient is held."""
+    asked = []
+
+    def rule(*sizes: object) -> bool:
+        asked.append(sizes)
+        return keep
+
+    monkeypatch.setattr("dia.matching.pieces.keep_factors", rule)
+    compare(*made(FOLDED[name]), victims, images, dense=dense)
+    assert asked
+
+
+@given(random_models(), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 4]), st.integers(0, 2**16))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_random_models(case: Case, victims: int, images: int, seed: int) -> None:
+    compare(*made(case, seed), victims, images, seed=seed)
