@@ -16,3 +16,4 @@ rule all:
         cell_files,  # by name, or a lost cell would go unnoticed behind the results made from it
         rules.collect.output,
         expand(rules.tables.output, table=CONFIG.tables),
+        expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -38,6 +39,13 @@ RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
 
+# A figure shows all rates and attacks of one such group.
+FIGURE = "reconstructions/{scenario}/{dataset}/{model}/seed{seed}"
+FIGURE_AXES = ("scenario", "dataset", "model", "seed")
+FIGURES = defaultdict(list)
+for cell in CONFIG.cells:
+    FIGURES[FIGURE.format(**cell.axes())].append(cell)
+
 
 wildcard_constraints:
     scenario=NAME,
@@ -52,6 +60,11 @@ wildcard_constraints:
 def cell_files(wildcards):
     """The result files of all cells of the config."""
     return [str(CONFIG.cell_path(cell)) for cell in CONFIG.cells]
+
+
+def cell_files_of_figure(wildcards):
+    """The result files of the cells that a figure shows."""
+    return [str(CONFIG.cell_path(cell)) for cell in FIGURES[FIGURE.format(**wildcards)]]
 
 
 def job_of_cell(wildcards):

@@ -1,6 +1,7 @@
 # Tables and pictures from what was collected; each declares what it reads, nothing walks folders.
 localrules:
     tables,
+    figures,
 
 
 rule tables:
@@ -22,3 +23,24 @@ rule tables:
     shell:
         "python -m dia tables --config {input.config:q} --results {input.results:q} --table {input.table:q}"
         " --out {output:q} > {log:q} 2>&1"
+
+
+rule figures:
+    input:
+        cell_files_of_figure,
+        plan=rules.plan.output.cells,
+    output:
+        report(
+            f"{RESULTS}/figures/{FIGURE}.png",
+            caption="../report/reconstructions.rst",
+            category="Figures",
+            labels={axis: f"{{{axis}}}" for axis in FIGURE_AXES},
+        ),
+    log:
+        f"{RESULTS}/logs/figures/{FIGURE}.log",
+    conda:
+        "../envs/dia.yaml"
+    shell:
+        "python -m dia figures reconstructions --job-list {input.plan:q} --scenario {wildcards.scenario:q}"
+        " --dataset {wildcards.dataset:q} --model {wildcards.model:q} --seed {wildcards.seed} --out {output:q}"
+        " > {log:q} 2>&1"
