@@ -1,7 +1,8 @@
-"""The obvious attack: one victim after another, every weight gradient formed, double backward through all of it.
+"""The obvious attack: one victim after another, double backward through every weight gradient.
 
-Written as one would write it with torch alone. It shares no code with :mod:`dia.matching` or :mod:`dia.attacks`, so
-that the fast engine can be held against it; nothing in it is slowed down, so that the speed of the two can be compared.
+Written as one would write it with torch alone, in the manner of the released scripts. It shares no code with
+:mod:`dia.matching` or :mod:`dia.attacks`, so that the fast engine can be held against it; nothing in it is slowed
+down, so that the speed of the two can be compared.
 """
 
 import copy
@@ -137,7 +138,7 @@ def attack(
         x0: (N, C, H, W) where the image starts.
         box: The lowest and highest pixel values, each broadcastable to an image.
         settings: Iterations, learning rate, patience, weights of the loss.
-        masks: The masks (N, ...), one a dropout call: the client's (wiig) or where the search begins (dia); None: ig.
+        masks: (N, ...), one a dropout call: the client's (wiig) or where the search begins (dia); None for ig.
         optimise_masks: Whether they are optimised (dia).
     """
     x = x0.clone().requires_grad_(True)
@@ -152,12 +153,13 @@ def attack(
     waited = 0
     for iteration in range(settings.max_iterations):
         optimizer.zero_grad()
+        client.model.zero_grad()
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
         loss = distance + settings.tv_weight * total_variation(x)
         for mask, rate in zip(sought, client.rates if sought else [], strict=True):
             loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
-        loss.backward(inputs=[x, *sought])
+        loss.backward()
         x.grad.sign_()
         result.rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()

@@ -3,6 +3,8 @@
 Parameter names are those of :mod:`dia.models`, so that ``load_state_dict`` carries weights over.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ class PlainMLP(nn.Module):
         channels, height, breadth = shape
         fans = [channels * height * breadth] + [width] * depth
         blocks = []
-        for fan_in, fan_out in zip(fans[:-1], fans[1:], strict=True):
+        for fan_in, fan_out in pairwise(fans):
             block = nn.Sequential()
             block.add_module("linear", nn.Linear(fan_in, fan_out, bias=False))
             block.add_module("activation", nn.GELU())
