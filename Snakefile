@@ -7,6 +7,7 @@ include: "workflow/rules/victims.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/tracking.smk"
 include: "workflow/rules/partial.smk"
 
 
@@ -15,5 +16,6 @@ rule all:
     input:
         cell_files,  # by name, or a lost cell would go unnoticed behind the results made from it
         rules.collect.output,
+        rules.track.output,
         expand(rules.tables.output, table=CONFIG.tables),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

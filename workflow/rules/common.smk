@@ -96,6 +96,12 @@ def dataset_definition(wildcards):
     return canonical(CONFIG.dataset(wildcards.dataset).model_dump(mode="json"))
 
 
+def tracking_options(wildcards):
+    """Where the config wants its runs; the defaults are those of `dia sync`."""
+    where = CONFIG.tracking.model_dump(exclude_none=True)
+    return [word for key, value in where.items() for word in (f"--{key}", value)]
+
+
 def table_definition(wildcards):
     """The file that declares a table."""
     return f"{workflow.basedir}/config/tables/{wildcards.table}.yaml"
