@@ -1,10 +1,15 @@
-"""Attention with a dropout mask on its probabilities.
+"""Attention with a dropout mask on its probabilities, in two steps that are each differentiable twice.
 
-    S = scale q k^T,   P = softmax(S),   A = P o M,   O = A v                    (o: entry by entry)
+    P = softmax(scale q k^T)                  :func:`probabilities`
+    O = (P o M) v                             :func:`mixed`          (o: entry by entry)
 
-First derivative, for dO at O:   dv = A^T dO,  dP = (dO v^T) o M,  dS = P o (dP - <dP, P>),  dq = scale dS k,
-dk = scale dS^T q. The second derivative, for adjoints of (dq, dk, dv), follows by the product rule below; what
-belongs to O's own adjoint is the first derivative again.
+First derivatives, for dP at P and dO at O:
+
+    dS = P o (dP - <dP, P>),  dq = scale dS k,  dk = scale dS^T q
+    dP = (dO v^T) o M,  dM = (dO v^T) o P,  dv = (P o M)^T dO
+
+The second ones are their derivatives by the product rule. Split at P, so that the softmax and the two products behind
+it are undone once for everything that arrives at P.
 """
 
 from typing import Any
@@ -14,91 +19,88 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def _softmax_backward(grad: Tensor, probabilities: Tensor) -> Tensor:
-    """``P o (grad - <grad, P>)`` row by row."""
-    return torch._softmax_backward_data(grad, probabilities, -1, probabilities.dtype)
+def _softmax_backward(grad: Tensor, p: Tensor) -> Tensor:
+    """``P o (grad - <grad, P>)``, row by row."""
+    return torch._softmax_backward_data(grad, p, -1, p.dtype)
 
 
-class _Attention(torch.autograd.Function):
+class _Probabilities(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-        probabilities = ((q * scale) @ k.transpose(-1, -2)).softmax(-1)
-        dropped = probabilities if mask is None else probabilities * mask
-        ctx.save_for_backward(q, k, v, mask, probabilities, dropped)
+    def forward(ctx: Any, q: Tensor, k: Tensor, scale: float) -> Tensor:
+        p = ((q * scale) @ k.transpose(-1, -2)).softmax(-1)
+        ctx.save_for_backward(q, k, p)
         ctx.scale = scale
-        return dropped @ v
+        return p
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        q, k, v, mask, probabilities, dropped = ctx.saved_tensors
-        inner = [t if t is None else t.detach() for t in (probabilities, dropped)]
-        # In the last backward pass nothing is differentiated again, and the mask's gradient is wanted.
-        wants_mask = ctx.needs_input_grad[3] and not torch.is_grad_enabled()
-        dq, dk, dv, dmask = _AttentionBackward.apply(grad, q, k, v, mask, *inner, ctx.scale, wants_mask)
-        return dq, dk, dv, dmask, None
+    def backward(ctx: Any, dp: Tensor) -> Any:
+        return *_ProbabilitiesBackward.apply(dp, *ctx.saved_tensors, ctx.scale), None
 
 
-class _AttentionBackward(torch.autograd.Function):
+class _ProbabilitiesBackward(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        grad: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        probabilities: Tensor,
-        dropped: Tensor,
-        scale: float,
-        wants_mask: bool,
-    ) -> Any:
-        grad = grad.contiguous()
-        dv = dropped.transpose(-1, -2) @ grad
-        d_dropped = grad @ v.transpose(-1, -2)
-        d_probabilities = d_dropped if mask is None else d_dropped * mask
-        d_scores = _softmax_backward(d_probabilities, probabilities)
-        dq = (d_scores @ k).mul_(scale)
-        dk = (d_scores.transpose(-1, -2) @ q).mul_(scale)
-        dmask = d_dropped * probabilities if wants_mask else None
-        ctx.save_for_backward(
-            grad, q, k, v, mask, probabilities, dropped, d_dropped, d_probabilities, d_scores
-        )
+    def forward(ctx: Any, dp: Tensor, q: Tensor, k: Tensor, p: Tensor, scale: float) -> Any:
+        ds = _softmax_backward(dp, p)
+        ctx.save_for_backward(dp, q, k, p, ds)
         ctx.scale = scale
-        return dq, dk, dv, dmask
+        return (ds @ k).mul_(scale), (ds.transpose(-1, -2) @ q).mul_(scale)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, uq: Tensor, uk: Tensor, uv: Tensor, umask: Tensor | None) -> Any:
-        grad, q, k, v, mask, p, a, da, dp, ds = ctx.saved_tensors
-        scale = ctx.scale
-        # dq = scale dS k, dk = scale dS^T q
+    def backward(ctx: Any, uq: Tensor, uk: Tensor) -> Any:
+        dp, q, k, p, ds = ctx.saved_tensors
+        uq, uk = uq * ctx.scale, uk * ctx.scale
         u_ds = torch.cat([uq, q], -1) @ torch.cat([k, uk], -1).transpose(-1, -2)
-        u_ds.mul_(scale)
-        to_k = ds.transpose(-1, -2) @ uq
-        to_q = ds @ uk
-        # dS = P o (dP - <dP, P>)
-        u_dp = _softmax_backward(u_ds, p)
+        to_dp = _softmax_backward(u_ds, p) if ctx.needs_input_grad[0] else None
         along_u, along_dp = (torch.linalg.vecdot(t, p).unsqueeze(-1) for t in (u_ds, dp))
-        u_p = u_ds.mul_(dp - along_dp).addcmul_(dp, along_u, value=-1)
-        # dv = A^T dO, and dP = (dO v^T) o M
-        u_a = grad @ uv.transpose(-1, -2)
+        to_p = u_ds.mul_(dp - along_dp).addcmul_(dp, along_u, value=-1)
+        return to_dp, ds @ uk, ds.transpose(-1, -2) @ uq, to_p, None
+
+
+class _Mixed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, mask: Tensor | None, v: Tensor) -> Tensor:
+        a = p if mask is None else p * mask
+        ctx.save_for_backward(p, mask, v, a)
+        return a @ v
+
+    @staticmethod
+    def backward(ctx: Any, do: Tensor) -> Any:
+        p, mask, v, a = ctx.saved_tensors
+        # The mask's own gradient is wanted in the last backward pass alone, where nothing is differentiated again.
+        wants_mask = ctx.needs_input_grad[1] and not torch.is_grad_enabled()
+        return _MixedBackward.apply(do, p, mask, v, a.detach(), wants_mask)
+
+
+class _MixedBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, do: Tensor, p: Tensor, mask: Tensor | None, v: Tensor, a: Tensor, wants_mask: bool
+    ) -> Any:
+        do = do.contiguous()
+        dv = a.transpose(-1, -2) @ do
+        da = do @ v.transpose(-1, -2)
+        ctx.save_for_backward(do, p, mask, v, a, da)
+        return da if mask is None else da * mask, da * p if wants_mask else None, dv
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, up: Tensor, umask: Tensor | None, uv: Tensor) -> Any:
+        do, p, mask, v, a, da = ctx.saved_tensors
+        u_a = do @ uv.transpose(-1, -2)
         if mask is None:
-            u_da, to_mask = u_dp, None
-            u_p += u_a
+            u_da, to_p, to_mask = up, u_a, None
         else:
-            u_da = u_dp * mask
-            to_mask = (u_dp.mul_(da)).addcmul_(u_a, p) if ctx.needs_input_grad[4] else None
-            u_p.addcmul_(u_a, mask)
-        to_grad = u_da @ v + a @ uv
-        to_v = u_da.transpose(-1, -2) @ grad
-        u_s = _softmax_backward(u_p, p)
-        to_q = (to_q + u_s @ k).mul_(scale)
-        to_k = (to_k + u_s.transpose(-1, -2) @ q).mul_(scale)
-        return to_grad, to_q, to_k, to_v, to_mask, None, None, None, None
+            u_da, to_p = up * mask, u_a * mask
+            to_mask = torch.addcmul(u_a.mul_(p), up, da) if ctx.needs_input_grad[2] else None
+        to_do = u_da @ v + a @ uv
+        return to_do, to_p, to_mask, u_da.transpose(-1, -2) @ do, None, None
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """``(softmax(scale q k^T) o mask) v``.
+
+    The gradient with respect to ``mask`` is given in a backward pass without ``create_graph`` alone.
 
     Args:
         q: (images, heads, Q, d).
@@ -107,5 +109,5 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float
         scale: Factor on the scores.
     """
     # Each is multiplied several times: better copied together once than in every product.
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
-    return _Attention.apply(q, k, v, mask, scale)  # type: ignore[no-any-return]
+    p = _Probabilities.apply(q.contiguous(), k.contiguous(), scale)
+    return _Mixed.apply(p, mask, v.contiguous())  # type: ignore[no-any-return]
