@@ -18,7 +18,7 @@ import dia
 PACKAGE = Path(__file__).parent
 
 AFTER_THE_CELL = frozenset(
-    {"cli", "records", "tables", "figures", "stats.py", "tracking.py", "provenance.py", "files.py"}
+    {"cli", "records", "tables", "figures", "stats.py", "curves.py", "tracking", "provenance.py", "files.py"}
 )
 """What cannot change a cell's numbers, relative to the package: editing it leaves the
 fingerprint alone, so that the warning about rows of different code is worth reading."""

@@ -135,24 +135,26 @@ def _hash(table: pa.Table) -> str:
 
 def _head(path: Path, file: pq.ParquetFile, expected: "Cell | None") -> dict[str, Any]:
     """What the file says of itself, once it is known to be a cell of this format, and the expected one."""
+    arrow = file.schema_arrow  # made anew at each access
     try:
-        head = json.loads((file.schema_arrow.metadata or {})[_METADATA_KEY])
+        head = json.loads((arrow.metadata or {})[_METADATA_KEY])
     except (KeyError, ValueError):
         raise RecordError(f"{path}: a Parquet file, but not one that dia wrote; remove it") from None
     if head.get("format") != FORMAT or not {"cell_id", "rows", "content"} <= set(head):
         raise RecordError(f"{path}: not a cell of format {FORMAT} (it says {head}); run the cell again")
     if expected is not None and head["cell_id"] != expected.id:
         raise RecordError(f"{path}: holds the cell {head['cell_id']}, expected {expected.id}")
-    found, wanted = set(file.schema_arrow.names), set(schema().names)
+    found, wanted = set(arrow.names), set(schema().names)
     if found != wanted:
         raise RecordError(
             f"{path}: written by another version of dia (missing columns: {_names(wanted - found)}; "
             f"unknown columns: {_names(found - wanted)}); run the cell again"
         )
+    kinds = dict(zip(arrow.names, arrow.types, strict=True))
     for field in schema():
-        if (kind := file.schema_arrow.field(field.name).type) != field.type:
-            raise RecordError(f"{path}: column {field.name} is {kind}, expected {field.type}")
-    return head
+        if kinds[field.name] != field.type:
+            raise RecordError(f"{path}: column {field.name} is {kinds[field.name]}, expected {field.type}")
+    return dict(head)
 
 
 def _check_rows(path: Path, table: pa.Table, head: Mapping[str, Any]) -> None:
