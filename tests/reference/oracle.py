@@ -1,8 +1,8 @@
 """The obvious attack: one victim after another, double backward through every weight gradient.
 
 Written as one would write it with torch alone, in the manner of the released scripts. It shares no code with
-:mod:`dia.matching` or :mod:`dia.attacks`, so that the fast engine can be held against it; nothing in it is slowed
-down, so that the speed of the two can be compared.
+:mod:`dia.matching` or :mod:`dia.attacks`, so that the fast engine can be held against it; nothing in it is
+slowed down, so that the speed of the two can be compared.
 """
 
 import copy
@@ -138,7 +138,7 @@ def attack(
         x0: (N, C, H, W) where the image starts.
         box: The lowest and highest pixel values, each broadcastable to an image.
         settings: Iterations, learning rate, patience, weights of the loss.
-        masks: (N, ...), one a dropout call: the client's (wiig) or where the search begins (dia); None for ig.
+        masks: (N, ...) a dropout call: the client's (wiig) or where the search begins (dia); None for ig.
         optimise_masks: Whether they are optimised (dia).
     """
     x = x0.clone().requires_grad_(True)

@@ -1,9 +1,10 @@
 """The folded engine against the oracle: client gradients, loss, and its gradients by image and masks.
 
 Everything in float64. The error of a tensor is ``|got - expected| / |expected|`` (Euclidean norms over one
-victim's tensor); where the expected tensor is nearly zero, its norm is replaced by a thousandth of the largest one
-among the victim's tensors of the same kind (parameter gradients, or gradients by image and masks), so that rounding
-is not divided by nothing. The loss is compared likewise, by a plain relative error.
+victim's tensor); where the expected tensor is nearly zero, its norm is replaced by a thousandth of the
+largest one among the victim's tensors of the same kind (parameter gradients, or gradients by image and
+masks), so that rounding is not divided by nothing. The loss is compared likewise, by a plain relative
+error.
 """
 
 from collections.abc import Sequence
