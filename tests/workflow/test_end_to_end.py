@@ -61,6 +61,42 @@ def test_tables_are_made_in_three_formats(finished: Workplace) -> None:
     assert "ssim" in (tables / "dropout.csv").read_text().splitlines()[0]
 
 
+def test_each_model_has_its_picture(finished: Workplace) -> None:
+    from PIL import Image
+
+    for model in ("mlp", "vit"):
+        path = (
+            finished.folder
+            / RESULTS
+            / "figures"
+            / "reconstructions"
+            / "default"
+            / "mnist"
+            / model
+            / "seed0.png"
+        )
+        with Image.open(path) as picture:
+            assert min(picture.size) > 200
+
+
+def tracked(workplace: Workplace) -> list[str]:
+    """The cells of the MLflow runs, and the ids of those runs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workplace.folder / RESULTS / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("test")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.`dia.cell_id` != ''")
+    return sorted(f"{run.data.tags['dia.cell_id']} {run.info.run_id}" for run in runs)
+
+
+def test_each_cell_is_one_mlflow_run_however_often_it_is_tracked(finished: Workplace) -> None:
+    before = tracked(finished)
+    assert [line.split()[0] for line in before] == sorted(cell.id for cell in CELLS)
+    finished.snakemake("--forcerun", "track", "--configfile", CONFIG)
+    assert tracked(finished) == before
+
+
 def test_a_second_run_has_nothing_to_do(finished: Workplace) -> None:
     assert finished.planned("--configfile", CONFIG) == {}
 
