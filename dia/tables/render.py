@@ -95,14 +95,15 @@ def latex_escape(text: str) -> str:
 
 
 def _latex(table: Table) -> str:
-    """A table float; the document needs the package booktabs."""
+    """A table float, shrunk to the line where it is wider; the document needs booktabs and graphicx."""
     across = len(table.columns)
     lines = [
-        "% Needs \\usepackage{booktabs}.",
+        r"% Needs \usepackage{booktabs,graphicx}.",
         r"\begin{table}",
-        r"  \centering\small",
+        r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
         rf"  \caption{{{latex_escape(' '.join(f'{table.title}. {table.caption}'.split()))}}}",
         rf"  \label{{tab:{table.name}}}",
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"  \begin{{tabular}}{{{'l' * len(table.axes)}{'r' * (across + 1)}}}",
         r"    \toprule",
     ]
@@ -120,14 +121,14 @@ def _latex(table: Table) -> str:
         cells = [latex_escape(text) for text in (*key, *numbers, _count(row))]
         lines.append(_latex_line(_marked(cell) for cell in cells))
         above = row.key
-    lines += [r"    \bottomrule", r"  \end{tabular}", r"  \par\smallskip\footnotesize"]
+    lines += [r"    \bottomrule", r"  \end{tabular}}", r"  \par\smallskip\raggedright"]
     lines += [f"  {latex_escape(note)}" for note in table.notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def _marked(cell: str) -> str:
     """Replace the marks that were set before escaping."""
-    return cell.replace("\0", r"\textbf{").replace("\2", r"{\scriptsize ").replace("\1", "}")
+    return cell.replace("\0", r"\textbf{").replace("\2", r"{\tiny ").replace("\1", "}")
 
 
 def _latex_line(cells: Iterable[str]) -> str:

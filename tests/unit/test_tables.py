@@ -4,6 +4,8 @@ import csv
 import io
 import math
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +174,7 @@ def test_the_best_is_bold_and_ties_are_not(tmp_path: Path) -> None:
     made = table(tmp_path, spec(best={"within": [], "among": {"dropout_rate": ["0.5"]}}))
     assert [line.entries[0].best for line in made.rows] == [False, False, False, True]
     assert "**0.650** [" in render(made, "md")
-    assert r"\textbf{0.650} {\scriptsize [" in render(made, "tex")
+    assert r"\textbf{0.650} {\tiny [" in render(made, "tex")
 
 
 def test_where_keeps_cells_by_axis(tmp_path: Path) -> None:
@@ -234,6 +236,19 @@ def test_the_latex_fragment_is_well_formed(tmp_path: Path) -> None:
     assert unescaped.count("{") == unescaped.count("}")
     assert not re.search(r"(?<!\\)[%#]", text.partition("\n")[2])
     assert r"\label{tab:made_up}" in text
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex here (the fragment is checked anyway)"
+)
+def test_latex_takes_the_fragment_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "t.tex").write_text(render(table(tmp_path, TableSpec.from_file(DROPOUT)), "tex"))
+    document = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}\input{t}\end{document}"
+    (tmp_path / "d.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "d.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
 
 
 def test_every_declared_table_is_valid_and_the_first_says_what_it_must() -> None:
