@@ -234,7 +234,7 @@ def test_the_latex_fragment_is_well_formed(tmp_path: Path) -> None:
     assert text.count(r"\begin") == text.count(r"\end") == 2
     unescaped = re.sub(r"\\[{}]", "", text)
     assert unescaped.count("{") == unescaped.count("}")
-    assert not re.search(r"(?<!\\)[%#]", text.partition("\n")[2])
+    assert not re.search(r"(?<!\\)[%#]", body)
     assert r"\label{tab:made_up}" in text
 
 
