@@ -133,7 +133,11 @@ class Config(Closed):
 
     def settings(self, cell: Cell) -> Settings:
         """The settings of a cell: its scenario's, with the exceptions for its model."""
-        return self._settings[cell.scenario, cell.model]
+        return self.settings_of(cell.scenario, cell.model)
+
+    def settings_of(self, scenario: str, model: str) -> Settings:
+        """The settings of a scenario, with the exceptions for a model."""
+        return self._settings[scenario, model]
 
     @cached_property
     def _settings(self) -> dict[tuple[str, str], Settings]:

@@ -11,8 +11,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
+from dia import reduction
 from dia.cell import NAME, RATE, Cell
-from dia.config import Config, job_json
+from dia.config import job_json
 from dia.errors import ConfigError
 from dia.job import canonical
 
@@ -26,7 +27,8 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    CONFIG = Config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
+    origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
+    CONFIG = reduction.load(config, origin, f"{workflow.basedir}/config/reduced.yaml")
 except ConfigError as error:
     raise WorkflowError(error) from None
 
