@@ -1,18 +1,21 @@
 """Run one cell: prepare, attack, score; rows ready to be written."""
 
+import hashlib
 from typing import Any
 
 import torch
 
-from dia.attacks.iterative import Outcome
+from dia.attacks.iterative import Outcome, Search
 from dia.attacks.registry import prepare as prepare_attack
 from dia.attacks.state import State
+from dia.attempts import AttemptRecord
+from dia.checkpoint import Checkpointer
 from dia.errors import AttackError
 from dia.evaluation import Curves, chance_levels, influential_entries, score, sites_in_words
 from dia.experiment import Experiment, prepare
 from dia.job import Job
 from dia.progress import LOG, Progress
-from dia.provenance import peak_memory_mb, provenance
+from dia.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.records import picture_columns
 from dia.victims.store import VictimSet
 
@@ -31,7 +34,14 @@ def chosen_device(name: str) -> torch.device:
 
 
 def run_cell(
-    job: Job, victim_set: VictimSet, *, device: str, threads: int, victims_per_pass: int | None
+    job: Job,
+    victim_set: VictimSet,
+    *,
+    device: str,
+    threads: int,
+    victims_per_pass: int | None,
+    checkpointer: Checkpointer | None = None,
+    record: AttemptRecord | None = None,
 ) -> list[dict[str, Any]]:
     """Attack every victim of a cell; one row each (see :mod:`dia.records`).
 
@@ -41,8 +51,11 @@ def run_cell(
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
         victims_per_pass: How many victims share a pass; None chooses by free memory.
+        checkpointer: Continues from and writes the cell's checkpoint.
+        record: Told how far the attack is.
 
     Raises:
+        AttackInterrupted: The checkpointer was told to stop; the state is saved.
         DiaError: Bad input, a missing device, or an attack that cannot go on; the message names the cell.
     """
     torch.set_num_threads(threads)
@@ -52,7 +65,7 @@ def run_cell(
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
     experiment = prepare(job, victim_set, where)
     LOG.info("%s", sites_in_words(experiment.problem.model.sites))
-    outcome, curves = attack(job, experiment, victims_per_pass)
+    outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
     began |= {
         "victims_per_pass": outcome.victims_per_pass,
         "peak_memory_mb": peak_memory_mb(torch, str(where)),
@@ -61,30 +74,54 @@ def run_cell(
     levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
         pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
-        row |= _columns(job, victim_set, experiment, number) | curves.columns(number) | began | pictures
+        row |= _columns(job, victim_set, experiment, number) | curves.columns(number, row["restart"]) | began | pictures
         row |= {name: float(value[number]) for name, value in levels.items()}
     return rows
 
 
-def attack(job: Job, experiment: Experiment, victims_per_pass: int | None) -> tuple[Outcome, Curves]:
+def fingerprint(job: Job, victim_set: VictimSet) -> str:
+    """What a checkpoint belongs to: the cell with its settings, the victims' content and the code."""
+    text = "\n".join([job.json(), victim_set.sha256, code_fingerprint()])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def attack(
+    job: Job,
+    experiment: Experiment,
+    victims_per_pass: int | None,
+    checkpointer: Checkpointer | None,
+    record: AttemptRecord | None,
+) -> tuple[Outcome, Curves]:
     """The attack of the cell's name, observed."""
     settings, problem = job.settings, experiment.problem
     curves = Curves(experiment, max(1, settings.max_iterations // settings.history_points), counted=[])
-    progress = Progress(job.cell.id, settings.victims, settings.max_iterations)
+    progress = Progress(job.cell.id, settings.victims * settings.restarts, settings.max_iterations)
 
     def observe(state: State, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
         curves(state, total_loss, matching_distance)
         progress(state, total_loss, matching_distance)
 
+    def between(search: Search) -> None:
+        if record is not None:
+            record.heartbeat(search.waiting[-1].iteration, sum(len(state) for state in search.waiting))
+        if checkpointer is not None:
+            checkpointer.between_iterations(search, curves)
+
     try:
         search = prepare_attack(job.cell.attack)(
-            problem, victims_per_pass=victims_per_pass, observe=observe, announce=LOG.warning
+            problem,
+            victims_per_pass=victims_per_pass,
+            observe=observe,
+            between=between,
+            announce=LOG.warning,
         )
         if search.seeks_masks:
             curves.counted = influential_entries(experiment)
+        if checkpointer is not None and isinstance(search, Search):
+            checkpointer.restore(search, curves)
         outcome = search.run()
     except AttackError as error:
-        raise AttackError(f"cell {job.cell.id}: {error}") from error
+        raise type(error)(f"cell {job.cell.id}: {error}") from error
     finally:
         progress.close()
     if problem.model.generic:

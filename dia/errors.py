@@ -21,6 +21,10 @@ class AttackError(DiaError):
     """An attack cannot go on (a non-finite loss, a missing device, ...)."""
 
 
+class AttackInterrupted(AttackError):
+    """An attack was told to stop and has saved its state; running the cell again continues it."""
+
+
 class RecordError(DiaError):
     """A result file is damaged, foreign, or does not hold what it must."""
 

@@ -68,6 +68,8 @@ class Search:
         optimised_masks: Where masks start that are optimised together with the image, likewise.
         victims_per_pass: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
+        between: Called with the search before every iteration, when ``waiting`` and ``done`` hold all there is to
+            know: the place for checkpoints. What it raises ends the attack.
         announce: Receives a line where something changes, say a pass that had to be halved.
 
     Attributes:
@@ -83,9 +85,11 @@ class Search:
         optimised_masks: list[Tensor] | None = None,
         victims_per_pass: int | None = None,
         observe: Observer | None = None,
+        between: "Callable[[Search], None]" = lambda search: None,
         announce: Callable[[str], None] = lambda message: None,
     ) -> None:
-        self.problem, self.fixed, self.observe, self.announce = problem, fixed_masks, observe, announce
+        self.problem, self.fixed = problem, fixed_masks
+        self.observe, self.between, self.announce = observe, between, announce
         self.settings = problem.settings
         start = optimised_masks or []
         self.seeks_masks = bool(start)
@@ -114,6 +118,7 @@ class Search:
         view = self._view()
         look_every = CHECK_EVERY.get(self.problem.x0.device.type, 1)
         while True:
+            self.between(self)
             state = self.waiting[-1]
             began = time.perf_counter()
             self._iterate(view, state)

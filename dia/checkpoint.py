@@ -1,0 +1,137 @@
+"""A cell that was stopped goes on where it was.
+
+Everything an attack carries is in its :class:`~dia.attacks.state.State` objects (the random draws are all made before
+the first iteration), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
+It belongs to one cell, its settings, victims and code; any other is refused, set aside, and the cell starts afresh.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dia.attacks.iterative import Search
+from dia.attacks.state import State
+from dia.errors import AttackInterrupted
+from dia.evaluation import Curves
+from dia.files import atomic_path
+
+FORMAT = 1
+SECONDS_BETWEEN = 300.0
+
+
+class Checkpointer:
+    """Saves a running attack now and then, and when it is told to stop.
+
+    Args:
+        path: The checkpoint's ``.npz``; outside a job's declared outputs, so that a failure does not delete it.
+        fingerprint: What the checkpoint belongs to; see :func:`dia.cellrun.fingerprint`.
+        announce: Receives a line when a checkpoint is refused, used or written.
+        seconds_between: Time between checkpoints.
+
+    Attributes:
+        stop: Why the attack is to stop at the next iteration (a signal's name); None while it is not.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str,
+        announce: Callable[[str], None],
+        seconds_between: float = SECONDS_BETWEEN,
+    ) -> None:
+        self.path, self.fingerprint, self.announce = path, fingerprint, announce
+        self.seconds_between = seconds_between
+        self.stop: str | None = None
+        self._saved = time.monotonic()
+
+    def between_iterations(self, search: Search, curves: Curves) -> None:
+        """Save when it is time.
+
+        Raises:
+            AttackInterrupted: The attack was told to stop; everything done so far is saved.
+        """
+        if self.stop is not None:
+            self.save(search, curves)
+            raise AttackInterrupted(
+                f"stopped by {self.stop} at iteration {search.waiting[-1].iteration}; run the cell again and it "
+                "goes on from there"
+            )
+        if time.monotonic() - self._saved >= self.seconds_between:
+            try:
+                self.save(search, curves)
+            except OSError as error:  # a full disk must not end an attack that still runs
+                self._saved = time.monotonic()
+                self.announce(f"the checkpoint {self.path} could not be written, going on without it: {error}")
+
+    def save(self, search: Search, curves: Curves) -> None:
+        """Write the checkpoint, whole or not at all."""
+        arrays: dict[str, np.ndarray] = {}
+        meta = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "per_pass": search.per_pass,
+            "waiting": [_packed(state, f"waiting{i}", arrays) for i, state in enumerate(search.waiting)],
+            "done": [_packed(state, f"done{i}", arrays) for i, state in enumerate(search.done)],
+            "points": curves.points,
+        }
+        with atomic_path(self.path) as temporary:
+            np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+        self._saved = time.monotonic()
+
+    def restore(self, search: Search, curves: Curves) -> bool:
+        """Put ``search`` and ``curves`` where the checkpoint left them; False where there is none to use."""
+        if not self.path.exists():
+            return False
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                meta = json.loads(str(file["meta"]))
+                if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
+                    raise ValueError("it belongs to another cell, other settings, victims or code")
+                device = search.problem.x0.device
+                waiting = [_unpacked(State, item, file, device) for item in meta["waiting"]]
+                done = [_unpacked(State, item, file, device) for item in meta["done"]]
+                points = [[tuple(point) for point in victim] for victim in meta["points"]]
+        except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
+            aside = self.path.with_suffix(".refused.npz")
+            self.path.replace(aside)
+            self.announce(f"checkpoint refused and set aside as {aside}, starting afresh: {error}")
+            return False
+        search.waiting, search.done, search.per_pass, curves.points = waiting, done, meta["per_pass"], points
+        left = sum(len(state) for state in waiting)
+        self.announce(f"going on from a checkpoint: {left} victims left, iteration {waiting[-1].iteration}")
+        return True
+
+    def remove(self) -> None:
+        """The cell is finished and written: its checkpoint goes."""
+        self.path.unlink(missing_ok=True)
+
+
+def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON that describes ``value``; its tensors go to ``arrays`` under names that begin with ``name``."""
+    if isinstance(value, Tensor):
+        arrays[name] = value.cpu().numpy()
+        return name
+    if isinstance(value, list):
+        return [_packed(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    if is_dataclass(value):
+        return {f.name: _packed(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)}
+    return value
+
+
+def _unpacked(kind: Any, value: Any, arrays: Any, device: torch.device) -> Any:
+    """The inverse of :func:`_packed` for a value of type ``kind``."""
+    if kind is Tensor:
+        return torch.from_numpy(arrays[value]).to(device)
+    if get_origin(kind) is list:
+        return [_unpacked(get_args(kind)[0], item, arrays, device) for item in value]
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: _unpacked(hints[name], item, arrays, device) for name, item in value.items()})  # type: ignore[operator]
+    return value
