@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dia.defences.apply import defend, defended
+from dia.defences.settings import DefenceSettings
 from dia.errors import AttackError
-from dia.matching.folded import FoldedModel
+from dia.matching.engine import Engine
 from dia.matching.pieces import Dense, OuterSum, Piece
 from dia.models.dropout import Site
 from dia.randomness import bernoulli, generator
@@ -70,7 +72,7 @@ def draw_masks(
     ]
 
 
-def send(model: FoldedModel, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> ClientGradient:
+def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> ClientGradient:
     """FedSGD: the gradient of the mean cross-entropy over each victim's N images, with dropout.
 
     Args:
@@ -85,6 +87,26 @@ def send(model: FoldedModel, x: Tensor, masks: Sequence[Tensor], labels: Tensor)
     ]
     held = [ClientGradient.of(part).pieces for part in parts]
     return ClientGradient.of({name: joined([part[name] for part in held]) for name in held[0]})
+
+
+def protect(
+    gradient: ClientGradient,
+    model: Engine,
+    settings: DefenceSettings,
+    seed: int,
+    victim_ids: Sequence[str],
+) -> ClientGradient:
+    """What arrives of ``gradient`` when the clients defend themselves: full matrices, of every parameter."""
+    if not defended(settings):
+        return gradient
+    plain = {}
+    for name, parameter in model.model.named_parameters():
+        piece = gradient.pieces.get(name)
+        plain[name] = (
+            parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else piece.dense()
+        )
+    rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
+    return ClientGradient.of({name: Dense(v) for name, v in defend(plain, settings, rngs).items()})
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:

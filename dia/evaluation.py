@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from dia.attacks.iterative import Outcome
@@ -14,6 +16,15 @@ from dia.metrics import chance, match, scores
 from dia.models.dropout import Site
 from dia.victims.store import VictimSet
 
+NULLABLE = (
+    "mask_accuracy",
+    "mask_accuracy_chance",
+    "dropout_rate_estimate",
+    "label_accuracy",
+    "label_accuracy_chance",
+)
+"""Scores that not every attack has."""
+
 
 def influential_entries(experiment: Experiment) -> list[Tensor]:
     """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool.
@@ -21,13 +32,12 @@ def influential_entries(experiment: Experiment) -> list[Tensor]:
     An entry with no effect on the loss at the private images and full masks has none on the gradient either: its
     activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
     """
-    problem = experiment.problem
-    found: list[list[Tensor]] = [[] for _ in problem.model.sites]
+    found: list[list[Tensor]] = [[] for _ in experiment.client.sites]
     mean, std = experiment.mean, experiment.std
-    for original, labels in zip(experiment.original, problem.labels, strict=True):
+    for original, labels in zip(experiment.original, experiment.labels, strict=True):
         x = (original.to(mean) - mean) / std
-        masks = [x.new_ones(len(x), *site.shape).requires_grad_() for site in problem.model.sites]
-        loss = problem.model.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
+        masks = [x.new_ones(len(x), *site.shape).requires_grad_() for site in experiment.client.sites]
+        loss = experiment.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
         for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
             site.append(slope != 0)
     return [torch.stack(site) for site in found]
@@ -44,6 +54,26 @@ def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> T
     ones = [torch.ones_like(t, dtype=torch.bool) for t in true]
     all_kept = mask_accuracy(ones, true, counted)
     return torch.maximum(all_kept, 1 - all_kept)
+
+
+def dropped_share(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
+    """(V,) share of the counted entries that the recovered masks drop: the attacker's estimate of p."""
+    dropped = sum((~k & c).flatten(1).sum(1) for k, c in zip(kept, counted, strict=True))
+    return dropped / sum(c.flatten(1).sum(1) for c in counted)
+
+
+def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
+    """(V,) expected share of a victim's labels (V, N) found by drawing N classes at random.
+
+    A class that occurs n times and is drawn B times gives min(n, B) right ones, B ~ Binomial(N, 1 / C); the
+    expected minimum is the sum of P(B >= k) over k = 1..n.
+    """
+    images = labels.shape[1]
+    reached = binom.sf(np.arange(images), images, 1 / num_classes).cumsum()  # E min(n, B) at n - 1
+    shares = []
+    for own in labels.tolist():
+        shares.append(sum(reached[own.count(label) - 1] for label in set(own)) / images)
+    return torch.tensor(shares, dtype=torch.float64)
 
 
 @dataclass
@@ -76,7 +106,7 @@ class Curves:
         mse = (pixels - original).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks and self.counted:
-            true = [mask[victims] for mask in self.experiment.problem.client_masks]
+            true = [mask[victims] for mask in self.experiment.true_masks]
             accuracy = mask_accuracy(
                 [mask > 0.5 for mask in state.masks], true, [c[victims] for c in self.counted]
             )
@@ -110,7 +140,8 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     """The score columns of every victim's row, and its matched reconstruction under ``"pixels"``."""
     original = experiment.original
     pixels = experiment.to_pixels(outcome.x).to(original)
-    found = scores(original, pixels, experiment.problem.settings.success_ssim)
+    settings = experiment.problem.settings
+    found = scores(original, pixels, settings.success_ssim)
     order = match(original, pixels)
     victims = len(order)
     pixels = pixels[torch.arange(victims)[:, None], order]
@@ -119,11 +150,16 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "seconds"):
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
-        true = experiment.problem.client_masks
+        true = experiment.true_masks
         found["mask_accuracy"] = mask_accuracy(outcome.kept, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
+        found["dropout_rate_estimate"] = dropped_share(outcome.kept, counted)
+    if settings.labels == "inferred":
+        labels, classes = experiment.labels, experiment.num_classes
+        found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)
+        found["label_accuracy_chance"] = label_accuracy_chance(labels, classes)
     rows: list[dict[str, Any]] = [
-        {"mask_accuracy": None, "mask_accuracy_chance": None} | {name: v[i].tolist() for name, v in found.items()}
+        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()}
         for i in range(victims)
     ]
     for number, row in enumerate(rows):

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dia.attacks.labels import MADE_UP_IMAGES, aligned, infer_labels
 from dia.attacks.problem import Problem, pixel_box
-from dia.client import draw_masks, send
+from dia.cell import Cell
+from dia.client import ClientGradient, draw_masks, protect, send
+from dia.defences.apply import keeps_scale
 from dia.errors import VictimError
 from dia.job import Job
+from dia.matching.engine import Engine
 from dia.matching.folded import FoldedModel
+from dia.matching.unknown_rate import START, UnknownRate
 from dia.models.registry import build
 from dia.randomness import generator, normal
+from dia.settings import Settings
 from dia.victims.store import VictimSet
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -24,11 +30,19 @@ class Experiment:
     Attributes:
         problem: What the attack sees (and, for well-informed attacks, the clients' masks).
         original: (V, N, C, H, W) the private images in [0, 1], float64, on the CPU.
+        labels: (V, N) the true labels; the problem has those that the attacker knows or infers.
+        num_classes: Number of classes C.
+        client: The clients' model; where it drops nothing, one that drops where the attacker thinks it does.
+        true_masks: What the masks of ``client`` are, per site (V, N, *site.shape); ones where it drops nothing.
         mean, std: (C, 1, 1) of the normalisation, in the cell's precision.
     """
 
     problem: Problem
     original: Tensor
+    labels: Tensor
+    num_classes: int
+    client: Engine
+    true_masks: list[Tensor]
     mean: Tensor
     std: Tensor
 
@@ -45,6 +59,7 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     Raises:
         VictimError: The victim set has too few images for the cell's victims.
         ModelError: The model cannot take these images.
+        AttackError: A client's gradient is not finite, or labels are to be inferred and cannot be.
     """
     cell, settings = job.cell, job.settings
     victims, batch_size = settings.victims, settings.batch_size
@@ -63,20 +78,70 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     x = (original.to(device, dtype) - mean) / std
     low, high = pixel_box(mean.flatten(), std.flatten())
 
-    network = build(cell.model, victim_set.shape, victim_set.num_classes, cell.p, cell.seed)
-    model = FoldedModel(network.to(device, dtype), victim_set.shape, victim_set.num_classes, batch_size)
-    client_masks = draw_masks(model.sites, cell.seed, ids, batch_size, x, "client_masks")
-    x0 = torch.stack([normal(tuple(x.shape[1:]), generator(cell.seed, v, "x0"), dtype) for v in ids]).to(device)
+    client = _engine(cell, settings, victim_set, device, cell.p)
+    client_masks = draw_masks(client.sites, cell.seed, ids, batch_size, x, "client_masks")
+    received = protect(send(client, x, client_masks, labels), client, settings, cell.seed, ids)
+    attacker = _attackers_engine(job, victim_set, device, client)
+    x0 = torch.stack([normal(tuple(x.shape[1:]), generator(cell.seed, v, "x0"), dtype) for v in ids]).to(
+        device
+    )
     problem = Problem(
-        model=model,
-        received=send(model, x, client_masks, labels),
-        labels=labels,
+        model=attacker,
+        received=received,
+        labels=_attackers_labels(job, victim_set, client, received, labels, mean, std),
         x0=x0,
         low=low,
         high=high,
         client_masks=client_masks,
-        initial_masks=draw_masks(model.sites, cell.seed, ids, batch_size, x, "initial_masks"),
+        initial_masks=draw_masks(attacker.sites, cell.seed, ids, batch_size, x, "initial_masks"),
         victim_ids=ids,
         settings=settings,
     )
-    return Experiment(problem, original, mean, std)
+    true_masks = client_masks
+    if not client.sites and attacker.sites:
+        client, true_masks = _plain(attacker), [torch.ones_like(mask) for mask in problem.initial_masks]
+    return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
+
+
+def _engine(
+    cell: Cell, settings: Settings, victim_set: VictimSet, device: torch.device, rate: float
+) -> Engine:
+    """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
+    network = build(cell.model, victim_set.shape, victim_set.num_classes, rate, cell.seed)
+    network = network.to(device, PRECISIONS[settings.precision])
+    return FoldedModel(network, victim_set.shape, victim_set.num_classes, settings.batch_size)
+
+
+def _attackers_engine(job: Job, victim_set: VictimSet, device: torch.device, client: Engine) -> Engine:
+    """The model as the attacker believes the client runs it; only ``dia`` needs to believe anything."""
+    assumed = job.settings.attacker_dropout_rate
+    if job.cell.attack != "dia" or assumed == "known":
+        return client
+    if assumed == "unknown":
+        return UnknownRate(_engine(job.cell, job.settings, victim_set, device, START))
+    return _engine(job.cell, job.settings, victim_set, device, float(assumed))
+
+
+def _plain(engine: Engine) -> Engine:
+    return engine.known if isinstance(engine, UnknownRate) else engine
+
+
+def _attackers_labels(
+    job: Job,
+    victim_set: VictimSet,
+    client: Engine,
+    received: ClientGradient,
+    labels: Tensor,
+    mean: Tensor,
+    std: Tensor,
+) -> Tensor:
+    """(V, N) the labels that the attacker uses; inferred ones in the order of the true ones as far as they agree."""
+    if job.settings.labels == "known":
+        return labels
+    rng = generator(job.cell.seed, "made_up_images")
+    pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
+    made_up = (pixels.to(mean) - mean) / std
+    scale = 1.0 if keeps_scale(job.settings) else None
+    images = job.settings.batch_size
+    found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)
+    return aligned(found, labels)

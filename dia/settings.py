@@ -4,24 +4,18 @@ Each key is a column of the result rows, and changing one reruns the cells that 
 those of the paper and of its authors' released code.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import Field
 
-Count = Annotated[int, Strict()]
-"""A whole number that must be written as one (``300``, not ``300.0`` or ``"300"``)."""
+from dia.closed import Closed, Count, Flag
+from dia.defences.settings import DefenceSettings
+from dia.knowledge import KnowledgeSettings
 
-Flag = Annotated[bool, Strict()]
-"""``true`` or ``false``."""
-
-
-class Closed(BaseModel):
-    """A frozen block of the config that refuses unknown keys and non-finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+__all__ = ["Closed", "Count", "Flag", "Settings"]
 
 
-class Settings(Closed):
+class Settings(KnowledgeSettings, DefenceSettings):
     """Resolved settings of one cell: a flat record, one column of the results each."""
 
     victims: Count = Field(

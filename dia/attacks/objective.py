@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dia.client import ClientGradient
-from dia.matching.folded import FoldedModel
+from dia.matching.engine import Engine
 from dia.matching.pieces import compare
 
 COSINE_EPSILON = 1e-8
@@ -22,7 +22,7 @@ class Loss:
 
 
 def matching_distance(
-    model: FoldedModel, received: ClientGradient, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor
+    model: Engine, received: ClientGradient, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor
 ) -> Tensor:
     """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together, (V,), differentiable in x and masks."""
     pieces = model.gradients(x, masks, labels, differentiable=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dia.client import ClientGradient
-from dia.matching.folded import FoldedModel
+from dia.matching.engine import Engine
 from dia.settings import Settings
 
 
@@ -17,7 +17,7 @@ class Problem:
     Attributes:
         model: The model that the server sent out.
         received: The clients' gradients.
-        labels: (V, N) class indices.
+        labels: (V, N) class indices, as the attacker knows or infers them.
         x0: (V, N, C, H, W) starting images, normalised space.
         low, high: (C, 1, 1) the valid pixel box in normalised space.
         client_masks: The clients' true masks, per site (V, N, *site.shape). For well-informed attacks alone.
@@ -26,7 +26,7 @@ class Problem:
         settings: The cell's settings.
     """
 
-    model: FoldedModel
+    model: Engine
     received: ClientGradient
     labels: Tensor
     x0: Tensor
@@ -42,8 +42,19 @@ class Problem:
 
     @property
     def rates(self) -> list[float]:
-        """The dropout rate of every site."""
+        """The dropout rate of every site, as the attacker assumes it."""
         return [site.rate for site in self.model.sites]
+
+    @property
+    def mask_penalty(self) -> float:
+        """Weight of the mask penalty; 0 where the rate is unknown, and so what share a mask should drop."""
+        return 0.0 if self.settings.attacker_dropout_rate == "unknown" else self.settings.mask_penalty
+
+    def start(self, restart: int) -> Start:
+        """Where start ``restart``, from 0, begins."""
+        if restart == 0:
+            return self.x0, self.initial_masks
+        return self.further_starts(restart, self.victim_ids)
 
     def select(self, victims: Tensor) -> "Problem":
         """The same problem for some of the victims ((K,) indices)."""

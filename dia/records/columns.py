@@ -104,6 +104,13 @@ CHANCE = _group(
         "fraction of recovered mask entries, of those that can influence the gradient",
     ),
     ("mask_accuracy_chance", "float64", "what guessing the more frequent value gives"),
+    (
+        "dropout_rate_estimate",
+        "float64",
+        "fraction of those mask entries that the recovered masks drop; absent where no masks are sought",
+    ),
+    ("label_accuracy", "float64", "fraction of inferred labels that are right; absent where labels are known"),
+    ("label_accuracy_chance", "float64", "what drawing as many classes at random gives, expected"),
     nullable=True,
 )
 HISTORY = _group(

@@ -1,0 +1,19 @@
+"""Clipping: a client's contribution has a bounded norm (Abadi et al. 2016, algorithm 1).
+
+Alone it changes no direction, and the attacks compare directions: it is a defence only together with noise.
+"""
+
+import torch
+from torch import Tensor
+
+
+def clip(gradient: dict[str, Tensor], norm: float) -> dict[str, Tensor]:
+    """Scale each victim's gradient to a norm of at most ``norm``, over all parameters together.
+
+    Args:
+        gradient: By parameter, (V, *shape).
+        norm: Largest norm, above 0.
+    """
+    squares = torch.stack([value.square().flatten(1).sum(1) for value in gradient.values()]).sum(0)
+    scale = (norm / squares.sqrt()).clamp(max=1)  # a zero gradient: inf, clamped to 1
+    return {name: value * scale.view(-1, *[1] * (value.dim() - 1)) for name, value in gradient.items()}
