@@ -16,7 +16,10 @@ def _gelu(module: nn.GELU, input: Tensor) -> Tensor:
 
 
 def _mixing(module: Mixing, query: Tensor, key: Tensor, value: Tensor, tokens: slice) -> Tensor:
-    return attention(query, key, value, module.dropout.factors((slice(None), tokens)), module.scale)
+    mask = module.dropout.next_mask((slice(None), tokens))
+    if mask is not None:  # the values are fewer than the probabilities: scale those
+        value = value * module.dropout.scale
+    return attention(query, key, value, mask, module.scale)
 
 
 FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {nn.GELU: _gelu, Mixing: _mixing}

@@ -23,7 +23,7 @@ class Dropout(nn.Dropout):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(p)
-        self.masks: list[Tensor] | None = None  # scaled by 1 / (1 - p)
+        self.masks: list[Tensor] | None = None
         self.off = False
         self.shapes: list[tuple[int, ...]] | None = None
         self.calls = 0
@@ -46,11 +46,16 @@ class Dropout(nn.Dropout):
             self.shapes.append(shape or self.mask_shape(x))
         if self.masks is None and not self.off:
             return super().forward(x)
-        factors = self.factors(part)
-        return x if factors is None else x * factors
+        mask = self.next_mask(part)
+        return x if mask is None else x * (mask * self.scale)
 
-    def factors(self, part: tuple[slice, ...] | None = None) -> Tensor | None:
-        """What the next replayed call multiplies by, ``mask / (1 - p)`` or its ``part``; None for the identity."""
+    @property
+    def scale(self) -> float:
+        """The factor 1 / (1 - p) on what is kept."""
+        return 1 / (1 - self.p)
+
+    def next_mask(self, part: tuple[slice, ...] | None = None) -> Tensor | None:
+        """The mask of the next replayed call, or its ``part``; None for the identity."""
         if self.off or self.p == 0 or self.masks is None:
             return None
         mask = self.masks[self.calls]
@@ -148,7 +153,7 @@ def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[
     for module in modules:
         module.masks, module.calls, module.off = [], 0, masks is None
     for site, mask in zip(sites, masks or [], strict=masks is not None):
-        site.module.masks.append(mask * (1 / (1 - site.rate)))  # type: ignore[union-attr]
+        site.module.masks.append(mask)  # type: ignore[union-attr]
     try:
         yield
     finally:
