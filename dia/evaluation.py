@@ -84,7 +84,8 @@ class Curves:
         experiment: What is attacked.
         every: Iterations between two points.
         counted: The entries that mask accuracy is over; empty where masks are not sought.
-        points: Per victim, tuples (iteration, total loss, matching distance, mse, mask accuracy).
+        points: Per victim, and again for every further start, tuples (iteration, total loss, matching distance, mse,
+            mask accuracy).
     """
 
     experiment: Experiment
@@ -93,7 +94,8 @@ class Curves:
     points: list[list[tuple[int, float, float, float, float]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.points = [[] for _ in self.experiment.problem.victim_ids]
+        problem = self.experiment.problem
+        self.points = [[] for _ in range(problem.settings.restarts * len(problem))]
 
     def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
         if state.iteration % self.every:
@@ -108,18 +110,19 @@ class Curves:
         if state.masks and self.counted:
             true = [mask[victims] for mask in self.experiment.true_masks]
             accuracy = mask_accuracy(
-                [mask > 0.5 for mask in state.masks], true, [c[victims] for c in self.counted]
+                state.kept(), true, [c[victims] for c in self.counted]
             )
         columns = (total_loss, matching_distance, mse, accuracy)
-        going = state.going.tolist()
+        going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
         for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
             if going[row]:
-                self.points[int(victims[row])].append((state.iteration, *values))
+                self.points[first + int(victims[row])].append((state.iteration, *values))
 
-    def columns(self, victim: int) -> dict[str, list[float]]:
-        """The history columns of one victim's row."""
+    def columns(self, victim: int, restart: int) -> dict[str, list[float]]:
+        """The history columns of one victim's row: the curves of one of its starts."""
         names = ("iteration", "total_loss", "matching_distance", "mse", "mask_accuracy")
-        values = list(zip(*self.points[victim], strict=True)) or [()] * len(names)
+        points = self.points[restart * len(self.experiment.problem) + victim]
+        values = list(zip(*points, strict=True)) or [()] * len(names)
         columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
         if not self.counted:
             columns["history_mask_accuracy"] = []
@@ -147,7 +150,7 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     pixels = pixels[torch.arange(victims)[:, None], order]
     std = experiment.std.to(original)
     found["mse_normalised"] = ((pixels - original) / std).square().flatten(1).mean(1)
-    for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "seconds"):
+    for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
         true = experiment.true_masks

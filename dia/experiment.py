@@ -1,12 +1,14 @@
 """From a cell's description and its victim set to what the attack is given and what it is measured against."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dia.attacks.labels import MADE_UP_IMAGES, aligned, infer_labels
-from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.masks import first_masks, start_generators
+from dia.attacks.problem import Problem, Start, pixel_box
 from dia.cell import Cell
 from dia.client import ClientGradient, draw_masks, protect, send
 from dia.defences.apply import keeps_scale
@@ -82,9 +84,16 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     client_masks = draw_masks(client.sites, cell.seed, ids, batch_size, x, "client_masks")
     received = protect(send(client, x, client_masks, labels), client, settings, cell.seed, ids)
     attacker = _attackers_engine(job, victim_set, device, client)
-    x0 = torch.stack([normal(tuple(x.shape[1:]), generator(cell.seed, v, "x0"), dtype) for v in ids]).to(
-        device
-    )
+
+    def start(restart: int, victim_ids: Sequence[str]) -> Start:
+        draws = start_generators(cell.seed, victim_ids, "x0", restart)
+        x0 = torch.stack([normal(tuple(x.shape[1:]), rng, dtype) for rng in draws]).to(device)
+        draws = start_generators(cell.seed, victim_ids, "initial_masks", restart)
+        rates = [site.rate for site in attacker.sites]
+        masks = first_masks(settings.mask_init, attacker.sites, rates, batch_size, draws)
+        return x0, [mask.to(device, dtype) for mask in masks]
+
+    x0, initial_masks = start(0, ids)
     problem = Problem(
         model=attacker,
         received=received,
@@ -93,9 +102,10 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
         low=low,
         high=high,
         client_masks=client_masks,
-        initial_masks=draw_masks(attacker.sites, cell.seed, ids, batch_size, x, "initial_masks"),
+        initial_masks=initial_masks,
         victim_ids=ids,
         settings=settings,
+        further_starts=start,
     )
     true_masks = client_masks
     if not client.sites and attacker.sites:

@@ -72,6 +72,27 @@ class Settings(KnowledgeSettings, DefenceSettings):
         description="Weight of the distance between a mask's dropped fraction and p (dia only). At least 0; "
         "paper: 0.0001.",
     )
+    signed_gradients: Flag = Field(
+        True,
+        description="Replace the image's gradient by its sign before each step; mask gradients never are. "
+        "true or false; paper: true.",
+    )
+    restarts: Count = Field(
+        1,
+        ge=1,
+        description="Random starts of each attack (image and masks); the one with the smallest matching "
+        "distance is kept. At least 1; paper: 1.",
+    )
+    mask_init: Literal["bernoulli", "ones", "p", "uniform"] = Field(
+        "bernoulli",
+        description="Where masks start (dia only): bernoulli (a draw as the client's), ones (nothing dropped), "
+        "p (every entry at its probability of being kept, 1 - p), uniform (in [0, 1]). Paper: bernoulli.",
+    )
+    mask_parametrisation: Literal["clipped", "sigmoid"] = Field(
+        "clipped",
+        description="What is optimised for a mask (dia only): clipped (its entries, clipped to [0, 1] after "
+        "each step) or sigmoid (their logits). Paper: clipped.",
+    )
     success_ssim: float = Field(
         0.6, ge=-1, le=1, description="An image counts as recovered from this SSIM on. In [-1, 1]."
     )

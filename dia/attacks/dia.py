@@ -6,7 +6,7 @@ from dia.attacks.problem import Problem
 
 
 def prepare(problem: Problem, **how: object) -> Search:
-    """Masks start at a Bernoulli(1 - p) draw; without dropout there are none, and the attack is ``ig``."""
+    """Masks start as the setting ``mask_init`` says; without dropout there are none, and the attack is ``ig``."""
     if not problem.initial_masks:
         return ig.prepare(problem, **how)
-    return Search(problem, optimised_masks=problem.initial_masks, **how)  # type: ignore[arg-type]
+    return Search(problem, seeks_masks=True, **how)  # type: ignore[arg-type]

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dia.attacks import adam
+from dia.attacks.masks import PARAMETRISATIONS
 from dia.attacks.memory import victims_that_fit
 from dia.attacks.objective import mask_penalty, matching_distance
 from dia.attacks.problem import Problem
@@ -40,10 +42,13 @@ class Outcome:
         kept: Recovered masks, per site (V, N, *site.shape) bool; None where masks were not sought.
         total_loss, matching_distance: (V,) at the best iteration.
         iterations, best_iteration: (V,) done, and the one (from 0) with the best loss.
+        restart: (V,) which start was kept, from 0: the one with the smallest matching distance.
         stop_reason: ``converged`` (best loss < stop_loss), ``no_improvement``, ``max_iterations``, ...
-        seconds: (V,) each victim's share of the time.
+        seconds: (V,) each victim's share of the time, over all its starts.
         victims_per_pass: How many shared a pass, at most.
         notes: What a reader of the row should know.
+        claimed: (V, N) bool, reconstructions that the attack itself knows to be private images; None where an
+            attack cannot know.
     """
 
     x: Tensor
@@ -52,10 +57,12 @@ class Outcome:
     matching_distance: Tensor
     iterations: Tensor
     best_iteration: Tensor
+    restart: Tensor
     stop_reason: list[str]
     seconds: Tensor
     victims_per_pass: int
     notes: list[str] = field(default_factory=list)
+    claimed: Tensor | None = None
 
 
 class Search:
@@ -63,9 +70,9 @@ class Search:
 
     Args:
         problem: The victims as the server sees them.
-        fixed_masks: Masks used throughout, per site (V, N, *site.shape). Without fixed or optimised masks dropout
+        fixed_masks: Masks used throughout, per site (V, N, *site.shape). Without masks given or sought dropout
             is off.
-        optimised_masks: Where masks start that are optimised together with the image, likewise.
+        seeks_masks: Whether masks are optimised together with the image, from where the problem starts them.
         victims_per_pass: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
         between: Called with the search before every iteration, when ``waiting`` and ``done`` hold all there is to
@@ -73,8 +80,8 @@ class Search:
         announce: Receives a line where something changes, say a pass that had to be halved.
 
     Attributes:
-        waiting: States of passes not begun or interrupted, the next one last.
-        done: States of victims that have stopped.
+        waiting: States of passes not begun or interrupted, the next one last; a pass a start and group of victims.
+        done: States of victims that have stopped, once a start.
     """
 
     def __init__(
@@ -82,7 +89,7 @@ class Search:
         problem: Problem,
         *,
         fixed_masks: list[Tensor] | None = None,
-        optimised_masks: list[Tensor] | None = None,
+        seeks_masks: bool = False,
         victims_per_pass: int | None = None,
         observe: Observer | None = None,
         between: "Callable[[Search], None]" = lambda search: None,
@@ -90,15 +97,23 @@ class Search:
     ) -> None:
         self.problem, self.fixed = problem, fixed_masks
         self.observe, self.between, self.announce = observe, between, announce
-        self.settings = problem.settings
-        start = optimised_masks or []
-        self.seeks_masks = bool(start)
-        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed_masks, start)
+        self.settings, self.seeks_masks = problem.settings, seeks_masks
+        self.parametrisation = PARAMETRISATIONS[self.settings.mask_parametrisation]
+        sought = problem.initial_masks if seeks_masks else []
+        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed_masks, sought)
         everyone = torch.arange(len(problem), device=problem.x0.device)
         self.waiting = [
-            State.start(problem.select(v), v, [mask[v] for mask in start]) for v in everyone.split(self.per_pass)
+            self._begin(restart, victims)
+            for restart in range(self.settings.restarts)
+            for victims in everyone.split(self.per_pass)
         ][::-1]
         self.done: list[State] = []
+
+    def _begin(self, restart: int, victims: Tensor) -> State:
+        problem = self.problem.select(victims)
+        x, masks = problem.start(restart)
+        variables = [self.parametrisation.variables(mask) for mask in masks] if self.seeks_masks else []
+        return State.start(problem, victims, x, variables, self.parametrisation.threshold, restart)
 
     def run(self) -> Outcome:
         """Go on until every victim has stopped.
@@ -145,28 +160,31 @@ class Search:
         problem, fixed = view
         settings = self.settings
         x = state.x.detach().requires_grad_()
-        optimised = [mask.detach().requires_grad_() for mask in state.masks]
+        optimised = [self.parametrisation.masks(mask).detach().requires_grad_() for mask in state.masks]
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
         total = distance + settings.tv_weight * total_variation(x)
         gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))
         total, distance = total.detach(), distance.detach()
         if self.seeks_masks:
-            penalty, slopes = mask_penalty(state.masks, problem.rates)
-            total = total + settings.mask_penalty * penalty
-            for gradient, slope in zip(gradients[1:], slopes, strict=True):
-                gradient += settings.mask_penalty * slope.view(-1, *[1] * (gradient.dim() - 1))
+            with torch.no_grad():
+                penalty, slopes = mask_penalty(optimised, problem.rates)
+                total = total + problem.mask_penalty * penalty
+                for number, (mask, slope) in enumerate(zip(optimised, slopes, strict=True), start=1):
+                    gradients[number] += problem.mask_penalty * slope.view(-1, *[1] * (mask.dim() - 1))
+                    gradients[number] = self.parametrisation.chain(gradients[number], mask)
         if self.observe is not None:
             self.observe(state, total, distance)
 
-        gradients[0] = gradients[0].sign()
+        if settings.signed_gradients:
+            gradients[0] = gradients[0].sign()
         for value, gradient, first, second in zip(
             [state.x, *state.masks], gradients, state.first, state.second, strict=True
         ):
             adam.step(value, gradient, first, second, state.iteration + 1, state.plateau.rate)
         torch.clamp(state.x, problem.low, problem.high, out=state.x)
         for mask in state.masks:
-            mask.clamp_(0, 1)
+            self.parametrisation.constrain(mask)
         state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
         self._note(state, total, distance)
 
@@ -179,9 +197,10 @@ class Search:
         everyone = better.device.type == "cpu" and bool(better.all())  # the usual case, in one pass over memory
         for kept, mask in zip(state.best_kept, state.masks, strict=True):
             if everyone:
-                torch.gt(mask, 0.5, out=kept)
+                torch.gt(mask, state.threshold, out=kept)
             else:
-                torch.where(better.view(-1, *[1] * (mask.dim() - 1)), mask > 0.5, kept, out=kept)
+                chosen = better.view(-1, *[1] * (mask.dim() - 1))
+                torch.where(chosen, mask > state.threshold, kept, out=kept)
         state.failed |= state.going & ~torch.isfinite(total)
         state.iteration += 1
         stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)
@@ -211,10 +230,19 @@ class Search:
         self.waiting += [state.select(rows[self.per_pass :]), state.select(rows[: self.per_pass])]
 
     def _outcome(self) -> Outcome:
-        order = torch.cat([state.victims for state in self.done]).argsort()
+        def everyone(name: Callable[[State], Tensor]) -> Tensor:
+            return torch.cat([name(state) for state in self.done])
+
+        victims, distances = everyone(lambda s: s.victims), everyone(lambda s: s.best_distance)
+        starts = everyone(lambda s: torch.full_like(s.victims, s.restart))
+        order = np.lexsort([t.cpu().numpy() for t in (starts, distances, victims)])  # the last one sorts first
+        _, first = np.unique(victims.cpu().numpy()[order], return_index=True)
+        chosen = torch.from_numpy(order[first]).to(victims.device)
+        seconds = torch.zeros(len(chosen), dtype=torch.float64, device=victims.device)
+        seconds.index_add_(0, victims, everyone(lambda s: s.seconds))
 
         def rows(name: Callable[[State], Tensor]) -> Tensor:
-            return torch.cat([name(state) for state in self.done])[order]
+            return everyone(name)[chosen]
 
         best, stopped = rows(lambda s: s.best.loss), rows(lambda s: s.stopped)
         waited = rows(lambda s: s.best.waited)
@@ -231,6 +259,7 @@ class Search:
             iterations=stopped,
             best_iteration=rows(lambda s: s.best.iteration),
             stop_reason=reasons,
-            seconds=rows(lambda s: s.seconds),
+            restart=starts[chosen],
+            seconds=seconds,
             victims_per_pass=self.per_pass,
         )

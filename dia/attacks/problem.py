@@ -1,5 +1,6 @@
 """What an attack is given."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -8,6 +9,14 @@ from torch import Tensor
 from dia.client import ClientGradient
 from dia.matching.engine import Engine
 from dia.settings import Settings
+
+
+Start = tuple[Tensor, list[Tensor]]
+"""Where an attack starts: images (V, N, C, H, W), normalised, and masks, per site (V, N, *site.shape)."""
+
+
+def _no_further_starts(restart: int, victim_ids: Sequence[str]) -> Start:
+    raise ValueError(f"start {restart} was asked for, and there is only the first")
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Problem:
         initial_masks: Where a mask-optimising attack starts, likewise; empty without dropout.
         victim_ids: Ids of the V victims.
         settings: The cell's settings.
+        further_starts: Draws start ``restart`` (from 1) of victims by their ids.
     """
 
     model: Engine
@@ -36,6 +46,7 @@ class Problem:
     initial_masks: list[Tensor]
     victim_ids: list[str]
     settings: Settings = field(repr=False)
+    further_starts: Callable[[int, Sequence[str]], Start] = field(default=_no_further_starts, repr=False)
 
     def __len__(self) -> int:
         return len(self.victim_ids)

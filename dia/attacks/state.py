@@ -18,7 +18,7 @@ class State:
         iteration: Iterations done; the same for all victims of a pass.
         victims: (V,) their numbers within the cell.
         x: (V, N, C, H, W) images, normalised.
-        masks: Optimised masks, per site (V, N, *site.shape); empty where masks are not optimised.
+        masks: The variables of optimised masks, per site (V, N, *site.shape); none where masks are not optimised.
         first, second: Adam's moments of ``[x, *masks]``.
         plateau: Learning rates.
         best: The best losses.
@@ -29,6 +29,8 @@ class State:
         failed: (V,) bool, True once a loss was not finite.
         stopped: (V,) the number of iterations at which it stopped.
         seconds: (V,) each victim's share of the time spent.
+        threshold: The value of a mask variable from which its entry counts as kept.
+        restart: Which of the attack's starts this is, from 0.
     """
 
     iteration: int
@@ -46,11 +48,15 @@ class State:
     failed: Tensor
     stopped: Tensor
     seconds: Tensor
+    threshold: float
+    restart: int
 
     @classmethod
-    def start(cls, problem: Problem, victims: Tensor, masks: list[Tensor]) -> "State":
-        """Before the first iteration; ``masks`` (possibly none) are those to be optimised."""
-        x = problem.x0.clone()
+    def start(
+        cls, problem: Problem, victims: Tensor, x: Tensor, masks: list[Tensor], threshold: float, restart: int
+    ) -> "State":
+        """Before the first iteration, at image ``x`` and at the variables ``masks`` (possibly none)."""
+        x = x.clone()
         count, device = len(x), x.device
         variables = [x, *masks]
         plateau = Plateau.start(count, problem.settings.learning_rate, device)
@@ -58,22 +64,28 @@ class State:
             iteration=0,
             victims=victims,
             x=x,
-            masks=[mask.clone() for mask in masks],
+            masks=masks,
             first=[torch.zeros_like(v) for v in variables],
             second=[torch.zeros_like(v) for v in variables],
             plateau=plateau,
             best=Best.start(count, device),
             best_x=x.clone(),
-            best_kept=[mask > 0.5 for mask in masks],
+            best_kept=[mask > threshold for mask in masks],
             best_distance=torch.full_like(plateau.best, torch.inf),
             going=torch.ones(count, dtype=torch.bool, device=device),
             failed=torch.zeros(count, dtype=torch.bool, device=device),
             stopped=torch.zeros(count, dtype=torch.int64, device=device),
             seconds=torch.zeros_like(plateau.rate),
+            threshold=threshold,
+            restart=restart,
         )
 
     def __len__(self) -> int:
         return len(self.victims)
+
+    def kept(self) -> list[Tensor]:
+        """The masks of now, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
+        return [mask > self.threshold for mask in self.masks]
 
     def select(self, rows: Tensor) -> "State":
         """The state of some of the victims ((K,) row indices)."""

@@ -86,6 +86,7 @@ SCORES = _group(
     ("total_loss", "float64", "best loss, total variation and mask penalty included"),
     ("iterations", "int64", "iterations done"),
     ("best_iteration", "int64", "iteration whose result was kept"),
+    ("restart", "int64", "which of the attack's starts was kept, from 0"),
     ("stop_reason", "str", "why the attack ended"),
     ("seconds", "float64", "this victim's share of the attack's wall time"),
     ("notes", "str", "announcements, such as a fallback to another attack; empty where there are none"),

@@ -1,0 +1,119 @@
+"""How an attack searches for masks: where they start, and which variables stand for them.
+
+A mask entry is relaxed from {0, 1} to [0, 1]. The variables are the entries themselves, clipped after every step (the
+paper's way), or their logits, which need no clipping (ours).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dia.models.dropout import Site
+from dia.randomness import bernoulli, generator
+
+MARGIN = 0.05
+"""How far from 0 and 1 a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
+
+
+class Parametrisation(Protocol):
+    """Variables that stand for masks.
+
+    Attributes:
+        threshold: The value of a variable from which its entry counts as kept.
+    """
+
+    threshold: float
+
+    def variables(self, masks: Tensor) -> Tensor:
+        """Variables for masks in [0, 1]; a new tensor."""
+
+    def masks(self, variables: Tensor) -> Tensor:
+        """The masks, in [0, 1]."""
+
+    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
+        """From the gradient with respect to the masks to the one with respect to the variables."""
+
+    def constrain(self, variables: Tensor) -> None:
+        """Put the variables back, in place, to where they are masks."""
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """The variables are the masks, clipped to [0, 1] (Scheliga et al. 2022)."""
+
+    threshold: float = 0.5
+
+    def variables(self, masks: Tensor) -> Tensor:
+        return masks.clone()
+
+    def masks(self, variables: Tensor) -> Tensor:
+        return variables
+
+    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
+        return gradient
+
+    def constrain(self, variables: Tensor) -> None:
+        variables.clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """The variables are logits: m = 1 / (1 + exp(-z)), with dm/dz = m (1 - m)."""
+
+    threshold: float = 0.0
+
+    def variables(self, masks: Tensor) -> Tensor:
+        return torch.logit(masks, eps=MARGIN)
+
+    def masks(self, variables: Tensor) -> Tensor:
+        return variables.sigmoid()
+
+    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
+        return gradient * masks * (1 - masks)
+
+    def constrain(self, variables: Tensor) -> None:
+        pass
+
+
+PARAMETRISATIONS: dict[str, Parametrisation] = {"clipped": Clipped(), "sigmoid": Sigmoid()}
+
+
+def first_masks(
+    kind: str, sites: Sequence[Site], rates: Sequence[float], batch_size: int, rngs: Sequence[torch.Generator]
+) -> list[Tensor]:
+    """Where masks start, per site (V, N, *site.shape), float64 on the CPU.
+
+    Args:
+        kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``p``: every entry at
+            its probability of being kept, 1 - p; ``uniform``: anywhere in [0, 1].
+        sites: Dropout sites in module order.
+        rates: The dropout rate of every site, as far as the attacker knows it.
+        batch_size: Images N of a victim.
+        rngs: One generator a victim.
+    """
+
+    def one(shape: tuple[int, ...], rate: float, rng: torch.Generator) -> Tensor:
+        match kind:
+            case "bernoulli":
+                return bernoulli(shape, 1 - rate, rng, torch.float64)
+            case "uniform":
+                return torch.rand(shape, generator=rng, dtype=torch.float64)
+            case "ones" | "p":
+                return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=torch.float64)
+        raise ValueError(f"unknown mask initialisation {kind!r}")
+
+    return [
+        torch.stack([one((batch_size, *site.shape), rate, rng) for rng in rngs])
+        for site, rate in zip(sites, rates, strict=True)
+    ]
+
+
+def start_generators(
+    seed: int, victim_ids: Sequence[str], purpose: str, restart: int
+) -> list[torch.Generator]:
+    """One generator a victim for the draws of one start; the first start is the same however many follow."""
+    which = (purpose,) if restart == 0 else (purpose, restart)
+    return [generator(seed, victim, *which) for victim in victim_ids]
