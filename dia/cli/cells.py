@@ -74,9 +74,16 @@ def _finished(config: "Config") -> "list[Cell]":
         except RecordError as error:
             print(f"left out {cell.id}: {error}", file=sys.stderr)
             continue
-        if others := {key: row[key] for key in settings if row[key] != settings[key]}:
+        if others := {key: row[key] for key in settings if row[key] != _stored(settings[key], row[key])}:
             print(f"left out {cell.id}: made with other settings: {others}", file=sys.stderr)
             continue
         finished.append(cell)
     print(f"{len(finished)} of {len(config.cells)} cells are finished", file=sys.stderr)
     return finished
+
+
+def _stored(value: Any, like: Any) -> Any:
+    """A setting as the row has it: what is no plain value is there as canonical JSON text."""
+    from dia.job import canonical
+
+    return canonical(value) if isinstance(like, str) and not isinstance(value, str) else value
