@@ -1,0 +1,157 @@
+"""Which closed form fits a problem, and what it finds for one victim."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dia.attacks.analytic import mlp, vit
+from dia.attacks.analytic.chain import Chain
+from dia.attacks.analytic.errors import NotApplicable
+from dia.attacks.analytic.isolate import isolated, scaled_by_bias, scaled_by_units, single
+from dia.attacks.analytic.pixels import PixelLayer, pixel_layers
+from dia.attacks.analytic.scale import Box, guess_by_box
+from dia.attacks.problem import Problem
+from dia.matching.folded import FoldedModel
+
+CONSISTENT = 1e-3
+"""Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
+
+SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "nothing_isolated"
+
+
+class Solution(NamedTuple):
+    """What was found for one victim of N images.
+
+    Attributes: x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
+        claimed: (N,) bool, the images that the attack knows to have recovered (a batch's up to scale and
+        sign, where only the pixel box tells those). masks: Per dropout site (N, *site.shape) bool as read
+        off, or None where they were not. reason: ``solved`` (every image recovered), ``partial``,
+        ``nothing_isolated``, or ``inexact`` (the equations contradict each other: the gradient was altered).
+    """
+
+    x: Tensor
+    claimed: Tensor
+    masks: list[Tensor] | None
+    reason: str
+
+
+Solver = Callable[[int], Solution]
+
+
+def solver(problem: Problem) -> Solver:
+    """The closed form that fits the problem's model, batch size and received gradients.
+
+    Raises:
+        NotApplicable: There is none; the message says why.
+    """
+    model, shape = problem.model, problem.x0.shape[2:]
+    if not isinstance(model, FoldedModel):
+        raise NotApplicable("what was sent is not the gradient of one step")
+    layers = pixel_layers(model, shape)
+    if not layers:
+        raise NotApplicable("no linear layer sees the image's pixels")
+    layer = layers[0]
+    if len(layer.index) > 1:
+        positions = vit.find(problem, layer)
+        return lambda victim: _by_positions(problem, positions, victim)
+    if f"{layer.name}.weight" not in problem.received.pieces:
+        raise NotApplicable(f"the gradient of {layer.name}.weight was not sent (frozen)")
+    try:
+        chain, why = Chain.of(model, shape), ""
+    except NotApplicable as error:
+        chain, why = None, str(error)
+    if chain is not None and any(
+        f"{link.name}.weight" not in problem.received.pieces for link in chain.links
+    ):
+        chain, why = None, "not every layer's gradient was sent (frozen layers)"
+    if problem.labels.shape[1] > 1:
+        return lambda victim: _of_batch(problem, layer, chain, victim)
+    if chain is None and f"{layer.name}.bias" not in problem.received.pieces:
+        raise NotApplicable(f"the first layer has no bias, and {why}")
+    return lambda victim: _single(problem, layer, chain, victim)
+
+
+def _by_positions(problem: Problem, positions: vit.Positions, victim: int) -> Solution:
+    row = torch.tensor([victim], device=problem.labels.device)
+    embedding, position = (
+        problem.received.pieces[name].select(row).dense()[0]
+        for name in (f"{positions.layer.name}.weight", positions.parameter)
+    )
+    patches, residual = vit.reconstruct(positions, embedding, position)
+    return _one(problem, positions.layer, patches, None, residual)
+
+
+def _single(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> Solution:
+    gradients = _gradients(problem, layer, chain, victim)
+    masks = None if chain is None else mlp.read_masks(chain, gradients)
+    found = mlp.direction(gradients[f"{layer.name}.weight"])
+    bias = gradients.get(f"{layer.name}.bias")
+    if bias is not None:
+        size = (found.left @ bias) / bias.square().sum()
+        image, residual = found.direction * size, found.residual
+        residual += float((found.left - size * bias).norm() / found.left.norm())
+    else:
+        assert chain is not None and masks is not None
+        label = int(problem.labels[victim, 0])
+        image, mismatch = mlp.scaled(chain, found.direction, gradients, masks, label, _box(problem, layer))
+        residual = found.residual + mismatch
+    kept = None
+    if chain is not None and masks is not None:
+        by_site = {
+            link.site: mask for link, mask in zip(chain.links, masks, strict=False) if mask is not None
+        }
+        kept = [by_site[n].bool().view(1, *site.shape) for n, site in enumerate(problem.model.sites)]
+    return _one(problem, layer, image[None], kept, residual)
+
+
+def _of_batch(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> Solution:
+    gradients = _gradients(problem, layer, chain, victim)
+    bias = gradients.get(f"{layer.name}.bias")
+    box = _box(problem, layer)
+    x = torch.zeros_like(problem.x0[victim])
+    claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    behind = (
+        gradients.get(f"{chain.links[1].name}.weight") if chain is not None and len(chain.links) > 1 else None
+    )
+    groups = isolated(gradients[f"{layer.name}.weight"])
+    for number, image in enumerate([group for group in groups if single(group, bias, behind)][: len(x)]):
+        scaled = None
+        if bias is not None:
+            scaled = scaled_by_bias(image, bias)
+        elif chain is not None and behind is not None:
+            scaled = scaled_by_units(image, chain.links[0], behind, box)
+        if scaled is None:
+            scaled = guess_by_box(image.direction, box)
+        x[number] = layer.image(scaled[None], x.shape[1:]).clamp(problem.low.double(), problem.high.double())
+        claimed[number] = True
+    share = int(claimed.sum())
+    return Solution(x, claimed, None, SOLVED if share == len(x) else PARTIAL if share else NOTHING)
+
+
+def _one(
+    problem: Problem, layer: PixelLayer, inputs: Tensor, kept: list[Tensor] | None, residual: float
+) -> Solution:
+    """A single image, clipped to the pixel box."""
+    image = layer.image(inputs, problem.x0.shape[2:])
+    image = image.nan_to_num().clamp(problem.low.double(), problem.high.double())
+    exact = residual <= CONSISTENT
+    claimed = torch.tensor([exact], device=image.device)
+    return Solution(image[None].to(problem.x0), claimed, kept, SOLVED if exact else INEXACT)
+
+
+def _gradients(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> dict[str, Tensor]:
+    """What was received of the linear layers, in float64 (masks are read from it: it keeps exact zeros)."""
+    row = torch.tensor([victim], device=problem.labels.device)
+    names = [link.name for link in chain.links] if chain is not None else [layer.name]
+    pieces = problem.received.pieces
+    wanted = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+    return {name: pieces[name].select(row).dense()[0].double() for name in wanted if name in pieces}
+
+
+def _box(problem: Problem, layer: PixelLayer) -> Box:
+    """The pixel box of every input of a layer that sees the whole image."""
+    bounds = torch.stack([problem.low, problem.high]).double().expand(2, *problem.x0.shape[2:])
+    low, high = layer.inputs(bounds)[:, 0]
+    return low, high

@@ -1,0 +1,117 @@
+"""Images from learnable positions: a linear system.
+
+Patch t enters a vision transformer as ``e_t = W x_t + b + pos_t``, and nothing is dropped before that sum.
+The gradient at ``pos_t`` is therefore the gradient delta_t at the patch embedding's own output, whatever is
+dropped later, and the embedding's weight gradient
+
+    dL/dW = sum_t delta_t x_t^T = Delta^T X
+
+is a linear system in the patches X with a known matrix. With one image and no more tokens than dimensions it
+has one solution (Lu et al. 2022, arXiv 2112.14087, recover patches likewise; no dropout mask is needed).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dia.attacks.analytic.errors import NotApplicable
+from dia.attacks.analytic.pixels import PixelLayer
+from dia.attacks.problem import Problem
+
+SAME = 1e-3
+"""Largest relative difference between both sides of the identity on a probe (float32 gives below 1e-5)."""
+
+EXTRA_TOKENS = 16
+"""Most positions that belong to no patch (class, distillation and register tokens)."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Learnable positions that are added to embedded patches.
+
+    Attributes:
+        layer: The patch embedding.
+        parameter: Name of the positions.
+        first: Their row that belongs to the first patch (1 behind a class token).
+    """
+
+    layer: PixelLayer
+    parameter: str
+    first: int
+
+    def deltas(self, gradient: Tensor) -> Tensor:
+        """The parameter's gradient (1, rows, dim) or (rows, dim) -> the patches' deltas (T, dim)."""
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return rows[self.first : self.first + len(self.layer.index)]
+
+
+def find(problem: Problem, layer: PixelLayer) -> Positions:
+    """The positions that follow the patch embedding ``layer``; the identity is checked on a probe.
+
+    Raises:
+        NotApplicable: There are none, they are frozen, there are too many tokens, or too many images.
+    """
+    model, received = problem.model, problem.received.pieces
+    tokens, dim = len(layer.index), len(model.model.get_parameter(f"{layer.name}.weight"))
+    positions = _probed(problem, layer)
+    if positions is None:
+        raise NotApplicable("no learnable positions are added to the embedded patches")
+    if positions.parameter not in received or f"{layer.name}.weight" not in received:
+        raise NotApplicable(
+            f"the gradient of {positions.parameter} or {layer.name}.weight was not sent (frozen)"
+        )
+    if tokens > dim:
+        raise NotApplicable(f"{tokens} tokens > {dim} dimensions: the linear system is underdetermined")
+    if (images := problem.labels.shape[1]) > 1:
+        raise NotApplicable(f"position gradients are sums over the {images} images of a batch")
+    return positions
+
+
+def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tuple[Tensor, float]:
+    """Solve for the patches of one image.
+
+    Args:
+        positions: Where the deltas are.
+        embedding: Gradient of the patch embedding's weight (dim, in_features).
+        position: Gradient of the positions.
+
+    Returns:
+        The layer's inputs (T, in_features) in float64, and the relative residual of the system.
+
+    Raises:
+        NotApplicable: The deltas are not linearly independent.
+    """
+    target = embedding.double()
+    matrix = positions.deltas(position.double()).T  # (dim, T)
+    scale = matrix.norm(dim=0)  # tokens far from the class token's attention have small deltas
+    if not bool((scale > 0).all()):
+        raise NotApplicable(f"the position gradients of {int((scale == 0).sum())} tokens are zero")
+    # By QR of the normalised columns: the normal equations would square the condition number.
+    q, r = torch.linalg.qr(matrix / scale)
+    if float(r.diagonal().abs().min()) < 1e-7:
+        raise NotApplicable("the position gradients are not linearly independent")
+    patches = torch.linalg.solve_triangular(r, q.T @ target, upper=True) / scale[:, None]
+    residual = (matrix @ patches - target).norm() / target.norm()
+    return patches, float(residual)
+
+
+def _probed(problem: Problem, layer: PixelLayer) -> Positions | None:
+    """Whose gradient has the deltas of ``layer`` in its rows, on a random image with random masks."""
+    model, shape = problem.model, problem.x0.shape[2:]
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(problem.x0)
+    masks = [(torch.rand(1, 1, *site.shape, generator=rng) >= site.rate).to(x) for site in model.sites]
+    pieces = model.gradients(x, masks, problem.labels[:1, :1], differentiable=False)
+    target = pieces[f"{layer.name}.weight"].dense()[0].double()
+    tokens, (patches,) = len(layer.index), layer.inputs(x[0].double())
+    for name, parameter in model.model.named_parameters():
+        if parameter.dim() < 2 or parameter.shape[-1] != len(target) or name not in pieces:
+            continue
+        gradient = pieces[name].dense()[0].double()
+        others = gradient[..., 0].numel() - tokens
+        for first in range(others + 1 if others <= EXTRA_TOKENS else 0):
+            candidate = Positions(layer, name, first)
+            if (candidate.deltas(gradient).T @ patches - target).norm() < SAME * target.norm():
+                return candidate
+    return None

@@ -1,0 +1,241 @@
+"""The analytic attack: exact where it claims to be, and a plain refusal everywhere else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dia.attacks.analytic.attack import NOT_APPLICABLE, Analytic, prepare
+from dia.attacks.analytic.isolate import isolated
+from dia.attacks.problem import Problem, pixel_box
+from dia.client import ClientGradient, draw_masks, send
+from dia.matching.folded import FoldedModel
+from dia.matching.pieces import Dense
+from dia.models.dropout import make_replayable
+from dia.models.mlp import MLP
+from dia.models.vit import ViT
+from dia.randomness import generator
+from dia.settings import Settings
+
+CLASSES = 5
+SHAPE = (2, 8, 12)
+
+
+def problem(
+    build: Callable[[], nn.Module],
+    *,
+    victims: int = 3,
+    images: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    shape: tuple[int, int, int] = SHAPE,
+) -> tuple[Problem, Tensor]:
+    """Victims of random pixels and labels for a new model; also their images (V, N, C, H, W)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make_replayable(build()).to(dtype)
+    model = FoldedModel(module, shape, CLASSES, images)
+    ids = [f"{number:04d}" for number in range(victims)]
+    channels = torch.arange(shape[0], dtype=dtype)
+    low, high = pixel_box(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
+    rng = generator(seed, "private")
+    x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
+    labels = torch.randint(CLASSES, (victims, images), generator=rng)
+    masks = draw_masks(model.sites, seed, ids, images, x, "client_masks")
+    received = send(model, x, masks, labels)
+    settings = Settings(victims=victims, batch_size=images)
+    return Problem(model, received, labels, torch.zeros_like(x), low, high, masks, masks, ids, settings), x
+
+
+def vit(p: float = 0.5, **changes: Any) -> Callable[[], nn.Module]:
+    architecture: dict[str, Any] = dict(patch=4, dim=16, depth=2, heads=4, hidden=12)
+    return lambda: ViT(SHAPE, CLASSES, p, **(architecture | changes))
+
+
+def mlp(p: float = 0.5) -> Callable[[], nn.Module]:
+    return lambda: MLP(SHAPE, CLASSES, p, width=40, depth=3)
+
+
+def sequential(
+    p: float = 0.5, activation: type[nn.Module] = nn.Tanh, bias: bool = True, width: int = 40
+) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(192, width, bias=bias),
+        activation(),
+        nn.Dropout(p),
+        nn.Linear(width, width, bias=bias),
+        activation(),
+        nn.Dropout(p),
+        nn.Linear(width, CLASSES, bias=bias),
+    )
+
+
+def without(of: Problem, *names: str) -> Problem:
+    """The same problem where the clients' gradients of some parameters were not sent."""
+    pieces = {name: piece for name, piece in of.received.pieces.items() if name not in names}
+    return Problem(**(vars(of) | {"received": ClientGradient(pieces, of.received.norm)}))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize(
+    "build",
+    [
+        vit,
+        mlp,
+        lambda p: sequential(p, bias=True),
+        lambda p: sequential(p, bias=False),
+        lambda p: sequential(p, activation=nn.GELU, bias=True),
+        lambda p: sequential(p, activation=nn.ReLU, bias=False),
+    ],
+    ids=["vit", "mlp", "tanh with biases", "tanh", "gelu with biases", "relu"],
+)
+def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any], p: float) -> None:
+    of, x = problem(build(p), victims=4)
+    outcome = prepare(of).run()
+    assert outcome.stop_reason == ["solved"] * 4
+    assert bool(outcome.claimed.all())
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
+
+
+@pytest.mark.parametrize("build", [mlp(), sequential(bias=True), sequential(activation=nn.GELU, bias=False)])
+def test_masks_of_one_image_are_read_off_exactly(build: Callable[[], nn.Module]) -> None:
+    of, _ = problem(build)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert attack.seeks_masks
+    for kept, true in zip(outcome.kept, of.client_masks, strict=True):
+        assert torch.equal(kept, true > 0.5)
+    assert float(outcome.matching_distance.max()) < 1e-6
+
+
+def test_masks_are_not_claimed_for_a_transformer() -> None:
+    attack = prepare(problem(vit())[0])
+    assert not attack.seeks_masks
+    assert attack.run().kept is None
+
+
+def test_dense_gradients_are_as_good_as_factors() -> None:
+    of, _ = problem(mlp())
+    dense = {name: Dense(piece.dense()) for name, piece in of.received.pieces.items()}
+    other = Problem(**(vars(of) | {"received": ClientGradient(dense, of.received.norm)}))
+    assert torch.equal(prepare(of).run().x, prepare(other).run().x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("p", [0.25, 0.5])
+def test_dropout_isolates_the_images_of_a_batch(p: float, bias: bool) -> None:
+    of, x = problem(sequential(p, activation=nn.GELU, bias=bias, width=400), images=3, dtype=torch.float64)
+    outcome = prepare(of).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    distances = torch.cdist(outcome.x.flatten(2), x.flatten(2)) ** 2 / x[0, 0].numel()
+    assert float(distances.min(2).values.max()) < 1e-8
+    assert all(len(set(row.tolist())) == 3 for row in distances.argmin(2))  # three images, not one thrice
+
+
+def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
+    outcome = prepare(problem(mlp(0.0), images=2, victims=6)[0]).run()
+    assert outcome.stop_reason == ["nothing_isolated"] * 6
+    assert not bool(outcome.claimed.any())
+    assert float(outcome.x.abs().max()) == 0
+
+
+def test_what_is_isolated_but_has_no_known_scale_keeps_its_direction() -> None:
+    """ReLU without biases: the ratios of units do not depend on the image's scale, the pixel box must do."""
+    build = sequential(0.5, activation=nn.ReLU, bias=False, width=400)
+    of, x = problem(build, images=2, dtype=torch.float64)
+    outcome = prepare(of).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    cosines = nn.functional.cosine_similarity(
+        outcome.x.flatten(2)[:, :, None], x.flatten(2)[:, None], dim=3
+    ).abs()
+    assert float(cosines.max(2).values.min()) > 1 - 1e-9
+
+
+def test_rows_of_one_image_are_told_from_rows_of_two() -> None:
+    rng = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 50, generator=rng, dtype=torch.float64)
+    rows = torch.stack([a, 2 * b, a + b, -3 * a, torch.zeros_like(a), a - b, 0.1 * a])
+    (found,) = isolated(rows)
+    assert found.rows.tolist() == [0, 3, 6]
+    assert torch.allclose(found.left[:, None] * found.direction, rows[found.rows])
+
+
+REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ...], str]] = {
+    "tokens > dim": (vit(dim=4, heads=2), {}, (), "6 tokens > 4 dimensions"),
+    "frozen positions": (
+        vit(),
+        {},
+        ("pos_embedding",),
+        "pos_embedding or to_patch_embedding.1.weight was not sent",
+    ),
+    "frozen embedding": (vit(), {}, ("to_patch_embedding.1.weight",), "was not sent"),
+    "vit batch": (vit(), dict(images=2), (), "sums over the 2 images of a batch"),
+    "frozen first layer": (mlp(), {}, ("layers.0.linear.weight",), "layers.0.linear.weight was not sent"),
+    "frozen later layer": (mlp(), {}, ("layers.2.linear.weight",), "not every layer's gradient was sent"),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(180, CLASSES)
+        ),
+        {},
+        (),
+        "no linear layer sees the image's pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_where_no_closed_form_fits_the_row_says_so(name: str) -> None:
+    build, how, frozen, reason = REFUSALS[name]
+    said: list[str] = []
+    of, _ = problem(build, **how)
+    attack = Analytic(without(of, *frozen), said.append)
+    outcome = attack.run()
+    for stop_reason in outcome.stop_reason:
+        assert stop_reason.startswith(NOT_APPLICABLE)
+        assert reason in stop_reason
+    assert reason in said[0]
+    assert not attack.seeks_masks
+    assert not bool(outcome.claimed.any())
+    assert float(outcome.x.abs().max()) == 0  # neutral, no guess
+    assert bool(torch.isfinite(outcome.matching_distance).all())
+
+
+class FixedPositions(ViT):
+    """Positions that are no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE, CLASSES, 0.5, patch=4, dim=16, depth=2, heads=4, hidden=12)
+        fixed = self.pos_embedding.detach()
+        del self.pos_embedding
+        self.register_buffer("pos_embedding", fixed)
+
+
+class NormalisedPatches(ViT):
+    """Layer normalisation between embedding and positions: their gradients are not the embedding's deltas."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE, CLASSES, 0.5, patch=4, dim=16, depth=2, heads=4, hidden=12)
+        self.to_patch_embedding.append(nn.LayerNorm(16))
+
+
+@pytest.mark.parametrize("build", [FixedPositions, NormalisedPatches])
+def test_positions_that_do_not_tell_the_deltas_are_refused(build: Callable[[], nn.Module]) -> None:
+    outcome = prepare(problem(build)[0]).run()
+    assert all("no learnable positions are added" in reason for reason in outcome.stop_reason)
+
+
+@pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)])
+def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> None:
+    of, _ = problem(build)
+    rng = torch.Generator().manual_seed(0)
+    noisy = {}
+    for name, piece in of.received.pieces.items():
+        value = piece.dense()
+        noise = torch.randn(value.shape, generator=rng) * 0.1 * value.square().mean().sqrt()
+        noisy[name] = Dense(value + noise)
+    outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(noisy)}))).run()
+    assert outcome.stop_reason == ["inexact"] * 3
+    assert not bool(outcome.claimed.any())
