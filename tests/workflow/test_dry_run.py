@@ -63,7 +63,7 @@ def test_single_keys_on_the_command_line_change_the_quick_start(workplace: Workp
     ("key", "value", "message"),
     [
         ("nmae", 1, "unknown key 'nmae'; did you mean 'name'?"),
-        ("scenarios", {"default": {"max_iteration": 1}}, "did you mean 'max_iterations'? allowed: victims"),
+        ("scenarios", {"default": {"max_iteration": 1}}, "did you mean 'max_iterations'? allowed: "),
         ("grids", [], "grids: empty; give at least one value"),
     ],
 )
