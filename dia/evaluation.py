@@ -20,6 +20,8 @@ NULLABLE = (
     "mask_accuracy",
     "mask_accuracy_chance",
     "dropout_rate_estimate",
+    "claimed",
+    "claim_cosine",
     "label_accuracy",
     "label_accuracy_chance",
 )
@@ -129,6 +131,22 @@ class Curves:
         return columns
 
 
+def claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
+    """(V,) how well the worst claimed image fits the private image nearest to it, whatever its scale and sign.
+
+    Args:
+        true, found: (V, N, pixels), normalised.
+        claimed: (V, N) bool.
+
+    Returns:
+        The smallest absolute cosine; NaN where nothing is claimed.
+    """
+    directions = [x / x.norm(dim=2, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) for x in (found, true)]
+    nearest = (directions[0] @ directions[1].transpose(1, 2)).abs().max(2).values
+    worst = nearest.masked_fill(~claimed, torch.inf).min(1).values
+    return worst.masked_fill(~claimed.any(1), torch.nan)
+
+
 def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[str, Tensor]:
     """Chance scores (V,) of each victim, the mean over its images: see :func:`dia.metrics.chance`.
 
@@ -157,6 +175,10 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
         found["mask_accuracy"] = mask_accuracy(outcome.kept, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
         found["dropout_rate_estimate"] = dropped_share(outcome.kept, counted)
+    if outcome.claimed is not None:
+        x = ((original - experiment.mean.to(original)) / std).flatten(2)
+        found["claimed"] = outcome.claimed.double().mean(1)
+        found["claim_cosine"] = claim_cosine(x, outcome.x.to(original).flatten(2), outcome.claimed.cpu())
     if settings.labels == "inferred":
         labels, classes = experiment.labels, experiment.num_classes
         found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)

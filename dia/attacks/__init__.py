@@ -1,3 +1,3 @@
 """Attacks by name."""
 
-NAMES = ("ig", "wiig", "dia")
+NAMES = ("ig", "wiig", "dia", "analytic")

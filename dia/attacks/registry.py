@@ -1,15 +1,36 @@
 """Attacks by name."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from dia.attacks import dia, ig, wiig
-from dia.attacks.iterative import Search
+from dia.attacks.analytic import attack as analytic
+from dia.attacks.iterative import Outcome
 from dia.errors import AttackError
 
-PREPARE: dict[str, Callable[..., Search]] = {"ig": ig.prepare, "wiig": wiig.prepare, "dia": dia.prepare}
+
+class Prepared(Protocol):
+    """An attack on all victims of a problem, ready to run.
+
+    Attributes:
+        seeks_masks: Whether its outcome has masks.
+    """
+
+    seeks_masks: bool
+
+    def run(self) -> Outcome:
+        """Attack every victim."""
 
 
-def prepare(name: str) -> Callable[..., Search]:
+PREPARE: dict[str, Callable[..., Prepared]] = {
+    "ig": ig.prepare,
+    "wiig": wiig.prepare,
+    "dia": dia.prepare,
+    "analytic": analytic.prepare,
+}
+
+
+def prepare(name: str) -> Callable[..., Prepared]:
     """The attack called ``name``.
 
     Raises:

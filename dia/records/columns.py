@@ -110,6 +110,12 @@ CHANCE = _group(
         "float64",
         "fraction of those mask entries that the recovered masks drop; absent where no masks are sought",
     ),
+    (
+        "claimed",
+        "float64",
+        "fraction of the victim's images that the attack itself knows to have recovered; absent where it cannot know",
+    ),
+    ("claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
     ("label_accuracy", "float64", "fraction of inferred labels that are right; absent where labels are known"),
     ("label_accuracy_chance", "float64", "what drawing as many classes at random gives, expected"),
     nullable=True,

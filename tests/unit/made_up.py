@@ -60,6 +60,8 @@ def rows(
             "mask_accuracy": 0.95 if of.attack == "dia" else None,
             "mask_accuracy_chance": 0.5 if of.attack == "dia" else None,
             "dropout_rate_estimate": None,
+            "claimed": None,
+            "claim_cosine": None,
             "label_accuracy": None,
             "label_accuracy_chance": None,
             "history_iteration": np.arange(0, 100, 10),
