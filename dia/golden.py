@@ -1,11 +1,12 @@
 """Golden runs: float64 runs of the paper authors' code, replayed by this engine.
 
-A run is an ``.npz`` named ``<dataset>_<model>_<attack>_p<rate>[_variant].npz`` beside ``<dataset>_<model>_weights.npz``
-(parameters by name). Everything else is read from the run itself.
+A run is an ``.npz`` named ``<dataset>_<model>_<attack>_p<rate>[_variant].npz`` beside
+``<dataset>_<model>_weights.npz`` (parameters by name). Everything else is read from the run itself.
 """
 
 import re
-from dataclasses import dataclass
+import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from dia.victims.spec import NORMALISATIONS
 
 LOSS_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-6
+ARRAYS = ("victim", "label", "dropout_rate", "x0", "losses", "x_final")
+LIMITS = ("max_iterations", "plateau_patience", "early_stop_patience")
 _NAME = re.compile(r"(?P<dataset>[a-z0-9]+)_(?P<model>[a-z0-9]+)_(?P<attack>ig|wiig|dia)_p.+")
 
 
@@ -73,7 +76,11 @@ def replay(path: Path) -> Verdict:
     if match is None:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
     run = _read(path)
+    _check(run, path)
     problem = _problem(run, match["dataset"], match["model"], path)
+    if match["attack"] == "dia":
+        initial_masks = _masks(run, "mask0", problem.model, path)
+        problem = replace(problem, initial_masks=initial_masks)
     losses: list[float] = []
 
     def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
@@ -97,13 +104,20 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, path: Path) -> 
     shape = (int(x.shape[2]), int(x.shape[3]), int(x.shape[4]))
     module = build(model_name, shape, classes, rate, seed=0).double()
     _load(module, weights, path)
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise GoldenError(
+            f"{path}: label is {labels[0].tolist()}; with {classes} classes it must be in [0, {classes})"
+        )
     model = FoldedModel(module, shape, classes, x.shape[1])
-    count = len(model.sites)
     if dataset not in NORMALISATIONS:
-        raise GoldenError(f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}")
-    mean, std = (torch.tensor(np.asarray(v, np.float32), dtype=torch.float64) for v in NORMALISATIONS[dataset])
+        raise GoldenError(
+            f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
+        )
+    mean, std = (
+        torch.tensor(np.asarray(v, np.float32), dtype=torch.float64) for v in NORMALISATIONS[dataset]
+    )
     low, high = pixel_box(mean, std)
-    client_masks = _masks(run, "client_mask", count, path)
+    client_masks = _masks(run, "client_mask", model, path)
     settings = Settings(
         victims=1,
         batch_size=x.shape[1],
@@ -120,24 +134,43 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, path: Path) -> 
         low=low,
         high=high,
         client_masks=client_masks,
-        initial_masks=_masks(run, "mask0", count, path) if "mask0_00" in run else [],
+        initial_masks=[],
         victim_ids=[path.stem],
         settings=settings,
     )
 
 
-def _masks(run: dict[str, Any], kind: str, count: int, path: Path) -> list[Tensor]:
-    names = [f"{kind}_{number:02d}" for number in range(count)]
-    if missing := [name for name in names if name not in run]:
+def _check(run: dict[str, Any], path: Path) -> None:
+    """Raise unless all arrays but the masks are there and fit each other."""
+    if missing := [name for name in (*ARRAYS, *LIMITS) if name not in run]:
         raise GoldenError(f"{path}: lacks {', '.join(missing)}")
-    return [torch.tensor(run[name], dtype=torch.float64)[None] for name in names]
+    shape = run["victim"].shape
+    if len(shape) != 4:
+        raise GoldenError(f"{path}: victim has shape {shape}; it must be (images, channels, height, width)")
+    expected = {"x0": shape, "x_final": shape, "label": shape[:1], "losses": run["losses"].shape[:1]}
+    expected |= dict.fromkeys(("dropout_rate", *LIMITS), ())
+    for name, right in expected.items():
+        if run[name].shape != right:
+            raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
+
+
+def _masks(run: dict[str, Any], kind: str, model: FoldedModel, path: Path) -> list[Tensor]:
+    """One mask a dropout site, each (1, N, *site.shape)."""
+    sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
+    if missing := [name for name in sites if name not in run]:
+        raise GoldenError(f"{path}: lacks {', '.join(missing)}")
+    for name, site in sites.items():
+        right = (len(run["victim"]), *site.shape)
+        if run[name].shape != right:
+            raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
+    return [torch.tensor(run[name], dtype=torch.float64)[None] for name in sites]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise GoldenError(f"{path}: cannot be read: {error}") from error
 
 
@@ -145,4 +178,6 @@ def _load(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
     try:
         module.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
     except RuntimeError as error:
-        raise GoldenError(f"{path}: its weights do not fit the model: {error}") from error
+        raise GoldenError(
+            f"{path}: its weights do not fit the model: {' '.join(str(error).split())}"
+        ) from error

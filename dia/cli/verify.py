@@ -13,17 +13,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a run; 1 when any fails."""
+    """Print one line a run; 1 when any fails, or cannot be replayed."""
     import torch
 
+    from dia.errors import DiaError
     from dia.golden import replay, runs
 
     torch.set_num_threads(args.threads)
     paths = runs(args.golden)
     failed = 0
     for path in paths:
-        verdict = replay(path)
-        failed += not verdict.passed
-        print(verdict, flush=True)
+        try:
+            verdict = replay(path)
+        except DiaError as error:
+            failed += 1
+            print(f"FAIL  {path.stem:34s}  {error}", flush=True)
+        else:
+            failed += not verdict.passed
+            print(verdict, flush=True)
     print(f"{len(paths) - failed} of {len(paths)} golden runs reproduced")
     return 1 if failed else 0
