@@ -61,8 +61,10 @@ def conv_parts(draw: st.DrawFn, channels: int) -> Layers:
             bias=draw(st.booleans()),
             padding_mode=draw(st.sampled_from(["zeros", "circular", "reflect", "replicate"])),
         )
-        wrap: Callable[[nn.Module], nn.Module] = Twice if kind == "twice" else nn.Identity()
-        return lambda: wrap(nn.Conv2d(channels, channels, **how))
+        twice = kind == "twice"
+        return lambda: (
+            Twice(nn.Conv2d(channels, channels, **how)) if twice else nn.Conv2d(channels, channels, **how)
+        )
     if kind == "norm":
         groups, affine = draw(st.sampled_from([1, 2, channels])), draw(st.booleans())
         return lambda: nn.GroupNorm(groups, channels, affine=affine)
@@ -82,8 +84,10 @@ def token_parts(draw: st.DrawFn, width: int) -> Layers:
     kind = draw(st.sampled_from(["linear", "norm", "activation", "dropout", "positions", "scale", "twice"]))
     if kind in ("linear", "twice"):
         bias = draw(st.booleans())
-        wrap: Callable[[nn.Module], nn.Module] = Twice if kind == "twice" else nn.Identity()
-        return lambda: wrap(nn.Linear(width, width, bias=bias))
+        twice = kind == "twice"
+        return lambda: (
+            Twice(nn.Linear(width, width, bias=bias)) if twice else nn.Linear(width, width, bias=bias)
+        )
     if kind == "norm":
         over = draw(st.sampled_from([(width,), (6, width)]))
         affine, bias = draw(st.booleans()), draw(st.booleans())
@@ -99,20 +103,29 @@ def token_parts(draw: st.DrawFn, width: int) -> Layers:
     return lambda: nn.Dropout(rate)
 
 
-def stack(parts: list[Layers], residual: bool, in_place: bool) -> nn.Module:
+def stack(parts: list[Layers], residual: bool) -> nn.Module:
     """The parts one after the other, perhaps with a skip connection."""
     layers = nn.Sequential(*(part() for part in parts))
-    return Residual(layers, in_place) if residual and parts else layers
+    if not (residual and parts):
+        return layers
+    # Plain torch refuses to overwrite what an activation or a product keeps for its backward pass.
+    return Residual(
+        layers, in_place=isinstance(layers[-1], nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm)
+    )
 
 
 @st.composite
 def random_models(draw: st.DrawFn) -> Case:
-    """Convolutions, then rows of pixels as tokens, then a head; in each stage up to four random layers."""
-    channels, width = draw(st.sampled_from([2, 4])), draw(st.sampled_from([2, 5]))
+    """Convolutions, then rows of pixels as tokens, then a head; in each stage up to four random layers.
+
+    Tokens have at least four entries: a LayerNorm over two returns little but signs, and its gradients are
+    then differences of nearly equal numbers, of which no algorithm keeps ten digits.
+    """
+    channels, width = draw(st.sampled_from([2, 4])), draw(st.sampled_from([4, 5]))
     stride = draw(st.sampled_from([1, 2]))
     first = draw(st.lists(conv_parts(channels), max_size=4))
     second = draw(st.lists(token_parts(width), max_size=4))
-    skips = [(draw(st.booleans()), draw(st.booleans())) for _ in range(2)]
+    skips = draw(st.booleans()), draw(st.booleans())
 
     def build() -> tuple[nn.Module, Shape]:
         def run(m: Any, x: Tensor) -> Tensor:
@@ -123,9 +136,9 @@ def random_models(draw: st.DrawFn) -> Case:
         model = Body(
             run,
             stem=nn.Conv2d(SHAPE[0], channels, 3, stride=(1, stride), padding=1),
-            first=stack(first, *skips[0]),
+            first=stack(first, skips[0]),
             embed=nn.LazyLinear(width),
-            second=stack(second, *skips[1]),
+            second=stack(second, skips[1]),
             head=nn.Linear(width, CLASSES),
         )
         return model, SHAPE

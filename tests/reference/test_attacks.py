@@ -1,0 +1,218 @@
+"""Whole attacks by the engine against the oracle, in float64; passes, compaction, memory, errors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from made_problems import Run, plainly, problem, run
+from oracle import Result
+from torch import Tensor
+
+from dia.attacks import NAMES
+from dia.attacks.iterative import CHECK_EVERY
+from dia.attacks.problem import Problem
+from dia.client import ClientGradient
+from dia.errors import AttackError
+from dia.matching.pieces import Dense
+
+TOLERANCE = 1e-9
+"""Relative on losses, absolute on images and masks: rounding grows over the iterations."""
+
+
+def assert_equal(got: Run, expected: Sequence[Result]) -> None:
+    """The engine's run and the oracle's results, victim by victim."""
+    outcome = got.outcome
+    for v, result in enumerate(expected):
+        assert outcome.iterations[v] == result.iterations
+        assert outcome.stop_reason[v] == result.stop_reason
+        assert outcome.best_iteration[v] == result.best_iteration
+        assert got.losses[v] == pytest.approx(result.losses, rel=TOLERANCE)
+        assert got.rates[v] == pytest.approx(result.rates, rel=1e-12)
+        assert outcome.total_loss[v].item() == pytest.approx(result.best_loss, rel=TOLERANCE)
+        assert outcome.matching_distance[v].item() == pytest.approx(result.best_distance, rel=TOLERANCE)
+        torch.testing.assert_close(outcome.x[v], result.x, rtol=0, atol=TOLERANCE)
+        assert (outcome.kept is None) == (not result.masks)
+        for kept, last, mask, last_mask in zip(
+            outcome.kept or [], got.last_masks, result.masks, result.last_masks, strict=True
+        ):
+            assert torch.equal(kept[v], mask > 0.5)
+            torch.testing.assert_close(last[v], last_mask, rtol=0, atol=TOLERANCE)
+
+
+def assert_same(got: Run, expected: Run) -> None:
+    """Two runs of the engine on the same victims."""
+    a, b = got.outcome, expected.outcome
+    for name in ("iterations", "best_iteration"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+    assert a.stop_reason == b.stop_reason
+    for mine, theirs in zip(got.losses, expected.losses, strict=True):
+        assert mine == pytest.approx(theirs, rel=TOLERANCE)
+    for mine, theirs in zip([a.x, *got.last_masks], [b.x, *expected.last_masks], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=TOLERANCE)
+    for mine, theirs in zip(a.kept or [], b.kept or [], strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def some(of: Problem, *victims: int) -> Problem:
+    return of.select(torch.tensor(victims))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("model", ["mlp", "vit"])
+@pytest.mark.parametrize("attack", NAMES)
+def test_whole_attack(attack: str, model: str, images: int) -> None:
+    of = problem(model, 0.3, images=images)
+    assert_equal(run(attack, of), plainly(attack, of, model))
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_without_dropout(attack: str) -> None:
+    of = problem("mlp", 0.0)
+    assert_equal(run(attack, of), plainly("ig", of, "mlp"))
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_plateau(attack: str) -> None:
+    """A patience of one iteration: rates fall, for each victim when its own loss stalls."""
+    of = problem("mlp", 0.5, victims=4, plateau_patience=1, learning_rate=0.5, plateau_factor=0.5)
+    got = run(attack, of)
+    assert_equal(got, plainly(attack, of, "mlp"))
+    assert len({tuple(rates) for rates in got.rates}) > 1
+
+
+def early() -> Problem:
+    """Eight victims that stop for different reasons at different iterations."""
+    how = dict(early_stop_patience=3, stop_loss=0.02, learning_rate=0.3, max_iterations=20)
+    return problem("mlp", 0.3, victims=8, seed=1, **how)
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_victims_leave(attack: str) -> None:
+    of = early()
+    got = run(attack, of)
+    assert_equal(got, plainly(attack, of, "mlp"))
+    assert len(set(got.outcome.iterations.tolist())) > 2
+
+
+def test_all_reasons_to_stop_occur() -> None:
+    """What the previous test needs to be worth something."""
+    reasons = {reason for attack in NAMES for reason in run(attack, early()).outcome.stop_reason}
+    assert reasons == {"converged", "no_improvement", "max_iterations"}
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_victims_that_leave_change_nobody_else(attack: str) -> None:
+    of = early()
+    together = run(attack, of)
+    for v in range(len(of)):
+        alone = run(attack, some(of, v)).outcome
+        assert alone.iterations[0] == together.outcome.iterations[v]
+        torch.testing.assert_close(alone.x[0], together.outcome.x[v], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_looking_rarely_changes_nothing(monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
+    """On a GPU finished victims stay in the batch until the next look; their result is what it was."""
+    of = early()
+    expected = run(attack, of)
+    monkeypatch.setitem(CHECK_EVERY, "cpu", 7)
+    got = run(attack, of)
+    assert got.losses == [pytest.approx(losses, rel=TOLERANCE) for losses in expected.losses]
+    assert torch.equal(got.outcome.iterations, expected.outcome.iterations)
+    assert torch.equal(got.outcome.best_iteration, expected.outcome.best_iteration)
+    assert got.outcome.stop_reason == expected.outcome.stop_reason
+    torch.testing.assert_close(got.outcome.x, expected.outcome.x, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("attack", "model"), [*((name, "mlp") for name in NAMES), ("dia", "vit")])
+def test_victims_per_pass(attack: str, model: str) -> None:
+    of = problem(model, victims=16, max_iterations=50)
+    expected = run(attack, of, victims_per_pass=16)
+    assert expected.outcome.victims_per_pass == 16
+    for per_pass in (1, 3, None):
+        assert_same(run(attack, of, victims_per_pass=per_pass), expected)
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 4])
+def test_out_of_memory_halves(fails_at: int) -> None:
+    of = early()
+    expected = run("dia", of, victims_per_pass=8)
+    said: list[str] = []
+    got = run("dia", starved(of, [fails_at]), victims_per_pass=8, announce=said.append)
+    assert_same(got, expected)
+    assert len(said) == 1
+    assert "out of memory" in said[0]
+    assert got.outcome.victims_per_pass < 8
+
+
+def test_out_of_memory_halves_until_it_fits() -> None:
+    of = problem("mlp", victims=7)
+    said: list[str] = []
+    got = run("dia", starved(of, [3, 4, 6]), victims_per_pass=7, announce=said.append)
+    assert_same(got, run("dia", of, victims_per_pass=7))
+    assert len(said) == 3
+
+
+def test_one_victim_that_does_not_fit() -> None:
+    of = starved(problem("mlp", victims=2), range(100))
+    with pytest.raises(AttackError, match=r"victim 000[01] alone does not fit in the device's memory"):
+        run("dia", of, victims_per_pass=2)
+
+
+class Starved:
+    """A folded model that runs out of memory at the given evaluations."""
+
+    def __init__(self, model: object, fails_at: Sequence[int]) -> None:
+        self.model, self.fails_at, self.evaluations = model, fails_at, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def gradients(self, *args: object, **how: object) -> object:
+        self.evaluations += 1
+        if self.evaluations - 1 in self.fails_at:
+            raise torch.OutOfMemoryError("CUDA out of memory (made up)")
+        return self.model.gradients(*args, **how)  # type: ignore[attr-defined]
+
+
+def starved(of: Problem, fails_at: Sequence[int]) -> Problem:
+    return replace(of, model=Starved(of.model, fails_at))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("attack", NAMES)
+def test_loss_that_is_not_finite(attack: str) -> None:
+    of = problem("mlp", victims=3)
+    of.x0[1, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(AttackError, match=r"the loss of victim 0001 is not finite .* iteration 0"):
+        run(attack, of)
+
+
+def test_client_gradient_that_is_not_finite() -> None:
+    values = torch.ones(3, 2, 2)
+    values[2, 0, 0] = torch.inf
+    with pytest.raises(AttackError, match=r"client gradient of victim\(s\) \[2\] is not finite"):
+        ClientGradient.of({"weight": Dense(values)})
+
+
+def test_dia_is_ig_without_dropout() -> None:
+    of = problem("mlp", 0.0)
+    assert of.initial_masks == []
+    got, expected = run("dia", of), run("ig", of)
+    assert got.outcome.kept is None
+    assert got.losses == expected.losses
+    assert torch.equal(got.outcome.x, expected.outcome.x)
+
+
+def test_nothing_of_the_problem_is_changed() -> None:
+    """One problem serves all attacks, so none may write into it."""
+    of = early()
+
+    def held() -> list[Tensor]:
+        pieces = [piece.dense() for piece in of.received.pieces.values()]
+        return [of.x0, of.labels, *of.client_masks, *of.initial_masks, *pieces, *of.model.model.parameters()]
+
+    before = [tensor.clone() for tensor in held()]
+    for attack in NAMES:
+        run(attack, of)
+    assert all(torch.equal(a, b) for a, b in zip(before, held(), strict=True))
