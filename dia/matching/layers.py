@@ -55,8 +55,8 @@ class Conv2dRule:
         images, fan_in, pixels = kept.shape[0] // victims, columns.shape[1] // groups, columns.shape[2]
         inputs = columns.reshape(victims, images, groups, fan_in, pixels)
         deltas = delta.reshape(victims, images, groups, module.out_channels // groups, pixels)
-        by_position = [t.permute(0, 2, 1, 4, 3).flatten(2, 3) for t in (deltas, inputs)]
-        pieces: dict[str, Piece] = {"weight": OuterSum(*by_position, module.weight.shape)}
+        by_deltas, by_inputs = (t.permute(0, 2, 1, 4, 3).flatten(2, 3) for t in (deltas, inputs))
+        pieces: dict[str, Piece] = {"weight": OuterSum(by_deltas, by_inputs, module.weight.shape)}
         if module.bias is not None:
             pieces["bias"] = Dense(deltas.flatten(2, 3).sum((1, 3)))
         return pieces
