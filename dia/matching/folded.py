@@ -107,7 +107,7 @@ class FoldedModel:
         if self.generic:
             values = pervictim.gradients(self.model, self.sites, self.generic, x, masks, labels)
             found.update({name: [Dense(value)] for name, value in values.items()})
-        combined = {}
+        combined: dict[str, Piece] = {}
         for name, _ in self.model.named_parameters():
             pieces = found.get(name, [])
             if pieces and all(isinstance(piece, OuterSum) for piece in pieces):
