@@ -66,7 +66,7 @@ def draw_masks(
     rngs = [generator(seed, victim, purpose) for victim in victim_ids]
     return [
         torch.stack(
-            [bernoulli((batch_size, *site.shape), 1 - site.rate, rng, like.dtype) for rng in rngs]
+            [bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, like.dtype) for rng in rngs]
         ).to(like.device)
         for site in sites
     ]

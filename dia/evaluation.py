@@ -38,7 +38,7 @@ def influential_entries(experiment: Experiment) -> list[Tensor]:
     mean, std = experiment.mean, experiment.std
     for original, labels in zip(experiment.original, experiment.labels, strict=True):
         x = (original.to(mean) - mean) / std
-        masks = [x.new_ones(len(x), *site.shape).requires_grad_() for site in experiment.client.sites]
+        masks = [x.new_ones(site.mask_shape(len(x))).requires_grad_() for site in experiment.client.sites]
         loss = experiment.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
         for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
             site.append(slope != 0)

@@ -106,7 +106,7 @@ def first_masks(
         raise ValueError(f"unknown mask initialisation {kind!r}")
 
     return [
-        torch.stack([one((batch_size, *site.shape), rate, rng) for rng in rngs])
+        torch.stack([one(site.mask_shape(batch_size), rate, rng) for rng in rngs])
         for site, rate in zip(sites, rates, strict=True)
     ]
 

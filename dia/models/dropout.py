@@ -80,16 +80,25 @@ REPLAYABLE: dict[type[nn.Module], type[Dropout]] = {
 
 @dataclass(frozen=True)
 class Site:
-    """One place where a model drops: the ``call``-th call of a dropout module in a forward pass."""
+    """One place where a model drops: the ``call``-th call of a dropout module in a forward pass.
+
+    Where a client takes local steps, each ``step`` is a pass of its own, over only some ``images`` of the victim.
+    """
 
     name: str
     module: Dropout
     call: int
     shape: tuple[int, ...]
+    images: int | None = None
+    step: int = 0
 
     @property
     def rate(self) -> float:
         return self.module.p
+
+    def mask_shape(self, batch_size: int) -> tuple[int, ...]:
+        """Shape of one victim's mask, for a victim of ``batch_size`` images."""
+        return (batch_size if self.images is None else self.images, *self.shape)
 
     @property
     def entries(self) -> int:
