@@ -15,8 +15,10 @@ from dia import models
 from dia.cell import Cell
 from dia.config_errors import config_error, known, validated
 from dia.errors import ConfigError
-from dia.grid import Grid, Name, Scenario
+from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
+from dia.models.own import OwnModel
+from dia.models.sites import chosen
 from dia.settings import Closed, Count, Settings
 from dia.victims.spec import DatasetSpec
 
@@ -70,6 +72,9 @@ class Config(Closed):
     datasets: dict[Name, DatasetSpec] = Field(
         min_length=1, description="The datasets by the names that the grids use."
     )
+    models: dict[Name, OwnModel] = Field(
+        {}, description="Your own torch models by the names that the grids use, beside the built-in architectures."
+    )
     scenarios: dict[Name, Scenario] = Field(
         {"default": Scenario()},
         min_length=1,
@@ -93,8 +98,14 @@ class Config(Closed):
         Raises:
             ConfigError: Anything is wrong; the message lists every fault with key, value and what is allowed.
         """
-        config = validated(cls, mapping, origin)
-        if faults := [*config._dangling(), *config._too_few_images(), *config._duplicates()]:
+        own = mapping.get("models") if isinstance(mapping, Mapping) else None
+        config = validated(cls, mapping, origin, {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()})
+        if faults := [
+            *config._dangling(),
+            *config._unknown_sites(),
+            *config._too_few_images(),
+            *config._duplicates(),
+        ]:
             raise config_error(origin, faults)
         return config
 
@@ -131,6 +142,10 @@ class Config(Closed):
         """The definition of a dataset of the config."""
         return self.datasets[name]
 
+    def model(self, name: str) -> OwnModel | None:
+        """The definition of a model of the config; None for a built-in architecture."""
+        return self.models.get(name)
+
     def settings(self, cell: Cell) -> Settings:
         """The settings of a cell: its scenario's, with the exceptions for its model."""
         return self.settings_of(cell.scenario, cell.model)
@@ -144,7 +159,7 @@ class Config(Closed):
         resolved = {}
         for name, scenario in self.scenarios.items():
             common = scenario.model_dump(exclude={"per_model"})
-            for model in models.NAMES:
+            for model in (*models.NAMES, *self.models):
                 exceptions = scenario.per_model.get(model, Settings()).model_dump(exclude_unset=True)
                 resolved[name, model] = Settings(**common | exceptions)
         return resolved
@@ -169,6 +184,22 @@ class Config(Closed):
                         check(name)
                     except ValueError as error:
                         faults.append(f"grids[{index}].{key}: {error}")
+        return faults
+
+    def _unknown_sites(self) -> list[str]:
+        """Own models that take the name of an architecture, and dropout sites that an architecture does not have."""
+        faults = [
+            f"models.{name}: {name} is a built-in architecture; choose another name"
+            for name in self.models
+            if name in models.NAMES
+        ]
+        for index, grid in enumerate(self.grids):
+            for model in grid.models:
+                settings = self._settings.get((grid.scenario, model))
+                try:
+                    chosen(model, settings.dropout_sites if settings else "default")
+                except ValueError as error:
+                    faults.append(f"grids[{index}]: scenario {grid.scenario!r}: {error}")
         return faults
 
     def _too_few_images(self) -> list[str]:
@@ -206,4 +237,5 @@ class Config(Closed):
 
 def job_json(config: Config, cell: Cell) -> str:
     """The job of a cell as canonical text, the only parameter of the rule that attacks it."""
-    return Job.of(cell, config.settings(cell), config.dataset(cell.dataset).model_dump(mode="json")).json()
+    dataset, own = config.dataset(cell.dataset), config.model(cell.model)
+    return Job.of(cell, config.settings(cell), dataset.model_dump(mode="json"), own).json()

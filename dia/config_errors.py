@@ -3,7 +3,7 @@
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -44,19 +44,22 @@ def known(kind: str, names: Iterable[str]) -> Callable[[str], str]:
     return check
 
 
-def validated(model: type[Model], data: object, origin: str) -> Model:
+def validated(
+    model: type[Model], data: object, origin: str, context: Mapping[str, Any] | None = None
+) -> Model:
     """Validate ``data`` as ``model``.
 
     Args:
         model: The closed model of the whole file.
         data: The parsed file.
         origin: What the error names as the place.
+        context: What the model's validators need to know besides.
 
     Raises:
         ConfigError: All faults, each with its key path, the value and what is allowed.
     """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=dict(context or {}))
     except ValidationError as error:
         details = error.errors(include_url=False)
         faults = [_fault(model, detail) for detail in details if not _follows(detail)]

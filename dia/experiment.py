@@ -9,17 +9,17 @@ from torch import Tensor
 from dia.attacks.labels import MADE_UP_IMAGES, aligned, infer_labels
 from dia.attacks.masks import first_masks, start_generators
 from dia.attacks.problem import Problem, Start, pixel_box
-from dia.cell import Cell
 from dia.client import ClientGradient, draw_masks, protect, send
 from dia.defences.apply import keeps_scale
 from dia.errors import VictimError
 from dia.job import Job
 from dia.matching.engine import Engine
+from dia.local_order import local_steps
 from dia.matching.folded import FoldedModel
+from dia.matching.local_steps import LocalSteps
 from dia.matching.unknown_rate import START, UnknownRate
 from dia.models.registry import build
 from dia.randomness import generator, normal
-from dia.settings import Settings
 from dia.victims.store import VictimSet
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
@@ -80,9 +80,11 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     x = (original.to(device, dtype) - mean) / std
     low, high = pixel_box(mean.flatten(), std.flatten())
 
-    client = _engine(cell, settings, victim_set, device, cell.p)
+    client = _engine(job, victim_set, device, cell.p)
     client_masks = draw_masks(client.sites, cell.seed, ids, batch_size, x, "client_masks")
-    received = protect(send(client, x, client_masks, labels), client, settings, cell.seed, ids)
+    unit = client.learning_rate if isinstance(client, LocalSteps) else 1.0
+    sent = send(client, x, client_masks, labels)
+    received = protect(sent, client, settings, cell.seed, ids, unit)
     attacker = _attackers_engine(job, victim_set, device, client)
 
     def start(restart: int, victim_ids: Sequence[str]) -> Start:
@@ -113,13 +115,15 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
 
 
-def _engine(
-    cell: Cell, settings: Settings, victim_set: VictimSet, device: torch.device, rate: float
-) -> Engine:
+def _engine(job: Job, victim_set: VictimSet, device: torch.device, rate: float) -> Engine:
     """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
-    network = build(cell.model, victim_set.shape, victim_set.num_classes, rate, cell.seed)
+    cell, settings, shape, classes = job.cell, job.settings, victim_set.shape, victim_set.num_classes
+    sites = settings.dropout_sites
+    network = build(cell.model, shape, classes, rate, cell.seed, sites=sites, own=job.model)
     network = network.to(device, PRECISIONS[settings.precision])
-    return FoldedModel(network, victim_set.shape, victim_set.num_classes, settings.batch_size)
+    if steps := local_steps(settings, settings.batch_size, cell.seed):
+        return LocalSteps(network, shape, classes, steps, settings.local_learning_rate)
+    return FoldedModel(network, shape, classes, settings.batch_size)
 
 
 def _attackers_engine(job: Job, victim_set: VictimSet, device: torch.device, client: Engine) -> Engine:
@@ -128,8 +132,13 @@ def _attackers_engine(job: Job, victim_set: VictimSet, device: torch.device, cli
     if job.cell.attack != "dia" or assumed == "known":
         return client
     if assumed == "unknown":
-        return UnknownRate(_engine(job.cell, job.settings, victim_set, device, START))
-    return _engine(job.cell, job.settings, victim_set, device, float(assumed))
+        return UnknownRate(_engine(job, victim_set, device, START))
+    return _engine(job, victim_set, device, float(assumed))
+
+
+def _scale(client: Engine) -> float:
+    """How many gradients are in the sum that a client sends."""
+    return float(len(client.steps)) if isinstance(client, LocalSteps) else 1.0
 
 
 def _plain(engine: Engine) -> Engine:
@@ -151,7 +160,7 @@ def _attackers_labels(
     rng = generator(job.cell.seed, "made_up_images")
     pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
     made_up = (pixels.to(mean) - mean) / std
-    scale = 1.0 if keeps_scale(job.settings) else None
+    scale = _scale(client) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
     found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)
     return aligned(found, labels)

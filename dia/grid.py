@@ -3,11 +3,11 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from dia import attacks, models
 from dia.cell import NAME, RATE, Cell
-from dia.config_errors import known
+from dia.config_errors import choice, known
 from dia.settings import Closed, Count, Settings
 
 
@@ -25,11 +25,24 @@ def _check_rate(value: object) -> str:
     return value
 
 
+def _check_model(value: str, info: ValidationInfo) -> str:
+    """A built-in architecture, or a model of the config (which validation gets as its context)."""
+    names = (*models.NAMES, *(info.context or {}).get(OWN_MODELS, ()))
+    if value not in names:
+        raise ValueError(choice("model", value, names))
+    return value
+
+
+OWN_MODELS = "own models"
+"""Key of the validation context: the names under ``models`` in the config."""
+
 Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})]
 ModelName = Annotated[
     str,
-    AfterValidator(known("model", models.NAMES)),
-    WithJsonSchema({"type": "string", "enum": list(models.NAMES)}),
+    AfterValidator(_check_model),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(models.NAMES)}, {"type": "string", "pattern": f"^{NAME}$"}]}
+    ),
 ]
 AttackName = Annotated[
     str,
@@ -56,7 +69,7 @@ class Grid(Closed):
 
     scenario: Name = Field("default", description="Name of one of the scenarios.")
     datasets: tuple[Name, ...] = Field(min_length=1, description="Names of datasets defined above.")
-    models: tuple[ModelName, ...] = Field(min_length=1, description="Names of architectures.")
+    models: tuple[ModelName, ...] = Field(min_length=1, description="Names of architectures, or of models defined above.")
     dropout_rates: tuple[Rate, ...] = Field(
         min_length=1, description='Dropout rates p in [0, 1) as quoted decimals, e.g. "0.25".'
     )

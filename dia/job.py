@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from dia.cell import Cell
 from dia.config_errors import validated
 from dia.errors import ConfigError
+from dia.models.own import OwnModel
 from dia.settings import Settings
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
@@ -29,16 +30,20 @@ class Job:
         settings: Its resolved settings.
         dataset: The definition of its dataset, without where the files are found (the attack reads the victim
             set that was made from them).
+        model: The definition of a user's own model; None for a built-in architecture.
     """
 
     cell: Cell
     settings: Settings
     dataset: dict[str, Any]
+    model: OwnModel | None = None
 
     @classmethod
-    def of(cls, cell: Cell, settings: Settings, dataset: dict[str, Any]) -> Self:
+    def of(
+        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: OwnModel | None = None
+    ) -> Self:
         """A job from the full definition of its dataset."""
-        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _WHEREABOUTS})
+        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _WHEREABOUTS}, model)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -52,16 +57,19 @@ class Job:
         except json.JSONDecodeError as error:
             raise ConfigError(f"the job is not JSON: {error}") from None
         expected = {"cell", "settings", "dataset"}
-        if not isinstance(parts, dict) or set(parts) != expected:
+        if not isinstance(parts, dict) or set(parts) - {"model"} != expected:
             raise ConfigError(f"the job must be a JSON object with the keys {', '.join(sorted(expected))}")
         try:
             cell = TypeAdapter(Cell).validate_python(parts["cell"])
             dataset = TypeAdapter(dict[str, Any]).validate_python(parts["dataset"])
         except ValidationError as error:
             raise ConfigError(f"the job's cell or dataset is not valid: {error}") from None
-        return cls(Cell.parse(cell.id), validated(Settings, parts["settings"], "the job's settings"), dataset)
+        settings = validated(Settings, parts["settings"], "the job's settings")
+        model = validated(OwnModel, parts["model"], "the job's model") if "model" in parts else None
+        return cls(Cell.parse(cell.id), settings, dataset, model)
 
     def json(self) -> str:
         """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
         settings = self.settings.model_dump(mode="json")
-        return canonical({"cell": self.cell.axes(), "settings": settings, "dataset": self.dataset})
+        own = {} if self.model is None else {"model": self.model.model_dump(mode="json")}
+        return canonical({"cell": self.cell.axes(), "settings": settings, "dataset": self.dataset} | own)

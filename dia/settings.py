@@ -10,12 +10,15 @@ from pydantic import Field
 
 from dia.closed import Closed, Count, Flag
 from dia.defences.settings import DefenceSettings
+from dia.federated import FederatedSettings
 from dia.knowledge import KnowledgeSettings
+
+SITE_LIST = r"^[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*$"
 
 __all__ = ["Closed", "Count", "Flag", "Settings"]
 
 
-class Settings(KnowledgeSettings, DefenceSettings):
+class Settings(KnowledgeSettings, DefenceSettings, FederatedSettings):
     """Resolved settings of one cell: a flat record, one column of the results each."""
 
     victims: Count = Field(
@@ -71,6 +74,13 @@ class Settings(KnowledgeSettings, DefenceSettings):
         ge=0,
         description="Weight of the distance between a mask's dropped fraction and p (dia only). At least 0; "
         "paper: 0.0001.",
+    )
+    dropout_sites: str = Field(
+        "default",
+        pattern=SITE_LIST,
+        description="Where the model drops: default (as in the paper), all, or sites joined by +. mlp: activations; "
+        "lenet: convolutions, head (default: head); resnet18: stages, head (default: head); vit, vit_b16: positions, "
+        "attention, projection, hidden, output. Of an own model: names of modules (default: all its dropout).",
     )
     signed_gradients: Flag = Field(
         True,

@@ -1,3 +1,3 @@
 """Model architectures by name."""
 
-NAMES = ("mlp", "vit")
+NAMES = ("mlp", "lenet", "resnet18", "vit", "vit_b16")

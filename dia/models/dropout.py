@@ -156,6 +156,19 @@ def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
 
 
 @contextmanager
+def switched_off(model: nn.Module) -> Iterator[None]:
+    """Inside the block the replayable dropout modules of ``model`` are the identity."""
+    modules = [module for module in model.modules() if isinstance(module, Dropout)]
+    for module in modules:
+        module.off = True
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.off = False
+
+
+@contextmanager
 def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[None]:
     """Inside the block the sites apply ``masks`` (each (images, *site.shape)); with None dropout is off."""
     modules = {id(site.module): site.module for site in sites}.values()

@@ -6,30 +6,73 @@ from torch import nn
 
 from dia.errors import ModelError
 from dia.models import NAMES
-from dia.models.dropout import make_replayable
+from dia.models.dropout import Dropout, make_replayable
+from dia.models.hidden import refuse_hidden_dropout
+from dia.models.lenet import LeNet
 from dia.models.mlp import MLP
+from dia.models.own import OwnModel
+from dia.models.resnet18 import resnet18
+from dia.models.sites import chosen
 from dia.models.vit import ViT
+from dia.models.vit_b16 import vit_b16
 from dia.randomness import default_generator
 
-FACTORIES: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "vit": ViT}
+FACTORIES: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "lenet": LeNet,
+    "resnet18": resnet18,
+    "vit": ViT,
+    "vit_b16": vit_b16,
+}
 
 
-def build(name: str, shape: tuple[int, int, int], num_classes: int, p: float, seed: int) -> nn.Module:
+def build(
+    name: str,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    p: float,
+    seed: int,
+    *,
+    sites: str = "default",
+    own: OwnModel | None = None,
+) -> nn.Module:
     """A model with default initialisation under ``seed``, its dropout replayable, in train mode.
 
     The weights depend on the seed, the architecture and the input shape alone, not on the dropout rate.
 
     Args:
-        name: One of :data:`dia.models.NAMES`.
+        name: One of :data:`dia.models.NAMES`, or any name of a user's own model.
         shape: (C, H, W) of one image.
         num_classes: Number of outputs.
-        p: Dropout rate, 0 <= p < 1.
+        p: Dropout rate of the chosen sites, 0 <= p < 1; the others do not drop.
         seed: The cell's seed.
+        sites: Where the model drops, see :func:`dia.models.sites.chosen`.
+        own: How a user's own model is made.
 
     Raises:
-        ModelError: Unknown name, or an input shape that the architecture cannot take.
+        ModelError: Unknown name or site, an input shape that the architecture cannot take, or a user's own model that
+            cannot be made or attacked.
     """
-    if name not in FACTORIES:
+    if own is None and name not in FACTORIES:
         raise ModelError(f"unknown model '{name}'; known: {', '.join(NAMES)}")
     with default_generator(seed, "weights", name):
-        return make_replayable(FACTORIES[name](shape, num_classes, p))
+        model = FACTORIES[name](shape, num_classes, p) if own is None else own.make(shape, num_classes, p)
+    make_replayable(model).train()
+    _drop_at(model, name, sites, p)
+    if own is not None:
+        refuse_hidden_dropout(model, name, shape, num_classes)
+    return model
+
+
+def _drop_at(model: nn.Module, name: str, sites: str, p: float) -> None:
+    """Set the rate of the chosen dropout modules to ``p`` and that of the others to 0."""
+    try:
+        is_chosen = chosen(name, sites)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    modules = {key: module for key, module in model.named_modules() if isinstance(module, Dropout)}
+    for key, module in modules.items():
+        module.p = p if is_chosen(key) else 0.0
+    if p > 0 and not any(map(is_chosen, modules)):
+        has = f"its dropout modules are {', '.join(modules)}" if modules else "it has no nn.Dropout module"
+        raise ModelError(f"model '{name}' drops nowhere with dropout_sites {sites}: {has}")

