@@ -130,7 +130,7 @@ def test_victims_per_pass(attack: str, model: str) -> None:
     of = problem(model, victims=16, max_iterations=50)
     expected = run(attack, of, victims_per_pass=16)
     assert expected.outcome.victims_per_pass == 16
-    for per_pass in (1, 3, None):
+    for per_pass in (1, 3, None) if model == "mlp" else (3,):  # the vit takes longer
         assert_same(run(attack, of, victims_per_pass=per_pass), expected)
 
 
