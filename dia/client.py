@@ -95,18 +95,28 @@ def protect(
     settings: DefenceSettings,
     seed: int,
     victim_ids: Sequence[str],
+    unit: float = 1.0,
 ) -> ClientGradient:
-    """What arrives of ``gradient`` when the clients defend themselves: full matrices, of every parameter."""
+    """What arrives of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
+
+    Args:
+        gradient: What they compute.
+        model: The model that they compute it with.
+        settings: Their defences.
+        seed: The cell's seed.
+        victim_ids: Ids of the V victims.
+        unit: They send ``gradient`` times this (a learning rate), and the server divides by it.
+    """
     if not defended(settings):
         return gradient
     plain = {}
     for name, parameter in model.model.named_parameters():
         piece = gradient.pieces.get(name)
         plain[name] = (
-            parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else piece.dense()
+            parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else unit * piece.dense()
         )
     rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
-    return ClientGradient.of({name: Dense(v) for name, v in defend(plain, settings, rngs).items()})
+    return ClientGradient.of({name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()})
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:

@@ -1,7 +1,7 @@
 """FedAvg: what a client sends after several local steps, for all victims at once.
 
-A client takes steps of minibatch SGD from the server's weights and sends the difference ``W_0 - W_S``, which is the
-learning rate times the sum of the gradients on the way. After the first step every victim has weights of its own, so
+A client takes steps of minibatch SGD from the server's weights and sends the difference ``W_0 - W_S``. The server knows
+the learning rate and divides by it: what remains is the sum of the gradients on the way, of a gradient's size. After the first step every victim has weights of its own, so
 the folding of :mod:`dia.matching.folded` does not apply: weights are stacked, (V, *shape), and the forward pass is
 mapped over victims (``torch.vmap``); autograd then goes through all steps. Models that cannot be mapped (in-place
 updates such as BatchNorm's) run one victim after another.
@@ -62,7 +62,7 @@ class LocalSteps:
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
     ) -> dict[str, Piece]:
-        """Every victim's weight difference ``W_0 - W_S``.
+        """Every victim's weight difference over the learning rate, ``(W_0 - W_S) / lr``.
 
         Args:
             x: (V, N, C, H, W), normalised.
@@ -71,8 +71,8 @@ class LocalSteps:
             labels: (V, N) class indices.
             differentiable: Whether the result is to be differentiated with respect to ``x`` and ``masks``.
         """
-        difference, _ = self._walk(x, masks, labels, differentiable)
-        return {name: Dense(value) for name, value in difference.items()}
+        summed, _ = self._walk(x, masks, labels, differentiable)
+        return {name: Dense(value) for name, value in summed.items()}
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
         """The sum of every victim's losses on the way (V,), differentiable through all steps."""
@@ -81,11 +81,11 @@ class LocalSteps:
     def _walk(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
     ) -> tuple[Weights, Tensor]:
-        """Take all steps: the differences of the weights (V, *shape) and the summed losses (V,)."""
+        """Take all steps: the summed gradients (V, *shape) and the summed losses (V,)."""
         victims, places = len(x), len(self._places)
         start = dict(self.model.named_parameters())
         weights = {n: p.detach().expand(victims, *p.shape).requires_grad_() for n, p in start.items()}
-        moved: Weights = {}
+        summed: Weights = {}
         total = x.new_zeros(victims)
         with torch.enable_grad():
             for number, step in enumerate(self.steps):
@@ -99,12 +99,11 @@ class LocalSteps:
                     loss.sum(), list(weights.values()), create_graph=differentiable, materialize_grads=True
                 )
                 for name, slope in zip(weights, slopes, strict=True):
-                    change = self.learning_rate * slope
-                    moved[name] = moved[name] + change if name in moved else change
-                weights = {name: start[name].detach() - change for name, change in moved.items()}
+                    summed[name] = summed[name] + slope if name in summed else slope
+                weights = {n: start[n].detach() - self.learning_rate * value for n, value in summed.items()}
                 if not differentiable:
                     weights = {name: value.requires_grad_() for name, value in weights.items()}
-        return moved, total if differentiable else total.detach()
+        return summed, total if differentiable else total.detach()
 
     def _forward(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
         """Logits (V, images, classes), every victim with its own weights."""
