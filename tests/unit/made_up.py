@@ -30,6 +30,7 @@ def rows(
         original = generator.random((images, 1, 8, 8), dtype=np.float32)
         row: dict[str, Any] = {"cell_id": of.id, **of.axes(), **settings}
         row |= {
+            "model_definition": "",
             "victim_id": f"{number:04d}",
             "label": [number % 10] * images,
             "source": "made up",

