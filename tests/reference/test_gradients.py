@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from oracle import Client, cosine_distance, norm
 from random_models import random_models
 from torch import Tensor, nn
-from zoo import CLASSES, FOLDED, GENERIC, Case, made
+from zoo import CLASSES, FOLDED, GENERIC, PIXELS, SHAPE, Body, Case, made
 
 from dia.attacks.objective import matching_distance
 from dia.client import ClientGradient, send
@@ -140,6 +140,17 @@ def test_per_victim_path(name: str, victims: int, images: int) -> None:
     case, announced = GENERIC[name]
     engine = compare(*made(case), victims, images)
     assert set(engine.generic) == announced
+
+
+def test_the_slightest_mixing_of_images_is_found() -> None:
+    """In float32 too, where a comparison of gradients would take it for rounding."""
+
+    def run(m: Body, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return m.fc(x + 1e-5 * x.mean(0))  # type: ignore[operator]
+
+    engine = FoldedModel(Body(run, fc=nn.Linear(PIXELS, CLASSES)), SHAPE, CLASSES, 1)
+    assert engine.generic == ["fc.weight", "fc.bias"]
 
 
 @batches
