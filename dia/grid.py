@@ -69,7 +69,9 @@ class Grid(Closed):
 
     scenario: Name = Field("default", description="Name of one of the scenarios.")
     datasets: tuple[Name, ...] = Field(min_length=1, description="Names of datasets defined above.")
-    models: tuple[ModelName, ...] = Field(min_length=1, description="Names of architectures, or of models defined above.")
+    models: tuple[ModelName, ...] = Field(
+        min_length=1, description="Names of architectures, or of models defined above."
+    )
     dropout_rates: tuple[Rate, ...] = Field(
         min_length=1, description='Dropout rates p in [0, 1) as quoted decimals, e.g. "0.25".'
     )

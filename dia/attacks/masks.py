@@ -19,13 +19,11 @@ MARGIN = 0.05
 
 
 class Parametrisation(Protocol):
-    """Variables that stand for masks.
+    """Variables that stand for masks."""
 
-    Attributes:
-        threshold: The value of a variable from which its entry counts as kept.
-    """
-
-    threshold: float
+    @property
+    def threshold(self) -> float:
+        """The value of a variable from which its entry counts as kept."""
 
     def variables(self, masks: Tensor) -> Tensor:
         """Variables for masks in [0, 1]; a new tensor."""

@@ -28,7 +28,7 @@ def resnet18(shape: tuple[int, int, int], num_classes: int, p: float) -> nn.Modu
     import_torchvision()
     from torchvision.models import resnet18 as torchvision_resnet18
 
-    model: nn.Module = torchvision_resnet18(num_classes=num_classes, norm_layer=partial(nn.GroupNorm, GROUPS))
+    model = torchvision_resnet18(num_classes=num_classes, norm_layer=partial(nn.GroupNorm, GROUPS))
     if shape[0] != 3:
         model.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does

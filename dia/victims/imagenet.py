@@ -7,7 +7,6 @@ the centre cropped.
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from dia.errors import VictimError
 from dia.torchvision_compat import import_torchvision
 from dia.victims.pool import Pool
 from dia.victims.spec import ImageNet
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
 ILSVRC = Path("ILSVRC", "Data", "CLS-LOC")
@@ -84,12 +80,12 @@ def _prepared(path: Path, resize: int, size: int) -> NDArray[np.uint8]:
     """One image as uint8 (size, size, 3)."""
     import_torchvision()
     from PIL import Image
-    from torchvision.transforms.functional import center_crop, resize as resized  # noqa: I001
+    from torchvision.transforms.functional import center_crop
+    from torchvision.transforms.functional import resize as resized
 
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise VictimError(f"source imagenet: {path} is damaged or not an image ({error}); replace it") from error
-    cropped: Image.Image = center_crop(resized(image, [resize]), [size, size])
-    return np.asarray(cropped, dtype=np.uint8)
+    return np.asarray(center_crop(resized(image, [resize]), [size, size]), dtype=np.uint8)

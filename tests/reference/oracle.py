@@ -104,7 +104,10 @@ def total_variation(x: Tensor) -> Tensor:
 
 @dataclass
 class Result:
-    """What one attack on one victim ends with: the kept iterate and the curves."""
+    """What one attack on one victim ends with: the kept iterate and the curves.
+
+    ``last_masks`` are what was optimised for the masks after the last step: they themselves, or their logits.
+    """
 
     x: Tensor
     masks: list[Tensor]
@@ -142,8 +145,11 @@ def attack(
         optimise_masks: Whether they are optimised (dia).
     """
     x = x0.clone().requires_grad_(True)
-    used = None if masks is None else [mask.clone().requires_grad_(optimise_masks) for mask in masks]
-    sought = list(used or []) if optimise_masks else []
+    logits = optimise_masks and settings.mask_parametrisation == "sigmoid"
+    used = None if masks is None else [mask.clone() for mask in masks]
+    sought = [torch.special.logit(m.clamp(0.05, 0.95)) if logits else m for m in used or [] if optimise_masks]
+    for variable in sought:
+        variable.requires_grad_()
     optimizer = torch.optim.Adam([x, *sought], lr=settings.learning_rate)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
@@ -154,27 +160,30 @@ def attack(
     for iteration in range(settings.max_iterations):
         optimizer.zero_grad()
         client.model.zero_grad()
+        if sought:
+            used = [torch.sigmoid(variable) if logits else variable for variable in sought]
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
         loss = distance + settings.tv_weight * total_variation(x)
-        for mask, rate in zip(sought, client.rates if sought else [], strict=True):
+        for mask, rate in zip(used if sought else [], client.rates if sought else [], strict=True):
             loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
         loss.backward()
-        x.grad.sign_()
+        if settings.signed_gradients:
+            x.grad.sign_()
         result.rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         value = loss.item()
         scheduler.step(value)
         with torch.no_grad():
             x.clamp_(*box)
-            for mask in sought:
-                mask.clamp_(0, 1)
+            for variable in [] if logits else sought:
+                variable.clamp_(0, 1)
         result.losses.append(value)
         result.iterations = iteration + 1
         if value < result.best_loss:
             result.best_loss, result.best_distance, result.best_iteration = value, distance.item(), iteration
             result.x = x.detach().clone()
-            result.masks = [mask.detach().clone() for mask in sought]
+            result.masks = [torch.sigmoid(v) if logits else v.detach().clone() for v in sought]
             waited = 0
         else:
             waited += 1
@@ -184,5 +193,5 @@ def attack(
         if waited >= settings.early_stop_patience:
             result.stop_reason = "no_improvement"
             break
-    result.last_masks = [mask.detach().clone() for mask in sought]
+    result.last_masks = [variable.detach().clone() for variable in sought]
     return result

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 from test_gradients import compare
+from torch import nn
+from zoo import CLASSES
 
 from dia.errors import ModelError
 from dia.models import NAMES
@@ -13,7 +14,6 @@ from dia.models.dropout import dropout_sites
 from dia.models.hidden import refuse_hidden_dropout
 from dia.models.registry import FACTORIES, build
 from dia.models.sites import DEFAULT, SITES
-from zoo import CLASSES
 
 MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 
@@ -102,7 +102,7 @@ def test_lenet_pads_small_images_as_one_pads_them_by_hand() -> None:
     ("make", "message"),
     [
         (lambda: build("lenet", (1, 24, 40), 10, 0.5, 0), "at least 25 pixels each way, not 24 x 40"),
-        (lambda: build("lenet", MNIST, 10, 0.5, 0, sites="heads"), "dropout site of lenet 'heads'; did you mean 'head'"),
+        (lambda: build("lenet", MNIST, 10, 0.5, 0, sites="heads"), "site of lenet 'heads'; did you mean 'head'"),
         (lambda: build("resnet", MNIST, 10, 0.5, 0), "unknown model 'resnet'; known: mlp, lenet, resnet18"),
     ],
 )

@@ -342,7 +342,8 @@ def test_shipped_configs_are_valid(path: Path) -> None:
 
 def test_paper_config_has_all_axes_and_the_paper_s_settings() -> None:
     config = Config.from_file(ROOT / "config" / "paper.yaml")
-    assert len(config.cells) == 2 * 2 * 5 * 3 * 3
+    assert len(config.cells) == 4 * 3 * 5 * 3 * 3
+    assert {cell.model for cell in config.cells if cell.dataset == "imagenet"} == {"mlp", "lenet", "resnet18", "vit_b16"}
     assert {config.settings(cell) for cell in config.cells} == {Settings()}
     assert {cell.dropout_rate for cell in config.cells} == {"0", "0.1", "0.25", "0.5", "0.75"}
 

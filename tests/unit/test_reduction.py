@@ -88,7 +88,7 @@ def test_the_switch_stands_beside_the_keys_of_a_config() -> None:
 def test_faults_of_the_full_config_are_reported_in_its_own_words() -> None:
     wrong = copy.deepcopy(FULL)
     wrong["scenarios"]["small"]["victim"] = 3
-    with pytest.raises(ConfigError, match="scenarios.small: unknown key 'victim'; did you mean 'victims'"):
+    with pytest.raises(ConfigError, match=r"scenarios\.small: unknown key 'victim'; did you mean 'victims'"):
         reduction.load(wrong | {"reduced": True}, "test", SHIPPED)
 
 
@@ -109,5 +109,5 @@ def test_a_bad_reduction_is_refused(tmp_path: Path, key: str, value: Any, messag
 
 
 def test_a_missing_reduction_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the reduction .*absent.yaml"):
+    with pytest.raises(ConfigError, match=r"cannot read the reduction .*absent\.yaml"):
         Reduction.from_file(tmp_path / "absent.yaml")

@@ -1,0 +1,155 @@
+"""Settings of the search against the oracle: unsigned gradients, logits for masks, where masks start, restarts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from made_problems import Run, plainly, problem, run
+from oracle import Result
+from test_attacks import ITERATIVE, assert_equal
+from torch import Tensor
+
+from dia.attacks.masks import PARAMETRISATIONS, first_masks, start_generators
+from dia.attacks.problem import Problem, Start
+from dia.models.dropout import Dropout, Site
+from dia.randomness import normal
+
+
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize("attack", ITERATIVE)
+def test_unsigned_gradients(attack: str, images: int) -> None:
+    of = problem("mlp", 0.3, images=images, signed_gradients=False)
+    got = run(attack, of)
+    assert_equal(got, plainly(attack, of, "mlp"))
+    signed = run(attack, replace(of, settings=of.settings.model_copy(update={"signed_gradients": True})))
+    assert got.losses != signed.losses
+
+
+@pytest.mark.parametrize("penalty", [1e-4, 0.5])
+@pytest.mark.parametrize("model", ["mlp", "vit"])
+def test_logits_for_masks(model: str, penalty: float) -> None:
+    of = problem(model, 0.4, mask_parametrisation="sigmoid", mask_penalty=penalty)
+    assert_equal(run("dia", of), plainly("dia", of, model))
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-4, 0.3])
+def test_weight_of_the_mask_penalty(weight: float) -> None:
+    of = problem("mlp", 0.4, mask_penalty=weight)
+    assert_equal(run("dia", of), plainly("dia", of, "mlp"))
+
+
+def test_a_strong_penalty_makes_the_masks_drop_their_share() -> None:
+    for parametrisation in PARAMETRISATIONS:
+        of = problem("mlp", 0.75, mask_penalty=10, mask_parametrisation=parametrisation, max_iterations=200)
+        variables = run("dia", of).last_masks
+        masks = [PARAMETRISATIONS[parametrisation].masks(v) for v in variables]
+        for mask in masks:
+            assert mask.flatten(1).mean(1).tolist() == pytest.approx([0.25] * len(of), abs=0.06)
+
+
+@pytest.mark.parametrize("name", PARAMETRISATIONS)
+def test_parametrisations(name: str) -> None:
+    """Variables give back the masks that they were made from; the chain rule is autograd's."""
+    parametrisation = PARAMETRISATIONS[name]
+    masks = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
+    variables = parametrisation.variables(masks)
+    assert parametrisation.masks(variables).tolist() == pytest.approx(masks.tolist())
+    assert ((variables > parametrisation.threshold) == (masks > 0.5)).all()
+    weights = torch.tensor([1.0, -2.0, 3.0, 4.0], dtype=torch.float64)
+    variables.requires_grad_()
+    (expected,) = torch.autograd.grad((weights * parametrisation.masks(variables)).sum(), variables)
+    assert parametrisation.chain(weights, masks).tolist() == pytest.approx(expected.tolist())
+    extreme = parametrisation.variables(torch.tensor([0.0, 1.0]))
+    assert extreme.isfinite().all()
+    parametrisation.constrain(extreme)
+    assert ((parametrisation.masks(extreme) >= 0) & (parametrisation.masks(extreme) <= 1)).all()
+
+
+# Where masks start
+
+SITES = [Site("a", Dropout(0.2), 0, (5, 400)), Site("b", Dropout(0.8), 0, (2000,))]
+RATES = [0.2, 0.7]
+"""As the attacker takes them to be, not necessarily the sites' own."""
+
+
+def started(kind: str, seed: int = 0) -> list[Tensor]:
+    return first_masks(kind, SITES, RATES, 2, start_generators(seed, ["0000", "0001", "0002"], "m", 0))
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "ones", "p", "uniform"])
+def test_where_masks_start(kind: str) -> None:
+    for mask, site, rate in zip(started(kind), SITES, RATES, strict=True):
+        assert mask.shape == (3, 2, *site.shape)
+        assert ((mask >= 0) & (mask <= 1)).all()
+        expected = {"bernoulli": 1 - rate, "ones": 1.0, "p": 1 - rate, "uniform": 0.5}[kind]
+        assert float(mask.mean()) == pytest.approx(expected, abs=0.01)
+        if kind in ("ones", "p"):
+            assert mask.unique().tolist() == [expected]
+        elif kind == "bernoulli":
+            assert mask.unique().tolist() == [0, 1]
+        else:
+            assert float(mask.var()) == pytest.approx(1 / 12, rel=0.05)
+
+
+def test_masks_start_by_victim_and_seed() -> None:
+    first, again, other = started("uniform"), started("uniform"), started("uniform", seed=1)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0][0], first[0][1])
+    with pytest.raises(ValueError, match="unknown mask initialisation 'zeros'"):
+        started("zeros")
+
+
+# Restarts
+
+
+def restarting(of: Problem, restarts: int) -> Problem:
+    """The same problem with further starts, drawn as a cell draws them."""
+
+    def start(restart: int, victim_ids: Sequence[str]) -> Start:
+        rngs = start_generators(0, victim_ids, "x0", restart)
+        x = torch.stack([normal(tuple(of.x0.shape[1:]), rng, torch.float64) for rng in rngs])
+        rngs = start_generators(0, victim_ids, "initial_masks", restart)
+        return x, first_masks("bernoulli", of.model.sites, of.rates, of.x0.shape[1], rngs)
+
+    settings = of.settings.model_copy(update={"restarts": restarts})
+    return replace(of, settings=settings, further_starts=start)
+
+
+def alone(attack: str, of: Problem, restart: int, model: str) -> list[Result]:
+    """The oracle from one start."""
+    x, masks = of.start(restart)
+    return plainly(attack, replace(of, x0=x, initial_masks=masks), model)
+
+
+@pytest.mark.parametrize("victims_per_pass", [None, 2])
+@pytest.mark.parametrize("attack", ITERATIVE)
+def test_the_start_with_the_smallest_distance_is_kept(attack: str, victims_per_pass: int | None) -> None:
+    of = restarting(problem("mlp", 0.3, victims=5, max_iterations=25, stop_loss=0.02), 3)
+    outcome = run(attack, of, victims_per_pass=victims_per_pass).outcome
+    starts = [alone(attack, of, restart, "mlp") for restart in range(3)]
+    for v in range(len(of)):
+        distances = [results[v].best_distance for results in starts]
+        best = distances.index(min(distances))
+        assert outcome.restart[v] == best
+        assert outcome.matching_distance[v].item() == pytest.approx(distances[best], rel=1e-9)
+        assert outcome.iterations[v] == starts[best][v].iterations
+        assert outcome.stop_reason[v] == starts[best][v].stop_reason
+        torch.testing.assert_close(outcome.x[v], starts[best][v].x, rtol=0, atol=1e-9)
+    assert len(outcome.restart.unique()) > 1
+    assert (outcome.seconds > 0).all()
+
+
+def test_the_first_start_is_that_of_an_attack_without_restarts() -> None:
+    of = problem("mlp", 0.3, max_iterations=5)
+    once: Run = run("dia", of)
+    assert once.outcome.restart.tolist() == [0] * len(of)
+    curves: list[Any] = [losses[:5] for losses in run("dia", restarting(of, 2)).losses]
+    assert curves == once.losses
+
+
+def test_only_the_first_start_exists_unless_others_are_given() -> None:
+    with pytest.raises(ValueError, match="start 1 was asked for, and there is only the first"):
+        problem("mlp").start(1)
