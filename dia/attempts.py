@@ -49,17 +49,25 @@ class Attempt:
     def in_words(self) -> str:
         """Why the cell has no result, for a table's list of missing cells."""
         where = f"{self.host}, job {self.job_id}" if self.job_id else self.host
+        if self.alive():
+            return f"running on {where}, iteration {self.iteration}"
         if self.status == "running":
-            seconds = (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat_at)).total_seconds()
-            if seconds < SILENT_SECONDS and self._alive():
-                return f"running on {where}, iteration {self.iteration}"
             return (
                 f"died without a word on {where} after iteration {self.iteration} "
                 f"(last heard of {self.heartbeat_at}; killed, out of memory, or the node failed)"
             )
+        if self.status == "done":
+            return f"done on {where}, but its result file is gone"
         return f"{self.status} on {where} at iteration {self.iteration}: {self.error}"
 
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether the attempt is still running, as far as can be told."""
+        if self.status != "running":
+            return False
+        silent = (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat_at)).total_seconds()
+        return silent < SILENT_SECONDS and self._process_is_there()
+
+    def _process_is_there(self) -> bool:
         """Whether the process still is there, where that can be told (the same host)."""
         if self.host != platform.node():
             return True

@@ -21,6 +21,7 @@ from dia.attacks.state import State
 from dia.errors import AttackInterrupted
 from dia.evaluation import Curves
 from dia.files import atomic_path
+from dia.stopping import StopRequest
 
 FORMAT = 1
 SECONDS_BETWEEN = 300.0
@@ -32,11 +33,9 @@ class Checkpointer:
     Args:
         path: The checkpoint's ``.npz``; outside a job's declared outputs, so that a failure does not delete it.
         fingerprint: What the checkpoint belongs to; see :func:`dia.cellrun.fingerprint`.
-        announce: Receives a line when a checkpoint is refused, used or written.
+        announce: Receives a line when a checkpoint is refused, used or cannot be written.
+        stop: Looked at before every iteration.
         seconds_between: Time between checkpoints.
-
-    Attributes:
-        stop: Why the attack is to stop at the next iteration (a signal's name); None while it is not.
     """
 
     def __init__(
@@ -44,11 +43,11 @@ class Checkpointer:
         path: Path,
         fingerprint: str,
         announce: Callable[[str], None],
+        stop: StopRequest,
         seconds_between: float = SECONDS_BETWEEN,
     ) -> None:
         self.path, self.fingerprint, self.announce = path, fingerprint, announce
-        self.seconds_between = seconds_between
-        self.stop: str | None = None
+        self.stop, self.seconds_between = stop, seconds_between
         self._saved = time.monotonic()
 
     def between_iterations(self, search: Search, curves: Curves) -> None:
@@ -57,18 +56,25 @@ class Checkpointer:
         Raises:
             AttackInterrupted: The attack was told to stop; everything done so far is saved.
         """
-        if self.stop is not None:
-            self.save(search, curves)
-            raise AttackInterrupted(
-                f"stopped by {self.stop} at iteration {search.waiting[-1].iteration}; run the cell again and it "
-                "goes on from there"
-            )
+        if self.stop.reason is not None:
+            where = f"stopped by {self.stop.reason} at iteration {search.waiting[-1].iteration}"
+            try:
+                self.save(search, curves)
+            except OSError as error:
+                older = "the last checkpoint" if self.path.exists() else "the beginning"
+                raise AttackInterrupted(
+                    f"{where}, and its state could not be saved ({error}); run the cell again and it goes on from "
+                    f"{older}"
+                ) from error
+            raise AttackInterrupted(f"{where}; run the cell again and it goes on from there")
         if time.monotonic() - self._saved >= self.seconds_between:
             try:
                 self.save(search, curves)
             except OSError as error:  # a full disk must not end an attack that still runs
                 self._saved = time.monotonic()
-                self.announce(f"the checkpoint {self.path} could not be written, going on without it: {error}")
+                self.announce(
+                    f"the checkpoint {self.path} could not be written, going on without it: {error}"
+                )
 
     def save(self, search: Search, curves: Curves) -> None:
         """Write the checkpoint, whole or not at all."""

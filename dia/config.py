@@ -138,6 +138,10 @@ class Config(Closed):
         """The result file of one cell."""
         return self.results / "cells" / cell.path
 
+    def attempt_path(self, cell: Cell) -> Path:
+        """Where the attack on a cell notes how far it is."""
+        return self.results / "logs" / "attack" / f"{cell.id}.json"
+
     def dataset(self, name: str) -> DatasetSpec:
         """The definition of a dataset of the config."""
         return self.datasets[name]

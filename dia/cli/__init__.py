@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dia import __version__
 from dia.errors import DiaError
 
-VERBS = ("victims", "attack", "cells", "collect", "tables", "figures", "sync", "verify", "schema")
+VERBS = ("victims", "attack", "cells", "collect", "tables", "figures", "sync", "status", "verify", "schema")
 
 
 def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:

@@ -1,17 +1,15 @@
 """``dia attack``: run one cell and write its rows."""
 
 import argparse
-import signal
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dia.checkpoint import Checkpointer
     from dia.job import Job
+    from dia.stopping import StopRequest
 
 HELP = "run one cell of the grid: attack all its victims and write one Parquet file"
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Slurm sends SIGTERM on preemption, scancel and at the time limit, and SIGUSR1 before it where asked to."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,6 +20,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--checkpoint", type=Path, metavar="NPZ", help="where the attack saves its state")
     parser.add_argument("--attempt", type=Path, metavar="JSON", help="where the attack notes how far it is")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument(
+        "--own-gpu",
+        type=int,
+        default=0,
+        metavar="0|1",
+        help="1: use a GPU that no other such job of this machine uses, and wait for one (default 0)",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads to use (default 1)")
     parser.add_argument(
         "--victims-per-pass",
@@ -36,11 +41,15 @@ def run(args: argparse.Namespace) -> int:
     from dia.attempts import AttemptRecord
     from dia.errors import AttackInterrupted
     from dia.job import Job
+    from dia.stopping import StopRequest
 
     job = Job.parse(args.job)
+    stop = StopRequest()
+    if args.checkpoint:  # before the heavy imports: a signal that comes early is not lost
+        stop.listen()
     record = AttemptRecord(args.attempt, job.cell.id) if args.attempt else None
     try:
-        _attack(args, job, record)
+        _attack(args, job, record, stop)
     except AttackInterrupted as error:
         if record:
             record.end("interrupted", str(error))
@@ -54,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _attack(args: argparse.Namespace, job: "Job", record: Any) -> None:
+def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopRequest") -> None:
     from dia.cellrun import fingerprint, run_cell
     from dia.checkpoint import Checkpointer
     from dia.progress import LOG, start_logging
@@ -62,11 +71,11 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any) -> None:
     from dia.victims.store import VictimSet
 
     start_logging()
+    held = _hold_gpu(args.device) if args.own_gpu else None
     victim_set = VictimSet.load(args.victims)
     checkpointer = None
     if args.checkpoint:
-        checkpointer = Checkpointer(args.checkpoint, fingerprint(job, victim_set), LOG.warning)
-        _stop_on_signals(checkpointer)
+        checkpointer = Checkpointer(args.checkpoint, fingerprint(job, victim_set), LOG.warning, stop)
     rows = run_cell(
         job,
         victim_set,
@@ -79,6 +88,8 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any) -> None:
     write_cell(args.out, rows)
     if checkpointer:
         checkpointer.remove()
+    if held:
+        held.close()
     LOG.info("wrote %s", args.out)
 
 
@@ -92,12 +103,15 @@ def _victims_per_pass(text: str) -> int | None:
     return int(text)
 
 
-def _stop_on_signals(checkpointer: "Checkpointer") -> None:
-    """Let the attack finish its iteration, save and end; a second signal ends it at once."""
+def _hold_gpu(device: str) -> IO[str] | None:
+    """Bind this process to a GPU of its own, until the file returned is closed; None where there is none to bind."""
+    from dia.devices import claim_gpu, visible_gpus
+    from dia.progress import LOG
 
-    def stop(number: int, frame: Any) -> None:
-        checkpointer.stop = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+    # Slurm has bound the job already; without any GPU, `cuda` is refused later with a reason.
+    if device == "cpu" or "SLURM_JOB_ID" in os.environ or not (gpus := visible_gpus()):
+        return None
+    gpu, lock = claim_gpu(gpus, LOG.info)
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is initialised
+    LOG.info("on GPU %s", gpu)
+    return lock

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dia.errors import ConfigError, RecordError
+from dia.errors import ConfigError
 
 if TYPE_CHECKING:
     from dia.cell import Cell
@@ -61,29 +61,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _finished(config: "Config") -> "list[Cell]":
     """The cells that can be collected now; names the others on standard error."""
-    from dia.records import read_cell
+    from dia.status import survey
 
-    finished = []
-    for cell in config.cells:
-        path, settings = config.cell_path(cell), config.settings(cell).model_dump(mode="json")
-        if not path.exists():
-            print(f"left out {cell.id}: not finished", file=sys.stderr)
-            continue
-        try:
-            row = read_cell(path, cell, list(settings)).slice(0, 1).to_pylist()[0]
-        except RecordError as error:
-            print(f"left out {cell.id}: {error}", file=sys.stderr)
-            continue
-        if others := {key: row[key] for key in settings if row[key] != _stored(settings[key], row[key])}:
-            print(f"left out {cell.id}: made with other settings: {others}", file=sys.stderr)
-            continue
-        finished.append(cell)
-    print(f"{len(finished)} of {len(config.cells)} cells are finished", file=sys.stderr)
+    cells = survey(config)
+    for cell in cells:
+        if cell.state != "done":
+            print(f"left out {cell.cell.id}: {cell.reason}", file=sys.stderr)
+    finished = [cell.cell for cell in cells if cell.state == "done"]
+    print(f"{len(finished)} of {len(cells)} cells are finished", file=sys.stderr)
     return finished
-
-
-def _stored(value: Any, like: Any) -> Any:
-    """A setting as the row has it: what is no plain value is there as canonical JSON text."""
-    from dia.job import canonical
-
-    return canonical(value) if isinstance(like, str) and not isinstance(value, str) else value

@@ -29,16 +29,23 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the table."""
+    from dia.cell import Cell
     from dia.config import Config
     from dia.errors import ConfigError
     from dia.files import atomic_path
+    from dia.status import status
     from dia.tables import FORMATS, TableSpec, build, expected_cells, render
 
     for path in args.out:
         if path.suffix[1:] not in FORMATS:
             raise ConfigError(f"--out {path}: the suffix must be one of .{', .'.join(FORMATS)}")
     spec = TableSpec.from_file(args.table)
-    table = build(args.table.stem, spec, expected_cells(Config.from_file(args.config)), args.results)
+    config = Config.from_file(args.config)
+
+    def reason(cell_id: str) -> str:
+        return status(config, Cell.parse(cell_id)).reason
+
+    table = build(args.table.stem, spec, expected_cells(config), args.results, reason)
     for path in args.out:
         with atomic_path(path) as temporary:
             temporary.write_text(render(table, path.suffix[1:]), encoding="utf-8")

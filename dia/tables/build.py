@@ -1,6 +1,6 @@
 """From the collected rows to the numbers of a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 _ALWAYS = ("cell_id", "seed", "victim_id", "batch_size", "victims_sha256", *NOTED)
 
 
-def build(name: str, spec: TableSpec, expected: "pd.DataFrame", results: str | Path) -> Table:
+def build(
+    name: str,
+    spec: TableSpec,
+    expected: "pd.DataFrame",
+    results: str | Path,
+    reason: Callable[[str], str] = lambda cell_id: "",
+) -> Table:
     """Compute a table.
 
     Args:
@@ -28,6 +34,7 @@ def build(name: str, spec: TableSpec, expected: "pd.DataFrame", results: str | P
         spec: Its declaration.
         expected: The cells of the complete grid, see ``expected_cells``.
         results: The collected Parquet file; only the columns in use are read.
+        reason: Why a cell, given by its id, is missing.
 
     Raises:
         RecordError: The file cannot be read, or holds cells that the grid does not have.
@@ -68,7 +75,7 @@ def build(name: str, spec: TableSpec, expected: "pd.DataFrame", results: str | P
         headings=tuple(spec.labels.get(axis, axis) for axis in spec.rows),
         columns=tuple(Column(c, _names(spec, spec.columns, c), m) for c in columns for m in spec.metrics),
         rows=mark_best(spec, columns, lines),
-        notes=notes(spec, expected, attacks),
+        notes=notes(spec, expected, attacks, reason),
     )
 
 

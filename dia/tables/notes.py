@@ -1,5 +1,6 @@
 """The sentences below a table: completeness, intervals, settings, sources."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dia.tables.expected import unusual_settings
@@ -14,14 +15,17 @@ NOTED = ("dataset", "source", "code_fingerprint")
 _MOST_NAMED = 10
 
 
-def notes(spec: TableSpec, expected: "pd.DataFrame", rows: "pd.DataFrame") -> tuple[str, ...]:
+def notes(
+    spec: TableSpec, expected: "pd.DataFrame", rows: "pd.DataFrame", reason: Callable[[str], str]
+) -> tuple[str, ...]:
     """Completeness, what the intervals are, which settings are not the paper's, where the images are from."""
     here = set(rows["cell_id"])
     missing = [cell for cell in expected["cell_id"] if cell not in here]
     done = f"{len(expected) - len(missing)} of {len(expected)} cells"
     if missing:
+        named = [f"{cell} ({why})" if (why := reason(cell)) else cell for cell in missing[:_MOST_NAMED]]
         more = len(missing) - _MOST_NAMED
-        done += f"; missing: {', '.join(missing[:_MOST_NAMED])}" + (f" and {more} more" if more > 0 else "")
+        done += f"; missing: {', '.join(named)}" + (f" and {more} more" if more > 0 else "")
     said = [f"{done}."]
     kinds = {metric.interval for metric in spec.metrics}
     texts = {

@@ -9,9 +9,9 @@ import yaml
 from made_up import rows
 
 from dia.cli import main
-from dia.cli.cells import _stored
 from dia.config import Config
 from dia.records import write_cell
+from dia.status import _stored
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: small
@@ -57,7 +57,7 @@ def test_finished_cells_alone_and_the_reason_of_the_others(
     assert main(["cells", "--config", "config.yaml", "--finished"]) == 0
     printed = capsys.readouterr()
     assert listed(printed.out) == [str(config.cell_path(good))]
-    assert f"left out {missing.id}: not finished" in printed.err
+    assert f"left out {missing.id}: not started" in printed.err
     assert f"left out {foreign.id}: " in printed.err
     assert f"holds the cell {good.id}, expected {foreign.id}" in printed.err
     assert f"left out {other.id}: made with other settings: {{'learning_rate': 0.2}}" in printed.err

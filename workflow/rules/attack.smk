@@ -12,15 +12,18 @@ rule attack:
         "../envs/dia.yaml"
     threads: CONFIG.execution.threads
     resources:
+        gpu=0,  # a profile says how many a cell gets: 1 or none
         device=CONFIG.execution.device,
         victims_per_pass=CONFIG.execution.victims_per_pass,
-        checkpoint=lambda wildcards: f"{RESULTS}/checkpoints/{CELL.format(**wildcards)}.npz",
-        attempt=lambda wildcards: f"{RESULTS}/logs/attack/{CELL.format(**wildcards)}.json",
+        checkpoint=checkpoint_of_cell,
+        attempt=attempt_of_cell,
     params:
         job=job_of_cell,
-    # Checkpoint and attempt record lie outside the outputs: they outlive a job that failed.
+    # Checkpoint and attempt record lie outside the outputs: they outlive a job that failed. `exec`, because a shell in
+    # between would die of the signal that tells the attack to save, and Slurm would then end the job at once.
     shell:
-        "python -m dia attack --job {params.job:q} --victims {input.victims:q} --out {output:q}"
+        "exec python -m dia attack --job {params.job:q} --victims {input.victims:q} --out {output:q}"
         " --checkpoint {resources.checkpoint:q} --attempt {resources.attempt:q}"
-        " --device {resources.device} --threads {threads} --victims-per-pass {resources.victims_per_pass}"
+        " --device {resources.device} --own-gpu {resources.gpu} --threads {threads}"
+        " --victims-per-pass {resources.victims_per_pass}"
         " > {log:q} 2>&1"

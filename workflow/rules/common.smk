@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import signal
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +19,10 @@ from dia.errors import ConfigError
 from dia.job import canonical
 
 min_version("9.13")
+
+# Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
+# over it inside the job must not die of it.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # A config file on the command line replaces the quick start; Snakemake would merge it over a `configfile:`
 # statement key by key, so that keys of the quick start would leak into other grids.
@@ -75,6 +80,16 @@ def job_of_cell(wildcards):
     if cell_id not in CELLS:
         raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
     return job_json(CONFIG, CELLS[cell_id])
+
+
+def attempt_of_cell(wildcards):
+    """Where the attack on a cell notes how far it is."""
+    return str(CONFIG.attempt_path(Cell.parse(CELL.format(**wildcards))))
+
+
+def checkpoint_of_cell(wildcards):
+    """Where the attack on a cell saves its state while it runs."""
+    return f"{RESULTS}/checkpoints/{CELL.format(**wildcards)}.npz"
 
 
 def state_of_cells(wildcards):

@@ -1,0 +1,77 @@
+"""``dia status``: which cells are done, which are not and why, and how long the rest will take."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "tell which cells are done, which are not and why, and how long the rest will take"
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser("status", help=HELP, description=HELP)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/config.yaml"),
+        metavar="FILE",
+        help="default: the quick start",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="cells that run at a time (default 1), for the estimate",
+    )
+    parser.add_argument(
+        "--failed", action="store_true", help="list only cells that failed or were interrupted"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the status."""
+    from dia.config import Config
+    from dia.errors import ConfigError
+    from dia.status import STATES, seconds_left, survey
+
+    if args.jobs < 1:
+        raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1")
+    config = Config.from_file(args.config)
+    cells = survey(config)
+    counts = {state: sum(cell.state == state for cell in cells) for state in STATES}
+    others = ", ".join(f"{count} {state}" for state, count in counts.items() if count and state != "done")
+    print(
+        f"{config.name}: {counts['done']} of {len(cells)} cells are done" + (f"; {others}" if others else "")
+    )
+    shown = ("failed", "interrupted") if args.failed else STATES[1:]
+    for state in shown:
+        for cell in cells:
+            if cell.state == state:
+                print(f"{state:12}{cell.cell.id}: {cell.reason}")
+    if counts["done"] < len(cells):
+        seconds, unknown = seconds_left(cells)
+        print(_estimate(seconds, unknown, args.jobs))
+    return 0
+
+
+def _estimate(seconds: float, unknown: int, jobs: int) -> str:
+    if not seconds:
+        return "How long the rest takes is not known: no cell like it is done."
+    text = f"The rest takes about {in_words(seconds)} of attack time, judging by the cells that are done"
+    if jobs > 1:
+        text += f"; {in_words(seconds / jobs)} with {jobs} cells at a time"
+    return text + (f"; {unknown} cells are not counted, none like them is done." if unknown else ".")
+
+
+def in_words(seconds: float) -> str:
+    """A duration with its two largest units: ``2 d 3 h``, ``12 min``, ``8 s``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
