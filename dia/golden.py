@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dia.attacks.iterative import Search
 from dia.attacks.problem import Problem, pixel_box
 from dia.attacks.registry import prepare
 from dia.attacks.state import State
 from dia.client import send
 from dia.errors import GoldenError
+from dia.matching.engine import Engine
 from dia.matching.folded import FoldedModel
 from dia.models.registry import build
 from dia.settings import Settings
@@ -86,7 +86,7 @@ def replay(path: Path) -> Verdict:
     def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
         losses.append(float(total_loss[0]))
 
-    search: Search = prepare(match["attack"])(problem, victims_per_pass=1, observe=observe)
+    search = prepare(match["attack"])(problem, victims_per_pass=1, observe=observe)
     outcome = search.run()
     expected = run["losses"]
     if len(losses) != len(expected):
@@ -154,7 +154,7 @@ def _check(run: dict[str, Any], path: Path) -> None:
             raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
 
 
-def _masks(run: dict[str, Any], kind: str, model: FoldedModel, path: Path) -> list[Tensor]:
+def _masks(run: dict[str, Any], kind: str, model: Engine, path: Path) -> list[Tensor]:
     """One mask a dropout site, each (1, N, *site.shape)."""
     sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
     if missing := [name for name in sites if name not in run]:

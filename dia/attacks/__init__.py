@@ -1,3 +1,3 @@
 """Attacks by name."""
 
-NAMES = ("ig", "wiig", "dia", "analytic")
+NAMES = ("ig", "wiig", "dia", "dia_readout", "analytic")

@@ -70,8 +70,8 @@ class Search:
 
     Args:
         problem: The victims as the server sees them.
-        fixed_masks: Masks used throughout, per site (V, N, *site.shape). Without masks given or sought dropout
-            is off.
+        fixed_masks: Masks used throughout, per site (V, N, *site.shape); where masks are sought, NaN stands for an
+            entry that is not fixed. Without masks given or sought dropout is off.
         seeks_masks: Whether masks are optimised together with the image, from where the problem starts them.
         victims_per_pass: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
@@ -99,8 +99,8 @@ class Search:
         self.observe, self.between, self.announce = observe, between, announce
         self.settings, self.seeks_masks = problem.settings, seeks_masks
         self.parametrisation = PARAMETRISATIONS[self.settings.mask_parametrisation]
-        sought = problem.initial_masks if seeks_masks else []
-        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed_masks, sought)
+        fixed, sought = (None, problem.initial_masks) if seeks_masks else (fixed_masks, [])
+        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed, sought)
         everyone = torch.arange(len(problem), device=problem.x0.device)
         self.waiting = [
             self._begin(restart, victims)
@@ -112,6 +112,8 @@ class Search:
     def _begin(self, restart: int, victims: Tensor) -> State:
         problem = self.problem.select(victims)
         x, masks = problem.start(restart)
+        if self.seeks_masks and self.fixed is not None:
+            masks = _filled(masks, [mask[victims] for mask in self.fixed])
         variables = [self.parametrisation.variables(mask) for mask in masks] if self.seeks_masks else []
         return State.start(problem, victims, x, variables, self.parametrisation.threshold, restart)
 
@@ -160,7 +162,10 @@ class Search:
         problem, fixed = view
         settings = self.settings
         x = state.x.detach().requires_grad_()
-        optimised = [self.parametrisation.masks(mask).detach().requires_grad_() for mask in state.masks]
+        optimised = [self.parametrisation.masks(mask) for mask in state.masks]
+        if self.seeks_masks and fixed is not None:
+            optimised = _filled(optimised, fixed)
+        optimised = [mask.detach().requires_grad_() for mask in optimised]
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
         total = distance + settings.tv_weight * total_variation(x)
@@ -173,6 +178,8 @@ class Search:
                 for number, (mask, slope) in enumerate(zip(optimised, slopes, strict=True), start=1):
                     gradients[number] += problem.mask_penalty * slope.view(-1, *[1] * (mask.dim() - 1))
                     gradients[number] = self.parametrisation.chain(gradients[number], mask)
+                    if fixed is not None:
+                        gradients[number].masked_fill_(~fixed[number - 1].isnan(), 0)
         if self.observe is not None:
             self.observe(state, total, distance)
 
@@ -263,3 +270,8 @@ class Search:
             seconds=seconds,
             victims_per_pass=self.per_pass,
         )
+
+
+def _filled(masks: list[Tensor], fixed: list[Tensor]) -> list[Tensor]:
+    """The fixed entries, and ``masks`` where those are NaN."""
+    return [torch.where(known.isnan(), mask, known) for mask, known in zip(masks, fixed, strict=True)]

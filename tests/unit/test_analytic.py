@@ -5,78 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from small_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
+from torch import nn
 
 from dia.attacks.analytic.attack import NOT_APPLICABLE, Analytic, prepare
 from dia.attacks.analytic.isolate import isolated
-from dia.attacks.problem import Problem, pixel_box
-from dia.client import ClientGradient, draw_masks, send
-from dia.matching.folded import FoldedModel
+from dia.attacks.problem import Problem
+from dia.client import ClientGradient
 from dia.matching.pieces import Dense
-from dia.models.dropout import make_replayable
-from dia.models.mlp import MLP
 from dia.models.vit import ViT
-from dia.randomness import generator
-from dia.settings import Settings
-
-CLASSES = 5
-SHAPE = (2, 8, 12)
-
-
-def problem(
-    build: Callable[[], nn.Module],
-    *,
-    victims: int = 3,
-    images: int = 1,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    shape: tuple[int, int, int] = SHAPE,
-) -> tuple[Problem, Tensor]:
-    """Victims of random pixels and labels for a new model; also their images (V, N, C, H, W)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module = make_replayable(build()).to(dtype)
-    model = FoldedModel(module, shape, CLASSES, images)
-    ids = [f"{number:04d}" for number in range(victims)]
-    channels = torch.arange(shape[0], dtype=dtype)
-    low, high = pixel_box(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
-    rng = generator(seed, "private")
-    x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
-    labels = torch.randint(CLASSES, (victims, images), generator=rng)
-    masks = draw_masks(model.sites, seed, ids, images, x, "client_masks")
-    received = send(model, x, masks, labels)
-    settings = Settings(victims=victims, batch_size=images)
-    return Problem(model, received, labels, torch.zeros_like(x), low, high, masks, masks, ids, settings), x
-
-
-def vit(p: float = 0.5, **changes: Any) -> Callable[[], nn.Module]:
-    architecture: dict[str, Any] = dict(patch=4, dim=16, depth=2, heads=4, hidden=12)
-    return lambda: ViT(SHAPE, CLASSES, p, **(architecture | changes))
-
-
-def mlp(p: float = 0.5) -> Callable[[], nn.Module]:
-    return lambda: MLP(SHAPE, CLASSES, p, width=40, depth=3)
-
-
-def sequential(
-    p: float = 0.5, activation: type[nn.Module] = nn.Tanh, bias: bool = True, width: int = 40
-) -> Callable[[], nn.Module]:
-    return lambda: nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(192, width, bias=bias),
-        activation(),
-        nn.Dropout(p),
-        nn.Linear(width, width, bias=bias),
-        activation(),
-        nn.Dropout(p),
-        nn.Linear(width, CLASSES, bias=bias),
-    )
-
-
-def without(of: Problem, *names: str) -> Problem:
-    """The same problem where the clients' gradients of some parameters were not sent."""
-    pieces = {name: piece for name, piece in of.received.pieces.items() if name not in names}
-    return Problem(**(vars(of) | {"received": ClientGradient(pieces, of.received.norm)}))
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.75])
@@ -229,13 +166,6 @@ def test_positions_that_do_not_tell_the_deltas_are_refused(build: Callable[[], n
 
 @pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)])
 def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> None:
-    of, _ = problem(build)
-    rng = torch.Generator().manual_seed(0)
-    noisy = {}
-    for name, piece in of.received.pieces.items():
-        value = piece.dense()
-        noise = torch.randn(value.shape, generator=rng) * 0.1 * value.square().mean().sqrt()
-        noisy[name] = Dense(value + noise)
-    outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(noisy)}))).run()
+    outcome = prepare(noisy(problem(build)[0], 0.1)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert not bool(outcome.claimed.any())

@@ -1,0 +1,210 @@
+"""Mask entries that can be read in a gradient's zeros.
+
+A dropped unit often leaves an exact zero somewhere: the row or column of a weight gradient, the entry of a
+position's or a bias's. Which zeros tell which mask entries depends on the architecture, and nothing about it
+is taken on trust: the attacker computes gradients of random images under random masks of its own, and looks
+for places in the gradient that are zero exactly where an entry was dropped, every time. With 64 masks a
+coincidence has probability 2^-64.
+
+One image: each such place tells its entry. A batch: a zero tells that all images dropped the entry, anything
+else that some kept it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dia.attacks.problem import Problem
+from dia.matching.engine import Engine
+from dia.matching.folded import FoldedModel
+from dia.matching.pieces import Piece
+
+MASKS = 64
+"""Random masks a probing image is seen under: one bit each of a pattern."""
+
+MOST_IMAGES = 12
+"""Probing images at most. A unit that a ReLU silences shows its mask under other images only."""
+
+AT_ONCE = 8
+"""Gradients computed together."""
+
+SIGMAS = 6.0
+"""How far the number of dropped entries may be from what the rate lets expect, in standard deviations."""
+
+Place = tuple[str, str]
+"""A parameter and what of it is looked at: ``row``, ``column`` or ``entry``."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Places in the gradient of one parameter that tell entries of one site's masks.
+
+    Attributes: place: Where. index: (K,) which rows, columns or entries. site: Which site. entry: (K,) which
+        entries of its flattened mask. certain: (K,) bool, whether a zero always meant dropped; else it may
+        also be a silent unit, whose entry cannot influence the gradient.
+    """
+
+    place: Place
+    index: Tensor
+    site: int
+    entry: Tensor
+    certain: Tensor
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What of a model's masks its gradients tell.
+
+    Attributes:
+        sights: Where to look.
+    """
+
+    sights: tuple[Sight, ...]
+
+    @classmethod
+    def of(cls, model: Engine, like: Tensor, classes: int) -> "Readout":
+        """Probe a model.
+
+        Args:
+            model: The engine; one whose gradients are not those of a single step tells nothing.
+            like: (..., C, H, W) images, for shape, dtype and device.
+            classes: Labels of the probes are below this.
+        """
+        if not isinstance(
+            model, FoldedModel
+        ):  # after several local steps a zero tells of all their masks at once
+            return cls(())
+        found: dict[tuple[int, Place], NDArray[np.int64]] = {}  # rows (index, entry, images that showed it)
+        unchanged = 0
+        for image in range(MOST_IMAGES):
+            before = sum(map(len, found.values()))
+            for key, pairs in _pairs(model, like, classes, image).items():
+                known = found.get(key, np.empty((0, 3), np.int64))
+                together = np.concatenate([known, np.column_stack([pairs, np.ones(len(pairs), np.int64)])])
+                unique, inverse = np.unique(together[:, :2], axis=0, return_inverse=True)
+                counts = np.bincount(inverse.ravel(), weights=together[:, 2]).astype(np.int64)
+                found[key] = np.column_stack([unique, counts])
+            unchanged = unchanged + 1 if sum(map(len, found.values())) == before else 0
+            if unchanged:
+                break
+        seen = image + 1
+        sights = []
+        for (site, place), rows in sorted(found.items()):
+            index, entry, count = torch.from_numpy(rows).to(like.device).unbind(1)
+            sights.append(Sight(place, index, site, entry, count == seen))
+        return cls(tuple(sights))
+
+    def read(self, problem: Problem) -> list[Tensor]:
+        """Masks (V, N, *site.shape) of every site as far as the received gradients tell them, NaN elsewhere.
+
+        A site says nothing for a victim whose number of dropped entries its rate makes impossible: noise has
+        no zeros, pruning too many.
+        """
+        victims, images = problem.labels.shape
+        device = problem.labels.device
+        entries = [site.entries for site in problem.model.sites]
+        kept = [torch.zeros(victims, n, dtype=torch.bool, device=device) for n in entries]
+        told = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
+        certain = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
+        for sight in self.sights:
+            name, kind = sight.place
+            told[sight.site][sight.entry] = True
+            certain[sight.site][sight.entry] |= sight.certain
+            piece = problem.received.pieces.get(name)
+            if piece is None:  # frozen: what it would have told is not known
+                told[sight.site][sight.entry] = False
+                continue
+            for victim in range(victims):
+                alive = _alive(piece.select(torch.tensor([victim], device=device)), kind)[0]
+                kept[sight.site][victim, sight.entry] |= alive[sight.index]
+        masks = []
+        for site, alive, known, sure in zip(problem.model.sites, kept, told, certain, strict=True):
+            believed = _plausible(alive[:, known & sure], site.rate**images)
+            values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.x0.dtype)
+            values = values.masked_fill(~(known & believed[:, None]), torch.nan)
+            masks.append(values[:, None].expand(-1, images, -1).reshape(victims, images, *site.shape).clone())
+        return masks
+
+
+def _plausible(alive: Tensor, rate: float) -> Tensor:
+    """(V,) whether so many of (V, K) independent entries are dropped at ``rate``."""
+    dropped, count = (~alive).sum(1), alive.shape[1]
+    spread = (count * rate * (1 - rate)) ** 0.5
+    return (dropped - count * rate).abs() <= SIGMAS * spread + 3
+
+
+def _pairs(
+    model: Engine, like: Tensor, classes: int, image: int
+) -> dict[tuple[int, Place], NDArray[np.int64]]:
+    """Per (site, place) the (index, entry) pairs that one probing image shows."""
+    rng = torch.Generator().manual_seed(image)
+    x = torch.randn(1, 1, *like.shape[-3:], generator=rng, dtype=torch.float64).to(like)
+    label = torch.randint(classes, (1, 1), generator=rng).to(like.device)
+    patterns: dict[Place, list[NDArray[np.bool_]]] = {}
+    drawn: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
+    for _ in range(MASKS // AT_ONCE):
+        masks = [torch.rand(AT_ONCE, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
+        pieces = model.gradients(
+            x.expand(AT_ONCE, -1, -1, -1, -1),
+            [mask.to(like) for mask in masks],
+            label.expand(AT_ONCE, -1),
+            differentiable=False,
+        )
+        for place, alive in _places(model.model, pieces).items():
+            patterns.setdefault(place, []).append(alive.cpu().numpy())
+        for site, mask in zip(drawn, masks, strict=True):
+            site.append(mask.flatten(1).numpy())
+    keys = {place: _key(np.concatenate(parts)) for place, parts in patterns.items()}
+    pairs = {}
+    for number, parts in enumerate(drawn):
+        wanted = _key(np.concatenate(parts))
+        order = np.argsort(wanted)
+        ranked = wanted[order]
+        for place, present in keys.items():
+            at = np.searchsorted(ranked, present).clip(max=len(ranked) - 1)
+            index = np.nonzero(ranked[at] == present)[0]
+            if len(index):
+                pairs[number, place] = np.column_stack([index, order[at[index]]])
+    return pairs
+
+
+def _key(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """(64, K) patterns as K numbers."""
+    packed = np.packbits(bits, axis=0, bitorder="little")
+    return np.ascontiguousarray(packed.T).view(np.uint64).ravel()
+
+
+def _places(model: nn.Module, pieces: Mapping[str, Piece]) -> dict[Place, Tensor]:
+    """Every place of a gradient: whether it is not zero, (V, K) bool."""
+    found = {}
+    for name, piece in pieces.items():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        linear = isinstance(owner, nn.Linear | nn.Conv2d) and name.endswith("weight")
+        for kind in ("row", "column") if linear else ("entry",):
+            found[name, kind] = _alive(piece, kind)
+    return found
+
+
+def _alive(piece: Piece, kind: str) -> Tensor:
+    """(V, K) bool: which rows, columns or entries of a gradient have anything that is not zero."""
+    value = piece.dense() != 0
+    if kind == "entry":
+        return value.flatten(1)
+    return value.flatten(2).any(2) if kind == "row" else value.transpose(1, 2).flatten(2).any(2)
+
+
+def counts(known: Sequence[Tensor], influential: Sequence[Tensor]) -> list[tuple[int, int, int]]:
+    """Per site, over all victims: entries known, entries that can influence the gradient, entries.
+
+    Args:
+        known: As :meth:`Readout.read` returns.
+        influential: Likewise, bool.
+    """
+    return [
+        (int((~k.isnan() & i).sum()), int(i.sum()), k.numel())
+        for k, i in zip(known, influential, strict=True)
+    ]

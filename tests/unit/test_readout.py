@@ -1,0 +1,102 @@
+"""Masks read off gradients: right where claimed, silent elsewhere."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from small_problems import CLASSES, mlp, noisy, problem, sequential, vit, without
+from torch import Tensor, nn
+
+from dia.attacks import dia, dia_readout
+from dia.attacks.problem import Problem
+from dia.attacks.readout import Readout
+from dia.client import ClientGradient
+from dia.defences.prune import prune
+from dia.matching.pieces import Dense
+
+
+def read(of: Problem) -> list[Tensor]:
+    return Readout.of(of.model, of.x0, CLASSES).read(of)
+
+
+def conv() -> nn.Module:
+    """Dropout behind a ReLU, before the only linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(90, CLASSES)
+    )
+
+
+@pytest.mark.parametrize("build", [mlp(), sequential(0.25, nn.GELU), sequential(0.75, nn.Tanh, bias=False)])
+def test_one_image_of_a_linear_network_tells_every_mask(build: Callable[[], nn.Module]) -> None:
+    of, _ = problem(build)
+    for found, true in zip(read(of), of.client_masks, strict=True):
+        assert torch.equal(found, true)
+
+
+def test_a_transformer_tells_the_masks_at_its_ends() -> None:
+    of, _ = problem(vit())
+    found = read(of)
+    assert torch.equal(found[0], of.client_masks[0])  # behind the positions: every entry
+    assert all(bool(mask.isnan().all()) for mask in found[1:6])  # the first block and attention: none
+    for last, true in zip(found[6:], of.client_masks[6:], strict=True):  # the last block's class token
+        assert torch.equal(last[:, :, 0], true[:, :, 0])
+        assert bool(last[:, :, 1:].isnan().all())
+
+
+def test_a_silent_unit_counts_as_dropped_and_an_active_one_is_told() -> None:
+    of, x = problem(conv)
+    (found,), (true,) = read(of), of.client_masks
+    active = of.model.model[1](of.model.model[0](x.flatten(0, 1))).flatten(1).view_as(found) > 0
+    told = ~found.isnan()
+    assert float(told.double().mean()) > 0.9  # a unit that no probing image wakes up stays unknown
+    assert torch.equal(found[told & active], true[told & active])
+    assert float(found[told & ~active].max()) == 0
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_batch_tells_what_all_its_images_dropped(images: int) -> None:
+    of, _ = problem(mlp(), images=images)
+    for found, true in zip(read(of), of.client_masks, strict=True):
+        everywhere = (true == 0).all(1, keepdim=True).expand_as(true)
+        assert bool((found[everywhere] == 0).all())
+        assert bool(found[~everywhere].isnan().all())
+
+
+def test_noise_and_pruning_tell_nothing() -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=300))
+    dense = {name: piece.dense() for name, piece in of.received.pieces.items()}
+    pruned = {name: Dense(value) for name, value in prune(dense, 0.01).items()}
+    for altered in (noisy(of, 1e-4).received, ClientGradient.of(pruned)):
+        assert all(bool(mask.isnan().all()) for mask in read(Problem(**(vars(of) | {"received": altered}))))
+
+
+def test_what_was_not_sent_tells_nothing() -> None:
+    of, _ = problem(vit())
+    assert bool(read(without(of, "pos_embedding"))[0].isnan().any())
+
+
+@pytest.mark.parametrize("parametrisation", ["clipped", "sigmoid"])
+def test_masks_read_off_stay_and_the_others_are_sought(parametrisation: str) -> None:
+    of, _ = problem(vit(), victims=2, max_iterations=3, mask_parametrisation=parametrisation)
+    search = dia_readout.prepare(of, victims_per_pass=2)
+    outcome = search.run()
+    for site, (found, true) in enumerate(zip(read(of), of.client_masks, strict=True)):
+        known = ~found.isnan()
+        assert torch.equal(outcome.kept[site][known], true[known] > 0.5)
+        moved = search.done[0].masks[site] != search.parametrisation.variables(of.initial_masks[site])
+        assert bool(known.all()) or bool(moved[~known].any())
+
+
+def test_with_all_masks_read_off_the_true_image_fits_at_once() -> None:
+    """The search is then that of the well-informed attack: its first loss at the private image is nothing."""
+    of, x = problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty=0.0)
+    outcome = dia_readout.prepare(Problem(**(vars(of) | {"x0": x}))).run()
+    assert float(outcome.matching_distance.max()) < 1e-6
+
+
+def test_without_anything_to_read_it_is_dia() -> None:
+    of, _ = problem(mlp(), images=2, max_iterations=5)
+    altered = noisy(of, 0.01)
+    found, plain = dia_readout.prepare(altered).run(), dia.prepare(altered).run()
+    assert torch.equal(found.x, plain.x)
+    assert torch.equal(found.total_loss, plain.total_loss)
