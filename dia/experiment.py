@@ -92,8 +92,8 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
         x0 = torch.stack([normal(tuple(x.shape[1:]), rng, dtype) for rng in draws]).to(device)
         draws = start_generators(cell.seed, victim_ids, "initial_masks", restart)
         rates = [site.rate for site in attacker.sites]
-        masks = first_masks(settings.mask_init, attacker.sites, rates, batch_size, draws)
-        return x0, [mask.to(device, dtype) for mask in masks]
+        masks = first_masks(settings.mask_init, attacker.sites, rates, batch_size, draws, dtype)
+        return x0, [mask.to(device) for mask in masks]
 
     x0, initial_masks = start(0, ids)
     problem = Problem(

@@ -80,9 +80,14 @@ PARAMETRISATIONS: dict[str, Parametrisation] = {"clipped": Clipped(), "sigmoid":
 
 
 def first_masks(
-    kind: str, sites: Sequence[Site], rates: Sequence[float], batch_size: int, rngs: Sequence[torch.Generator]
+    kind: str,
+    sites: Sequence[Site],
+    rates: Sequence[float],
+    batch_size: int,
+    rngs: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float64,
 ) -> list[Tensor]:
-    """Where masks start, per site (V, N, *site.shape), float64 on the CPU.
+    """Where masks start, per site (V, N, *site.shape) on the CPU; drawn in float64 whatever ``dtype`` they come in.
 
     Args:
         kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``p``: every entry at
@@ -96,11 +101,11 @@ def first_masks(
     def one(shape: tuple[int, ...], rate: float, rng: torch.Generator) -> Tensor:
         match kind:
             case "bernoulli":
-                return bernoulli(shape, 1 - rate, rng, torch.float64)
+                return bernoulli(shape, 1 - rate, rng, dtype)
             case "uniform":
-                return torch.rand(shape, generator=rng, dtype=torch.float64)
+                return torch.rand(shape, generator=rng, dtype=torch.float64).to(dtype)
             case "ones" | "p":
-                return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=torch.float64)
+                return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=dtype)
         raise ValueError(f"unknown mask initialisation {kind!r}")
 
     return [
