@@ -176,6 +176,10 @@ def main() -> None:
         args.devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
     print(f"torch {torch.__version__}, {cpus} CPU cores; times are ms per victim-iteration")
+    if os.getloadavg()[0] > 0.5:
+        print(
+            f"the machine is busy (load {os.getloadavg()[0]:.1f}): these times and ratios will not be reliable"
+        )
     print(line(None))
     rows = []
     for configuration in configurations(args):
