@@ -108,3 +108,15 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
         return NOTHING
     interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
+
+
+def success_rate(success: ArrayLike, images: ArrayLike) -> Estimate:
+    """The share of images recovered, with Wilson's interval.
+
+    Args:
+        success: (n,) the recovered fraction of each victim's images; NaN rows are left out.
+        images: (n,) the number of each victim's images.
+    """
+    fraction, count = np.asarray(success, dtype=np.float64), np.asarray(images)
+    present = ~np.isnan(fraction)
+    return wilson(int(np.rint((fraction * count)[present].sum())), int(count[present].sum()))

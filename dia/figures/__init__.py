@@ -1,6 +1,8 @@
-"""Figures, one idea a file: each takes results and returns a matplotlib figure."""
+"""Figures, one idea a file: each takes results and returns a matplotlib figure.
 
-from dia.figures.reconstructions import reconstructions
-from dia.figures.style import FORMATS, save
+Light to import: the workflow asks here which figures a config has, and matplotlib is loaded only to draw one.
+"""
 
-__all__ = ["FORMATS", "reconstructions", "save"]
+from dia.figures.kinds import DEFAULT, KINDS, figure_groups
+
+__all__ = ["DEFAULT", "KINDS", "figure_groups"]

@@ -1,18 +1,22 @@
 """What all figures share: colours and names of the attacks, sizes for print, saving."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dia.errors import ConfigError
 from dia.files import atomic_path
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".pdf")
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
 COLOURS = {"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2"}
+MARKERS = {"ig": "o", "wiig": "s", "dia": "D"}
 OTHER_COLOUR = "#444444"
 PALE = "#767676"  # the palest grey that is still readable on white
 
@@ -25,6 +29,11 @@ def colour(attack: str) -> str:
     return COLOURS.get(attack, OTHER_COLOUR)
 
 
+def marker(attack: str) -> str:
+    """The marker of an attack: the eye tells attacks apart without colours too."""
+    return MARKERS.get(attack, "v")
+
+
 def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of a size in inches, in no window system."""
     import matplotlib
@@ -33,6 +42,69 @@ def new_figure(width: float, height: float) -> "Figure":
     matplotlib.rc("font", size=FONT_SIZE, family="DejaVu Sans")  # comes with matplotlib: everywhere the same
     matplotlib.rc("pdf", fonttype=42)  # embedded TrueType: text stays text
     return Figure(figsize=(width, height))
+
+
+def chart(
+    rows: int, columns: int, title: str, note: str = "", *, panel: tuple[float, float] = (1.9, 1.6), **shared: Any
+) -> tuple["Figure", "np.ndarray"]:
+    """A figure of equal panels.
+
+    Args:
+        rows: Panels down.
+        columns: Panels across.
+        title: The title, top left.
+        note: A small line at the bottom; empty: none.
+        panel: Width and height of a panel in inches, with its share of the margins.
+        shared: ``sharex``, ``sharey`` of :meth:`matplotlib.figure.Figure.subplots`.
+
+    Returns:
+        The figure and its panels (rows, columns).
+    """
+    width = max(4.4, panel[0] * columns + 0.55)
+    figure = new_figure(width, panel[1] * rows + 0.95)
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
+    # The second, empty line is where the legend goes.
+    figure.suptitle(f"{title}\n ", x=0.07 / width, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+    if note:
+        figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=PALE)
+    panels: np.ndarray = figure.subplots(rows, columns, squeeze=False, **shared)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set(color=PALE, linewidth=0.7)
+        axes.tick_params(labelsize=SMALL, color=PALE, width=0.7)
+        axes.tick_params(which="minor", length=0)
+        axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels
+
+
+def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
+    """One legend for all panels, in a line below the title."""
+    handles, labels = zip(*entries, strict=True)
+    figure.legend(
+        handles, labels, loc="upper left", ncols=len(labels), frameon=False, fontsize=SMALL, handlelength=1.8,
+        columnspacing=1.2, borderpad=0, borderaxespad=0,
+        bbox_to_anchor=(0.08 / figure.get_figwidth(), 1 - 0.29 / figure.get_figheight()),
+    )  # fmt: skip
+
+
+def attack_handle(attack: str) -> Any:
+    """The line and marker that stand for an attack in a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour(attack), marker=marker(attack), markersize=4, linewidth=1.4)
+
+
+def chance_handle(dashes: Any) -> Any:
+    """The line that stands for a chance level in a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=PALE, linewidth=1.0, linestyle=dashes)
+
+
+def mark_panel(axes: "Axes", text: str) -> None:
+    """Name a panel above it."""
+    axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
 
 
 def save(figure: "Figure", path: str | Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dia.errors import RecordError
 from dia.records.collected import read_results
-from dia.stats import NOTHING, Estimate, bootstrap, wilson
+from dia.stats import NOTHING, Estimate, bootstrap, success_rate
 from dia.tables.best import mark_best
 from dia.tables.layout import Column, Entry, Key, Row, Table
 from dia.tables.notes import NOTED, notes
@@ -130,8 +130,6 @@ def _estimate(metric: Metric, group: "pd.DataFrame | None") -> Estimate:
         return NOTHING
     values = group[metric.column].to_numpy(dtype=float)
     if metric.interval == "wilson":
-        present = ~np.isnan(values)
-        images = group["batch_size"].to_numpy()[present]
-        return wilson(int(np.rint((values[present] * images).sum())), int(images.sum()))
+        return success_rate(values, group["batch_size"].to_numpy())
     estimate = bootstrap(values, group["seed"].to_numpy(), metric.statistic)
     return Estimate(estimate.value, np.nan, np.nan) if metric.interval == "none" else estimate

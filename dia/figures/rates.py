@@ -1,0 +1,116 @@
+"""Scores against the dropout rate: what dropout does to each attack, with intervals and chance levels."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dia.figures.rows import Rows, read_rows
+from dia.figures.style import (
+    attack_handle,
+    chance_handle,
+    chart,
+    colour,
+    legend,
+    mark_panel,
+    marker,
+)
+from dia.stats import Estimate, bootstrap, success_rate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCORES = (("ssim", "SSIM"), ("psnr", "PSNR (dB)"), ("success", "success rate"))
+"""Columns of the results, a column of panels each."""
+
+CHANCE = (("mean_image", "mean image", (0, (4, 2))), ("same_class", "same-class image", (0, (1, 1.5))))
+"""Chance levels: suffix of their columns, name, dashes."""
+
+COLUMNS = [
+    *(name for name, _ in SCORES),
+    "batch_size",
+    *(f"{name}_{level}" for name, _ in SCORES[:2] for level, _, _ in CHANCE),
+]
+
+
+def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "Figure":
+    """Draw each score against p: a row of panels a (dataset, model), a line an attack.
+
+    Args:
+        results: The collected Parquet file.
+        expected: The cells of the config.
+        scenario: The scenario to show.
+
+    Raises:
+        RecordError: There are no rows of the scenario.
+    """
+    rows = read_rows(results, expected, COLUMNS, {"scenario": scenario})
+    panels = rows.panels()
+    note = "Bars: 95% intervals over seeds and victims" + (f"; {done}" if (done := rows.completeness()) else "")
+    figure, grid = chart(
+        len(panels), len(SCORES), f"Scores by dropout rate ({scenario})", note, sharex=True
+    )
+    attacks = rows.planned("attack")
+    for line, (dataset, model) in zip(grid, panels, strict=True):
+        here = rows.at(dataset=dataset, model=model)
+        for axes, (column, label) in zip(line, SCORES, strict=True):
+            mark_panel(axes, f"{dataset}, {model}: {label}")
+            chance_lines(axes, here, column)
+            for number, attack in enumerate(attacks):
+                draw_attack(axes, here[here["attack"] == attack], attack, column, (number - 1) * 0.008)
+            scale(axes, column)
+    for axes in grid[-1]:
+        axes.set_xlabel("dropout rate p")
+    ticks = [float(rate) for rate in rows.planned("dropout_rate")]
+    grid[0, 0].set_xticks(ticks, [f"{t:g}" for t in ticks])
+    legend(figure, [*((attack_handle(a), a.upper()) for a in attacks), *chance_entries(rows)])
+    return figure
+
+
+def draw_attack(
+    axes: "Axes", rows: "pd.DataFrame", attack: str, column: str, shift: float, over: str = "p"
+) -> None:
+    """One attack's line: an estimate with its interval for each value of ``over``."""
+    groups = sorted(rows.groupby(over))
+    found = [(float(x), estimate(group, column)) for x, group in groups]  # type: ignore[arg-type]
+    if not found:
+        return
+    x = np.array([value for value, _ in found]) + shift
+    values = np.array([e for _, e in found], dtype=float)
+    reach = np.abs(values[:, 1:] - values[:, :1]).T
+    axes.errorbar(
+        x, values[:, 0], yerr=np.nan_to_num(reach), color=colour(attack), marker=marker(attack), markersize=3.6,
+        linewidth=1.3, elinewidth=1.0, capsize=1.8, capthick=0.9,
+    )  # fmt: skip
+
+
+def estimate(rows: "pd.DataFrame", column: str) -> Estimate:
+    """The mean of a column with its interval: Wilson's over images for the success rate."""
+    if column == "success":
+        return success_rate(rows[column].to_numpy(), rows["batch_size"].to_numpy())
+    return bootstrap(rows[column].to_numpy(dtype=float), rows["seed"].to_numpy())
+
+
+def scale(axes: "Axes", column: str) -> None:
+    """The natural range of a score."""
+    if column == "success":
+        axes.set_ylim(-0.04, 1.04)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    elif column == "ssim":
+        axes.set_ylim(min(-0.04, axes.get_ylim()[0]), 1.04)
+
+
+def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
+    """What a guess scores without any gradient."""
+    for level, _, dashes in CHANCE:
+        name = f"{column}_{level}"
+        if name in rows and rows[name].notna().any():
+            axes.axhline(rows[name].astype(float).mean(), color="#767676", linewidth=1.0, linestyle=dashes, zorder=1)
+
+
+def chance_entries(rows: Rows) -> list[tuple[object, str]]:
+    """Legend entries of the chance levels that are drawn."""
+    there = [entry for entry in CHANCE if rows.frame[f"ssim_{entry[0]}"].notna().any()]
+    return [(chance_handle(dashes), name) for _, name, dashes in there]
