@@ -25,10 +25,12 @@ PORT ?= 5000
 
 demo: .venv/user.stamp
 	$(BIN)/snakemake
+	$(BIN)/snakemake --quiet all --report results/quickstart/report.html
 	@cat results/quickstart/tables/dropout.md
 	@echo
-	@echo "Table:    results/quickstart/tables/dropout.md (and .csv, .tex)"
-	@echo "Pictures: results/quickstart/figures/"
+	@echo "Report:   results/quickstart/report.html"
+	@echo "Tables:   results/quickstart/tables/"
+	@echo "Figures:  results/quickstart/figures/"
 	@echo "MLflow:   make ui"
 
 # Fast tests come first: a broken unit shows before a workflow runs.

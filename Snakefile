@@ -11,11 +11,15 @@ include: "workflow/rules/tracking.smk"
 include: "workflow/rules/partial.smk"
 
 
+report: "workflow/report/workflow.rst"
+
+
 rule all:
     default_target: True
     input:
         cell_files,  # by name, or a lost cell would go unnoticed behind the results made from it
         rules.collect.output,
+        rules.summary.output,
         rules.track.output,
         expand(rules.tables.output, table=CONFIG.tables),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dia import models
 from dia.cell import Cell
 from dia.config_errors import config_error, known, validated
 from dia.errors import ConfigError
+from dia.figures.kinds import DEFAULT, KINDS
 from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
 from dia.models.own import OwnModel
@@ -33,6 +34,13 @@ Passes = Annotated[
     int | str,
     BeforeValidator(_check_passes),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+
+
+FigureName = Annotated[
+    str,
+    AfterValidator(known("figure", tuple(KINDS))),
+    WithJsonSchema({"type": "string", "enum": list(KINDS)}),
 ]
 
 
@@ -84,6 +92,10 @@ class Config(Closed):
     execution: Execution = Field(Execution(), description="How cells are run, outside their identity.")
     tables: tuple[Name, ...] = Field(
         ("dropout",), description="Tables to make: names of definitions config/tables/<name>.yaml."
+    )
+    figures: tuple[FigureName, ...] = Field(
+        DEFAULT,
+        description="Figures to draw. " + " ".join(f"{n}: {k.shows}." for n, k in KINDS.items()),
     )
     tracking: Tracking = Field(Tracking(), description="Where MLflow keeps the runs, and their experiment.")
 
@@ -169,9 +181,11 @@ class Config(Closed):
         return resolved
 
     def identity(self) -> str:
-        """Canonical JSON of what the cells are: a valid config without execution, tables and tracking."""
+        """Canonical JSON of what the cells are: a valid config without execution, tables, figures and tracking."""
         return canonical(
-            self.model_dump(mode="json", exclude={"execution", "tables", "tracking"}, exclude_unset=True)
+            self.model_dump(
+                mode="json", exclude={"execution", "tables", "figures", "tracking"}, exclude_unset=True
+            )
         )
 
     def _dangling(self) -> list[str]:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dia import __version__
 from dia.errors import DiaError
 
-VERBS = ("victims", "attack", "cells", "collect", "tables", "figures", "sync", "status", "verify", "schema")
+VERBS = (
+    "victims", "attack", "cells", "collect", "tables", "figures", "summary", "sync", "status", "verify", "schema",
+)  # fmt: skip
 
 
 def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:

@@ -85,6 +85,8 @@ def _from_rows(args: argparse.Namespace, axes: tuple[str, ...]) -> "Figure":
     import importlib
 
     from dia.config import Config
+    from dia.figures.rows import NothingToShow
+    from dia.figures.style import placeholder
     from dia.tables import expected_cells
 
     _needed(args, "config", "results")
@@ -94,5 +96,9 @@ def _from_rows(args: argparse.Namespace, axes: tuple[str, ...]) -> "Figure":
         where[axis] = _chosen(args, axis, list(dict.fromkeys(left[axis])), args.config)
         left = left[left[axis] == where[axis]]
     draw = getattr(importlib.import_module(f"dia.figures.{args.figure}"), args.figure)
-    figure: Figure = draw(args.results, expected, **where)
+    try:
+        figure: Figure = draw(args.results, expected, **where)
+    except NothingToShow as nothing:  # of a grid that is still running, not an error
+        print(nothing)
+        return placeholder("none of this figure's cells is finished yet")
     return figure

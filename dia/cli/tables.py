@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="from `dia collect`")
     parser.add_argument("--table", type=Path, required=True, metavar="FILE", help="the table's YAML file")
     parser.add_argument(
-        "--out", type=Path, required=True, nargs="+", metavar="FILE", help="where to: .csv, .md, .tex"
+        "--out", type=Path, required=True, nargs="+", metavar="FILE", help="where to: .csv, .md, .tex, .html"
     )
     parser.add_argument("--print", action="store_true", dest="show", help="also print it as Markdown")
 
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from dia.files import atomic_path
     from dia.status import status
     from dia.tables import FORMATS, TableSpec, build, expected_cells, render
+    from dia.tables.reference import read_published
 
     for path in args.out:
         if path.suffix[1:] not in FORMATS:
@@ -45,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     def reason(cell_id: str) -> str:
         return status(config, Cell.parse(cell_id)).reason
 
-    table = build(args.table.stem, spec, expected_cells(config), args.results, reason)
+    published = (
+        read_published(args.table.parent / spec.reference_values, spec) if spec.reference_values else []
+    )
+    table = build(args.table.stem, spec, expected_cells(config), args.results, reason, published)
     for path in args.out:
         with atomic_path(path) as temporary:
             temporary.write_text(render(table, path.suffix[1:]), encoding="utf-8")

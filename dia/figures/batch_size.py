@@ -30,7 +30,9 @@ def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     rows = read_rows(results, expected, COLUMNS, {})
     panels, found, attacks = rows.panels(), rows.planned("dropout_rate"), rows.planned("attack")
     sizes = sorted(expected["batch_size"].unique())
-    note = "Bars: 95% intervals over seeds and victims" + (f"; {done}" if (done := rows.completeness()) else "")
+    note = "Bars: 95% intervals over seeds and victims" + (
+        f"; {done}" if (done := rows.completeness()) else ""
+    )
     figure, grid = chart(
         len(panels), len(found), "SSIM by images in the private batch", note, sharex=True, sharey="row"
     )

@@ -33,7 +33,12 @@ def curves(
     note = "Median and quartiles over victims and seeds; a victim that has stopped keeps its last value"
     note += f"; {done}" if (done := rows.completeness()) else ""
     figure, grid = chart(
-        len(CURVES), len(found), f"Convergence: {dataset}, {model} ({scenario})", note, sharex=True, sharey="row"
+        len(CURVES),
+        len(found),
+        f"Convergence: {dataset}, {model} ({scenario})",
+        note,
+        sharex=True,
+        sharey="row",
     )
     for line, (column, label) in zip(grid, CURVES, strict=True):
         line[0].set_ylabel(label)

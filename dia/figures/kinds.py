@@ -25,7 +25,9 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "reconstructions": Kind(
-        ("scenario", "dataset", "model", "seed"), "private images and reconstructions by rate", cell_files=True
+        ("scenario", "dataset", "model", "seed"),
+        "private images and reconstructions by rate",
+        cell_files=True,
     ),
     "rates": Kind(("scenario",), "scores against the dropout rate, with intervals"),
     "curves": Kind(("scenario", "dataset", "model"), "gradient distance and image error over iterations"),
@@ -46,8 +48,12 @@ def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        parts = [f"seed{cell.seed}" if axis == "seed" else str(getattr(cell, axis)) for axis in KINDS[kind].axes]
+        parts = [
+            f"seed{cell.seed}" if axis == "seed" else str(getattr(cell, axis)) for axis in KINDS[kind].axes
+        ]
         groups.setdefault("/".join([kind, *parts]), []).append(cell)
     if KINDS[kind].masks:
-        groups = {name: group for name, group in groups.items() if any(c.attack == "dia" and c.p for c in group)}
+        groups = {
+            name: group for name, group in groups.items() if any(c.attack == "dia" and c.p for c in group)
+        }
     return groups

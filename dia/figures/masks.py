@@ -25,7 +25,9 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     sought = expected[(expected["attack"] == "dia") & (expected["dropout_rate"].astype(float) > 0)]
     rows = read_rows(results, sought, columns, {"scenario": scenario})
     panels, rates = rows.panels(), rows.planned("dropout_rate")
-    note = "Median and quartiles over victims and seeds" + (f"; {done}" if (done := rows.completeness()) else "")
+    note = "Median and quartiles over victims and seeds" + (
+        f"; {done}" if (done := rows.completeness()) else ""
+    )
     # Masks are found early: logarithmic, but linear up to the first sample.
     first = max(1, min(int(i[1]) for i in rows.frame["history_iteration"] if len(i) > 1))
     figure, grid = chart(

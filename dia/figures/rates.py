@@ -48,10 +48,10 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     """
     rows = read_rows(results, expected, COLUMNS, {"scenario": scenario})
     panels = rows.panels()
-    note = "Bars: 95% intervals over seeds and victims" + (f"; {done}" if (done := rows.completeness()) else "")
-    figure, grid = chart(
-        len(panels), len(SCORES), f"Scores by dropout rate ({scenario})", note, sharex=True
+    note = "Bars: 95% intervals over seeds and victims" + (
+        f"; {done}" if (done := rows.completeness()) else ""
     )
+    figure, grid = chart(len(panels), len(SCORES), f"Scores by dropout rate ({scenario})", note, sharex=True)
     attacks = rows.planned("attack")
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = rows.at(dataset=dataset, model=model)
@@ -107,7 +107,9 @@ def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
     for level, _, dashes in CHANCE:
         name = f"{column}_{level}"
         if name in rows and rows[name].notna().any():
-            axes.axhline(rows[name].astype(float).mean(), color="#767676", linewidth=1.0, linestyle=dashes, zorder=1)
+            axes.axhline(
+                rows[name].astype(float).mean(), color="#767676", linewidth=1.0, linestyle=dashes, zorder=1
+            )
 
 
 def chance_entries(rows: Rows) -> list[tuple[object, str]]:

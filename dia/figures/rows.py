@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 AXES = ("cell_id", "scenario", "dataset", "model", "dropout_rate", "attack", "seed")
 
 
+class NothingToShow(RecordError):
+    """None of a figure's cells is among the results."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a figure is drawn from.
 
     Attributes:
-        frame: A row a victim, with the axes, ``p`` (the rate as a number) and the columns asked for, in the grid's order.
+        frame: A row a victim: the axes, ``p`` (the rate as a number) and the columns asked for.
         expected: The cells that the config has there, see :func:`dia.tables.expected_cells`.
     """
 
@@ -60,7 +64,8 @@ def read_rows(
         where: Axis -> the value that the figure shows.
 
     Raises:
-        RecordError: The file cannot be read, or has none of the cells.
+        RecordError: The file cannot be read.
+        NothingToShow: It has none of the cells.
     """
     for axis, value in where.items():
         expected = expected[expected[axis] == value]
@@ -68,5 +73,7 @@ def read_rows(
     frame = frame[frame["cell_id"].isin(expected["cell_id"])]
     if not len(frame):
         shown = ", ".join(f"{axis} {value}" for axis, value in where.items())
-        raise RecordError(f"{results}: has none of the {len(expected)} cells of the figure ({shown or 'all'})")
+        raise NothingToShow(
+            f"{results}: has none of the {len(expected)} cells of the figure ({shown or 'all'})"
+        )
     return Rows(frame.assign(p=frame["dropout_rate"].astype(float)), expected)

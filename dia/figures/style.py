@@ -1,5 +1,6 @@
 """What all figures share: colours and names of the attacks, sizes for print, saving."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf")
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
-COLOURS = {"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2"}
-MARKERS = {"ig": "o", "wiig": "s", "dia": "D"}
+COLOURS = {"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2", "analytic": "#CC79A7"}
+MARKERS = {"ig": "o", "wiig": "s", "dia": "D", "analytic": "^"}
 OTHER_COLOUR = "#444444"
 PALE = "#767676"  # the palest grey that is still readable on white
 
@@ -45,7 +46,13 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def chart(
-    rows: int, columns: int, title: str, note: str = "", *, panel: tuple[float, float] = (1.9, 1.6), **shared: Any
+    rows: int,
+    columns: int,
+    title: str,
+    note: str = "",
+    *,
+    panel: tuple[float, float] = (1.9, 1.6),
+    **shared: Any,
 ) -> tuple["Figure", "np.ndarray"]:
     """A figure of equal panels.
 
@@ -66,6 +73,7 @@ def chart(
     # The second, empty line is where the legend goes.
     figure.suptitle(f"{title}\n ", x=0.07 / width, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
     if note:
+        note = textwrap.fill(note, round(15.5 * width))  # characters of this size to an inch
         figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=PALE)
     panels: np.ndarray = figure.subplots(rows, columns, squeeze=False, **shared)
     for axes in panels.flat:
@@ -105,6 +113,13 @@ def chance_handle(dashes: Any) -> Any:
 def mark_panel(axes: "Axes", text: str) -> None:
     """Name a panel above it."""
     axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
+
+
+def placeholder(text: str) -> "Figure":
+    """What stands for a figure of which no cell is finished yet."""
+    figure = new_figure(4.4, 1.0)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=PALE)
+    return figure
 
 
 def save(figure: "Figure", path: str | Path) -> None:

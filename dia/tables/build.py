@@ -10,14 +10,16 @@ from dia.errors import RecordError
 from dia.records.collected import read_results
 from dia.stats import NOTHING, Estimate, bootstrap, success_rate
 from dia.tables.best import mark_best
-from dia.tables.layout import Column, Entry, Key, Row, Table
+from dia.tables.compare import PAIRED, with_comparisons
+from dia.tables.layout import Column, Entry, Key, Reference, Row, Table
 from dia.tables.notes import NOTED, notes
-from dia.tables.spec import MEASURES, Metric, TableSpec
+from dia.tables.reference import Published
+from dia.tables.spec import DERIVED, MEASURES, Metric, TableSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ALWAYS = ("cell_id", "seed", "victim_id", "batch_size", "victims_sha256", *NOTED)
+_ALWAYS = ("cell_id", *PAIRED, "victim_id", "batch_size", "victims_sha256", "source_index", *NOTED)
 
 
 def build(
@@ -26,6 +28,7 @@ def build(
     expected: "pd.DataFrame",
     results: str | Path,
     reason: Callable[[str], str] = lambda cell_id: "",
+    published: Sequence[Published] = (),
 ) -> Table:
     """Compute a table.
 
@@ -35,13 +38,14 @@ def build(
         expected: The cells of the complete grid, see ``expected_cells``.
         results: The collected Parquet file; only the columns in use are read.
         reason: Why a cell, given by its id, is missing.
+        published: Numbers to show beside ours.
 
     Raises:
         RecordError: The file cannot be read, or holds cells that the grid does not have.
     """
     axes = spec.rows + spec.columns
     needed = [*axes, *spec.where, *_measured(spec), *_ALWAYS]
-    rows = read_results(results, needed).to_pandas()
+    rows = _with_derived(read_results(results, _read(needed)).to_pandas())
     if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
         raise RecordError(
             f"{results}: {len(foreign)} cells are not in the config, such as {foreign[0]}; collect again"
@@ -60,13 +64,19 @@ def build(
     lines = []
     for head in dict.fromkeys(key[:split] for key in keys):
         found = [groups.get(head + column) for column in columns]
-        entries = tuple(Entry(_estimate(m, group)) for group in found for m in spec.metrics)
+        entries = tuple(
+            Entry(_estimate(m, group), reference=_reference(m, axes, head + column, published))
+            for group, column in zip(found, columns, strict=True)
+            for m in spec.metrics
+        )
         n = sum(len(groups[head + c]) for c in columns if head + c in groups and head + c in totals)
         planned = [totals[head + c] for c in columns if head + c in totals]
         if not planned:  # a chance level: no grid asks for a number of them
             n = sum(len(group) for group in found if group is not None)
         total = sum(planned) if planned else None
         lines.append((head, Row(head, _names(spec, spec.rows, head), entries, n, total)))
+    if spec.compare:
+        lines = with_comparisons(spec, groups, lines)
     return Table(
         name=name,
         title=spec.title,
@@ -75,7 +85,10 @@ def build(
         headings=tuple(spec.labels.get(axis, axis) for axis in spec.rows),
         columns=tuple(Column(c, _names(spec, spec.columns, c), m) for c in columns for m in spec.metrics),
         rows=mark_best(spec, columns, lines),
-        notes=notes(spec, expected, attacks, reason),
+        notes=notes(
+            spec, expected, attacks, reason, _sources(published, axes, [h + c for h, _ in lines for c in columns])
+        ),
+        compare=spec.compare,
     )
 
 
@@ -83,9 +96,34 @@ def _as_key(key: Any) -> Key:
     return key if isinstance(key, tuple) else (key,)
 
 
+def _read(names: Sequence[str]) -> list[str]:
+    """The columns that the named ones are made from."""
+    return [source for name in names for source in DERIVED.get(name, (name,))]
+
+
+def _with_derived(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Add the measures that are quotients of columns; no number where the divisor is 0."""
+    for name, (above, below) in DERIVED.items():
+        if above in rows and below in rows:
+            rows[name] = rows[above] / rows[below].where(rows[below] > 0)
+    return rows
+
+
+def _reference(
+    metric: Metric, axes: Sequence[str], key: Key, published: Sequence[Published]
+) -> Reference | None:
+    found = (p.reference for p in published if p.column == metric.column and p.belongs(tuple(axes), key))
+    return next(found, None)
+
+
+def _sources(published: Sequence[Published], axes: Sequence[str], keys: Sequence[Key]) -> list[str]:
+    """Who published the numbers that are shown."""
+    return [p.source for p in published if any(p.belongs(tuple(axes), key) for key in keys)]
+
+
 def _measured(spec: TableSpec) -> list[str]:
     """The columns to average, with those of the chance levels where there are any."""
-    names = [metric.column for metric in spec.metrics]
+    names = [metric.column for metric in spec.metrics] + ([spec.compare.column] if spec.compare else [])
     levels = spec.chance.levels if spec.chance else ()
     return names + [f"{n}_{level}" for n in names for level in levels if f"{n}_{level}" in MEASURES]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 
 from dia.tables.layout import Table
 
@@ -39,49 +38,55 @@ def page(title: str, body: str) -> str:
     )
 
 
-def html(
+def table_page(
     table: Table,
+    *,
     keys: Sequence[Sequence[str]],
-    numbers: Sequence[Sequence[str]],
     heads: Sequence[str],
+    spans: Sequence[Sequence[tuple[str, int]]],
+    values: Sequence[Sequence[str]],
 ) -> str:
-    """Lay a table out.
+    """Lay a table out on a page of its own.
 
     Args:
         table: The table.
         keys: The cells of each row before the numbers, repetitions left blank.
-        numbers: The cells of numbers of each row, as HTML.
-        heads: Their headings.
+        heads: Headings of the numbers.
+        spans: For each axis across, headings with the number of columns below each.
+        values: The cells of each row below ``heads``, as HTML.
     """
     lines = [f"<h1>{escape(table.title)}</h1>"]
     lines += [f"<p>{escape(table.caption)}</p>"] if table.caption else []
     lines.append("<table>\n<thead>")
-    for depth in range(len(table.columns[0].key) if table.columns else 0):
+    for names in spans:
         cells = ["<th></th>"] * len(table.axes)
-        for key, group in groupby(table.columns, key=lambda column: column.key[: depth + 1]):
-            cells.append(f'<th class="across" colspan="{len(list(group))}">{escape(key[-1])}</th>')
-        rest = len(heads) - len(table.columns)
-        lines.append(f"<tr>{''.join(cells)}{'<th></th>' * rest}</tr>")
+        cells += [f'<th class="across" colspan="{width}">{escape(name)}</th>' for name, width in names]
+        cells += ["<th></th>"] * (len(heads) - sum(width for _, width in names))
+        lines.append(f"<tr>{''.join(cells)}</tr>")
     cells = [f"<th>{escape(head)}</th>" for head in table.headings]
     cells += [f'<th class="number">{escape(head)}</th>' for head in heads]
     lines.append(f"<tr>{''.join(cells)}</tr>\n</thead>\n<tbody>")
-    for number, (key, values) in enumerate(zip(keys, numbers, strict=True)):
+    for number, (key, row) in enumerate(zip(keys, values, strict=True)):
         rule = ' class="rule"' if number and any(key[:-1]) else ""
         cells = [f"<td>{escape(name)}</td>" for name in key]
-        cells += [f'<td class="number">{value}</td>' for value in values]
+        cells += [f'<td class="number">{value}</td>' for value in row]
         lines.append(f"<tr{rule}>{''.join(cells)}</tr>")
     lines.append("</tbody>\n</table>")
     lines.append(f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in table.notes)}</ul>')
     return page(table.title, "\n".join(lines))
 
 
-def strong(text: str) -> str:
-    """A number in bold."""
-    return f"<b>{escape(text)}</b>"
+def mark_strong(text: str) -> str:
+    """Mark a number that is to be bold, before it is escaped."""
+    return f"\0{text}\1"
 
 
-def small(text: str) -> str:
-    """An interval, beside its number."""
-    return f"<small>{escape(text)}</small>"
+def mark_small(text: str) -> str:
+    """Mark an interval."""
+    return f"\2{text}\3"
 
 
+def marked(cell: str) -> str:
+    """Escape a cell and turn its marks into HTML."""
+    tags = {"\0": "<b>", "\1": "</b>", "\2": "<small>", "\3": "</small>"}
+    return "".join(tags.get(character, character) for character in escape(cell))

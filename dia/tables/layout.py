@@ -4,10 +4,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from dia.stats import NOTHING, Estimate
-from dia.tables.spec import Metric
+from dia.tables.spec import Compare, Metric
 
 Key = tuple[Any, ...]
 """Values of axes, as the results have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A published number: a value (``low`` equals ``high``) or a range."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A row against another one, on the same private batches and seeds.
+
+    Attributes:
+        difference: Mean paired difference, this row's score less the other's.
+        p_value: Of the paired test, corrected for the number of comparisons in the table.
+        pairs: Victims behind it.
+    """
+
+    difference: float
+    p_value: float
+    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +40,12 @@ class Entry:
     Attributes:
         estimate: The number with its interval; NaN where there is none.
         best: Whether it is the best of its competitors.
+        reference: The published number to show beside it, None where there is none.
     """
 
     estimate: Estimate = NOTHING
     best: bool = False
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +59,7 @@ class Row:
         entries: One for each of ``Table.columns``.
         n: Rows of the results behind it (victims, times seeds).
         expected: Rows that the complete grid has there; None for a chance level.
+        comparison: The row against another one; None where nothing is compared.
     """
 
     raw: Key
@@ -41,6 +67,7 @@ class Row:
     entries: tuple[Entry, ...]
     n: int
     expected: int | None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +92,7 @@ class Table:
         columns: Headings of the number columns.
         rows: The lines, top down.
         notes: Sentences below the table: completeness, intervals, settings.
+        compare: What the rows' comparisons are; None where the table has none.
     """
 
     name: str
@@ -75,3 +103,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    compare: Compare | None = None
+
+    def referenced(self) -> list[bool]:
+        """For each of ``columns``, whether published numbers stand beside it."""
+        return [any(row.entries[n].reference for row in self.rows) for n in range(len(self.columns))]

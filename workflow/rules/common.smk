@@ -5,9 +5,9 @@ import os
 import shlex
 import signal
 import sys
-from collections import defaultdict
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
@@ -16,6 +16,7 @@ from dia import reduction
 from dia.cell import NAME, RATE, Cell
 from dia.config import job_json
 from dia.errors import ConfigError
+from dia.figures import KINDS, figure_groups
 from dia.job import canonical
 
 min_version("9.13")
@@ -46,12 +47,12 @@ RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
 
-# A figure shows all rates and attacks of one such group.
-FIGURE = "reconstructions/{scenario}/{dataset}/{model}/seed{seed}"
-FIGURE_AXES = ("scenario", "dataset", "model", "seed")
-FIGURES = defaultdict(list)
-for cell in CONFIG.cells:
-    FIGURES[FIGURE.format(**cell.axes())].append(cell)
+# Figure -> the cells that it shows. Those of images are drawn from the cells' own files, the others from the rows.
+FIGURES = {
+    name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
+}
+PICTURES = [name for name in FIGURES if KINDS[name.split("/")[0]].cell_files]
+CHARTS = [name for name in FIGURES if name not in PICTURES]
 
 
 wildcard_constraints:
@@ -62,6 +63,8 @@ wildcard_constraints:
     attack=NAME,
     seed="[0-9]+",
     table=NAME,
+    picture="|".join(PICTURES) or "none",
+    chart="|".join(CHARTS) or "none",
 
 
 def cell_files(wildcards):
@@ -71,7 +74,35 @@ def cell_files(wildcards):
 
 def cell_files_of_figure(wildcards):
     """The result files of the cells that a figure shows."""
-    return [str(CONFIG.cell_path(cell)) for cell in FIGURES[FIGURE.format(**wildcards)]]
+    return [str(CONFIG.cell_path(cell)) for cell in FIGURES[wildcards.picture]]
+
+
+def figure_options(name):
+    """What `dia figures` is told: the kind of figure, and the axes that its cells share."""
+    kind, cell = name.split("/")[0], FIGURES[name][0]
+    return [kind, *(word for axis in KINDS[kind].axes for word in (f"--{axis}", getattr(cell, axis)))]
+
+
+def picture_options(wildcards):
+    return figure_options(wildcards.picture)
+
+
+def chart_options(wildcards):
+    return figure_options(wildcards.chart)
+
+
+def figure_labels(name):
+    """How the report lists a figure."""
+    kind, cell = name.split("/")[0], FIGURES[name][0]
+    return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in KINDS[kind].axes}}
+
+
+def picture_labels(wildcards):
+    return figure_labels(wildcards.picture)
+
+
+def chart_labels(wildcards):
+    return figure_labels(wildcards.chart)
 
 
 def job_of_cell(wildcards):
@@ -122,3 +153,15 @@ def tracking_options(wildcards):
 def table_definition(wildcards):
     """The file that declares a table."""
     return f"{workflow.basedir}/config/tables/{wildcards.table}.yaml"
+
+
+def reference_values(wildcards):
+    """The file of published numbers that a table shows beside ours, where it has one."""
+    declared = Path(table_definition(wildcards))
+    if not declared.exists():
+        return []  # Snakemake says itself that the table is missing
+    try:
+        given = (yaml.safe_load(declared.read_text(encoding="utf-8")) or {}).get("reference_values")
+    except (yaml.YAMLError, AttributeError) as error:
+        raise WorkflowError(f"{declared} is no table: {error}") from None
+    return os.path.normpath(declared.parent / given) if given else []

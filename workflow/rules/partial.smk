@@ -5,10 +5,14 @@ localrules:
     plan_partial,
     collect_partial,
     tables_partial,
+    charts_partial,
+    summary_partial,
 
 
 rule partial:
     input:
+        f"{RESULTS}/partial/summary.html",
+        expand(f"{RESULTS}/partial/figures/{{chart}}.png", chart=CHARTS),
         expand(f"{RESULTS}/partial/tables/{{table}}.md", table=CONFIG.tables),
 
 
@@ -35,10 +39,48 @@ use rule collect as collect_partial with:
 
 use rule tables as tables_partial with:
     input:
+        reference_values,
         config=rules.plan_partial.output.config,
         results=rules.collect_partial.output,
         table=table_definition,
     output:
         multiext(f"{RESULTS}/partial/tables/{{table}}", ".csv", ".md", ".tex"),
+        report(
+            f"{RESULTS}/partial/tables/{{table}}.html",
+            caption="../report/tables.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
     log:
         f"{RESULTS}/logs/partial/tables/{{table}}.log",
+
+
+use rule charts as charts_partial with:
+    input:
+        config=rules.plan_partial.output.config,
+        results=rules.collect_partial.output,
+    output:
+        report(
+            f"{RESULTS}/partial/figures/{{chart}}.png",
+            caption="../report/figures.rst",
+            category="Figures",
+            labels=chart_labels,
+        ),
+        f"{RESULTS}/partial/figures/{{chart}}.pdf",
+    log:
+        f"{RESULTS}/logs/partial/figures/{{chart}}.log",
+
+
+use rule summary as summary_partial with:
+    input:
+        config=rules.plan_partial.output.config,
+        results=rules.collect_partial.output,
+    output:
+        report(
+            f"{RESULTS}/partial/summary.html",
+            caption="../report/summary.rst",
+            category="What was run",
+            labels={"page": "cells, settings, versions, machines"},
+        ),
+    log:
+        f"{RESULTS}/logs/partial/summary.log",

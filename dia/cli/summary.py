@@ -1,0 +1,29 @@
+"""``dia summary``: a page that says what was run."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the verb to the command line."""
+    parser = subparsers.add_parser(
+        "summary",
+        help="write a page that says what was run",
+        description="Write an HTML page: cells that are there and missing, settings, versions, machines.",
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the config, YAML or JSON")
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="from `dia collect`")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from dia.config import Config
+    from dia.files import atomic_path
+    from dia.summary import summary
+
+    text = summary(Config.from_file(args.config), args.results)
+    with atomic_path(args.out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return 0
