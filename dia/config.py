@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dia import models
 from dia.cell import Cell
 from dia.config_errors import config_error, known, validated
 from dia.errors import ConfigError
-from dia.figures.kinds import DEFAULT, KINDS
 from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
 from dia.models.own import OwnModel
@@ -34,13 +33,6 @@ Passes = Annotated[
     int | str,
     BeforeValidator(_check_passes),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
-]
-
-
-FigureName = Annotated[
-    str,
-    AfterValidator(known("figure", tuple(KINDS))),
-    WithJsonSchema({"type": "string", "enum": list(KINDS)}),
 ]
 
 
@@ -93,9 +85,9 @@ class Config(Closed):
     tables: tuple[Name, ...] = Field(
         ("dropout",), description="Tables to make: names of definitions config/tables/<name>.yaml."
     )
-    figures: tuple[FigureName, ...] = Field(
-        DEFAULT,
-        description="Figures to draw. " + " ".join(f"{n}: {k.shows}." for n, k in KINDS.items()),
+    figures: tuple[Name, ...] = Field(
+        ("reconstructions", "rates", "curves", "masks", "victims"),
+        description="Figures to draw: names of what `dia figures` draws.",
     )
     tracking: Tracking = Field(Tracking(), description="Where MLflow keeps the runs, and their experiment.")
 

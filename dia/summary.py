@@ -5,8 +5,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dia import attempts
 from dia.records.collected import read_results
+from dia.status import status
 from dia.tables.expected import expected_cells
 from dia.tables.html import page
 
@@ -88,10 +88,8 @@ def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
     """Each missing cell with what is known of its last attempt."""
     rows = []
     for cell in missing[:_MOST_MISSING]:
-        attempt = attempts.read_attempt(config.results / "logs" / "attack" / f"{cell.id}.json")
-        rows.append(
-            (cell.id, attempt.in_words() if attempt else "not started, or not in the collected results")
-        )
+        reason = status(config, cell).reason
+        rows.append((cell.id, reason or "finished since these results were collected"))
     more = len(missing) - len(rows)
     return _table(("cell", "why"), rows) + (f"<p>And {more} more.</p>" if more else "")
 

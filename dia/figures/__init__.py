@@ -3,6 +3,6 @@
 Light to import: the workflow asks here which figures a config has, and matplotlib is loaded only to draw one.
 """
 
-from dia.figures.kinds import DEFAULT, KINDS, figure_groups
+from dia.figures.kinds import KINDS, figure_groups
 
-__all__ = ["DEFAULT", "KINDS", "figure_groups"]
+__all__ = ["KINDS", "figure_groups"]

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dia.cell import Cell
+from dia.config_errors import choice
+from dia.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,18 @@ KINDS: dict[str, Kind] = {
     "batch_size": Kind((), "scores against the number of images in a private batch"),
 }
 
-DEFAULT = ("reconstructions", "rates", "curves", "masks", "victims")
-"""Figures of a config that names none."""
-
 
 def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     """The files of a kind of figure with the cells that each shows.
 
     Returns:
         Name -> cells; a name is a path without suffix such as ``curves/default/mnist/mlp``.
+
+    Raises:
+        ConfigError: There is no such kind.
     """
+    if kind not in KINDS:
+        raise ConfigError(f"figures: {choice('figure', kind, KINDS)}")
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         parts = [

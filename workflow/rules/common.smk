@@ -35,6 +35,10 @@ if not workflow.overwrite_configfiles:
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
     CONFIG = reduction.load(config, origin, f"{workflow.basedir}/config/reduced.yaml")
+    # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
+    FIGURES = {
+        name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
+    }
 except ConfigError as error:
     raise WorkflowError(error) from None
 
@@ -47,10 +51,6 @@ RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
 
-# Figure -> the cells that it shows. Those of images are drawn from the cells' own files, the others from the rows.
-FIGURES = {
-    name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
-}
 PICTURES = [name for name in FIGURES if KINDS[name.split("/")[0]].cell_files]
 CHARTS = [name for name in FIGURES if name not in PICTURES]
 
