@@ -4,6 +4,7 @@
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/victims.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/tables.smk"
@@ -21,5 +22,6 @@ rule all:
         rules.collect.output,
         rules.summary.output,
         rules.track.output,
+        rules.utility.output if MODELS else [],
         expand(rules.tables.output, table=CONFIG.tables),
         expand(f"{RESULTS}/figures/{{figure}}.png", figure=FIGURES),

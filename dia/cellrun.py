@@ -17,7 +17,11 @@ from dia.job import Job, canonical
 from dia.progress import LOG, Progress
 from dia.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.records import picture_columns
+from dia.trained import TrainedModel
 from dia.victims.store import VictimSet
+
+UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
+"""What a row says of the model that was attacked, where it was trained."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -42,6 +46,7 @@ def run_cell(
     victims_per_pass: int | None,
     checkpointer: Checkpointer | None = None,
     record: AttemptRecord | None = None,
+    trained: TrainedModel | None = None,
 ) -> list[dict[str, Any]]:
     """Attack every victim of a cell; one row each (see :mod:`dia.records`).
 
@@ -53,6 +58,7 @@ def run_cell(
         victims_per_pass: How many victims share a pass; None chooses by free memory.
         checkpointer: Continues from and writes the cell's checkpoint.
         record: Told how far the attack is.
+        trained: The trained model, where the settings ask for one.
 
     Raises:
         AttackInterrupted: The checkpointer was told to stop; the state is saved.
@@ -63,7 +69,7 @@ def run_cell(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.settings.tf32
     began = provenance(torch=torch, device=str(where), threads=threads)
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
-    experiment = prepare(job, victim_set, where)
+    experiment = prepare(job, victim_set, where, trained)
     LOG.info("%s", sites_in_words(experiment.problem.model.sites))
     outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
     began |= {
@@ -71,11 +77,12 @@ def run_cell(
         "peak_memory_mb": peak_memory_mb(torch, str(where)),
     }
     rows = score(experiment, outcome, curves.counted)
+    utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
     levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
         pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
         row |= _columns(job, victim_set, experiment, number) | curves.columns(number, row["restart"]) | began | pictures
-        row |= {name: float(value[number]) for name, value in levels.items()}
+        row |= utility | {name: float(value[number]) for name, value in levels.items()}
     return rows
 
 

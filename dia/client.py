@@ -12,7 +12,7 @@ from dia.errors import AttackError
 from dia.matching.engine import Engine
 from dia.matching.pieces import Dense, OuterSum, Piece
 from dia.models.dropout import Site
-from dia.randomness import bernoulli, generator
+from dia.randomness import bernoulli, derive_seed, generator
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,37 @@ def draw_masks(
         like: Its dtype and device are those of the masks.
         purpose: What they are for, e.g. ``client_masks`` or ``initial_masks``.
     """
-    rngs = [generator(seed, victim, purpose) for victim in victim_ids]
+    return masks_from([generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size, like)
+
+
+def draw_client_masks(
+    sites: Sequence[Site],
+    seed: int,
+    victim_ids: Sequence[str],
+    batch_size: int,
+    like: Tensor,
+    seed_space: int | None,
+) -> list[Tensor]:
+    """The clients' masks, as :func:`draw_masks`; or from a client's own small seed.
+
+    Args:
+        seed_space: How many seeds a client chooses from, at random; None: a generator that nobody can guess.
+    """
+    if seed_space is None:
+        return draw_masks(sites, seed, victim_ids, batch_size, like, "client_masks")
+    chosen = [derive_seed(seed, victim, "client_seed") % seed_space for victim in victim_ids]
+    return masks_from([client_generator(number) for number in chosen], sites, batch_size, like)
+
+
+def client_generator(client_seed: int) -> torch.Generator:
+    """What a client with this seed draws its masks from: public, like the code that every client runs."""
+    return generator(client_seed, "client_masks")
+
+
+def masks_from(
+    rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int, like: Tensor
+) -> list[Tensor]:
+    """Bernoulli(1 - p) masks of every site, one after the other, from one generator a victim."""
     return [
         torch.stack(
             [bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, like.dtype) for rng in rngs]

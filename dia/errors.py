@@ -25,6 +25,10 @@ class AttackInterrupted(AttackError):
     """An attack was told to stop and has saved its state; running the cell again continues it."""
 
 
+class TrainingError(DiaError):
+    """A model cannot be trained: it diverges, or there are too few images."""
+
+
 class RecordError(DiaError):
     """A result file is damaged, foreign, or does not hold what it must."""
 

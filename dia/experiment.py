@@ -9,20 +9,17 @@ from torch import Tensor
 from dia.attacks.labels import MADE_UP_IMAGES, aligned, infer_labels
 from dia.attacks.masks import first_masks, start_generators
 from dia.attacks.problem import Problem, Start, pixel_box
-from dia.client import ClientGradient, draw_masks, protect, send
+from dia.client import ClientGradient, draw_client_masks, protect, send
 from dia.defences.apply import keeps_scale
-from dia.errors import VictimError
+from dia.engines import PRECISIONS, engine_of, gradients_sent, unit_of
+from dia.errors import AttackError, VictimError
 from dia.job import Job
 from dia.matching.engine import Engine
-from dia.local_order import local_steps
-from dia.matching.folded import FoldedModel
-from dia.matching.local_steps import LocalSteps
 from dia.matching.unknown_rate import START, UnknownRate
 from dia.models.registry import build
 from dia.randomness import generator, normal
+from dia.trained import TrainedModel
 from dia.victims.store import VictimSet
-
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -53,15 +50,23 @@ class Experiment:
         return (x * self.std + self.mean).clamp(0, 1)
 
 
-def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment:
+def prepare(
+    job: Job, victim_set: VictimSet, device: torch.device, trained: TrainedModel | None = None
+) -> Experiment:
     """Build the model, let every client compute and send its gradient, and draw where the attack starts.
+
+    Args:
+        job: The cell and its settings.
+        victim_set: The images of its dataset.
+        device: Where.
+        trained: The trained model, where the settings ask for one.
 
     Weights, client masks and starting images depend on seed, architecture and victim alone, never on the attack.
 
     Raises:
         VictimError: The victim set has too few images for the cell's victims.
         ModelError: The model cannot take these images.
-        AttackError: A client's gradient is not finite, or labels are to be inferred and cannot be.
+        AttackError: The cell needs a trained model and has none, a client's gradient is not finite, or labels are to be inferred and cannot be.
     """
     cell, settings = job.cell, job.settings
     victims, batch_size = settings.victims, settings.batch_size
@@ -69,6 +74,9 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
         raise VictimError(
             f"cell {cell.id} needs {victims} victims of {batch_size} images; the victim set has {len(victim_set)}"
         )
+    if bool(settings.federated_rounds) != (trained is not None):
+        needs = "needs its trained model (--trained)" if trained is None else "attacks an untrained model"
+        raise AttackError(f"cell {cell.id} {needs}: federated_rounds is {settings.federated_rounds}")
     dtype = PRECISIONS[settings.precision]
     ids = [f"{number:04d}" for number in range(victims)]
     count = victims * batch_size
@@ -80,12 +88,13 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     x = (original.to(device, dtype) - mean) / std
     low, high = pixel_box(mean.flatten(), std.flatten())
 
-    client = _engine(job, victim_set, device, cell.p)
-    client_masks = draw_masks(client.sites, cell.seed, ids, batch_size, x, "client_masks")
-    unit = client.learning_rate if isinstance(client, LocalSteps) else 1.0
+    client = _engine(job, victim_set, device, cell.p, trained)
+    client_masks = draw_client_masks(
+        client.sites, cell.seed, ids, batch_size, x, settings.client_mask_seed_space
+    )
     sent = send(client, x, client_masks, labels)
-    received = protect(sent, client, settings, cell.seed, ids, unit)
-    attacker = _attackers_engine(job, victim_set, device, client)
+    received = protect(sent, client, settings, cell.seed, ids, unit_of(client))
+    attacker = _attackers_engine(job, victim_set, device, client, trained)
 
     def start(restart: int, victim_ids: Sequence[str]) -> Start:
         draws = start_generators(cell.seed, victim_ids, "x0", restart)
@@ -115,30 +124,29 @@ def prepare(job: Job, victim_set: VictimSet, device: torch.device) -> Experiment
     return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
 
 
-def _engine(job: Job, victim_set: VictimSet, device: torch.device, rate: float) -> Engine:
+def _engine(
+    job: Job, victim_set: VictimSet, device: torch.device, rate: float, trained: TrainedModel | None
+) -> Engine:
     """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
     cell, settings, shape, classes = job.cell, job.settings, victim_set.shape, victim_set.num_classes
     sites = settings.dropout_sites
     network = build(cell.model, shape, classes, rate, cell.seed, sites=sites, own=job.model)
+    if trained is not None:
+        trained.load_into(network)
     network = network.to(device, PRECISIONS[settings.precision])
-    if steps := local_steps(settings, settings.batch_size, cell.seed):
-        return LocalSteps(network, shape, classes, steps, settings.local_learning_rate)
-    return FoldedModel(network, shape, classes, settings.batch_size)
+    return engine_of(network, shape, classes, settings, settings.batch_size, cell.seed)
 
 
-def _attackers_engine(job: Job, victim_set: VictimSet, device: torch.device, client: Engine) -> Engine:
+def _attackers_engine(
+    job: Job, victim_set: VictimSet, device: torch.device, client: Engine, trained: TrainedModel | None
+) -> Engine:
     """The model as the attacker believes the client runs it; only ``dia`` needs to believe anything."""
     assumed = job.settings.attacker_dropout_rate
     if job.cell.attack != "dia" or assumed == "known":
         return client
     if assumed == "unknown":
-        return UnknownRate(_engine(job, victim_set, device, START))
-    return _engine(job, victim_set, device, float(assumed))
-
-
-def _scale(client: Engine) -> float:
-    """How many gradients are in the sum that a client sends."""
-    return float(len(client.steps)) if isinstance(client, LocalSteps) else 1.0
+        return UnknownRate(_engine(job, victim_set, device, START, trained))
+    return _engine(job, victim_set, device, float(assumed), trained)
 
 
 def _plain(engine: Engine) -> Engine:
@@ -160,7 +168,7 @@ def _attackers_labels(
     rng = generator(job.cell.seed, "made_up_images")
     pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
     made_up = (pixels.to(mean) - mean) / std
-    scale = _scale(client) if keeps_scale(job.settings) else None
+    scale = float(gradients_sent(client)) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
     found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)
     return aligned(found, labels)

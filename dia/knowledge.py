@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dia.closed import Closed
+from dia.closed import Closed, Count
 
 
 def _check_rate(value: object) -> str:
@@ -48,4 +48,16 @@ class KnowledgeSettings(Closed):
         description="The dropout rate that dia assumes: known (the client's own, as in the paper), a number in [0, 1) "
         "(right or wrong), or unknown (each layer's rate is what its optimised mask drops, starting at one half). "
         "ig needs none, and wiig always knows it.",
+    )
+    client_mask_seed_space: Count | None = Field(
+        None,
+        ge=1,
+        description="How many seeds a client chooses from when it seeds its dropout masks. At least 1; null: its "
+        "generator cannot be guessed.",
+    )
+    seed_candidates: Count = Field(
+        4096,
+        ge=1,
+        description="Client seeds 0, 1, ... that the attack seed tries. At least 1; those below "
+        "client_mask_seed_space are the ones clients use.",
     )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dia.closed import Closed, Count, Flag
 from dia.defences.settings import DefenceSettings
-from dia.federated import FederatedSettings
+from dia.federated import FederatedSettings, TrainingSettings
 from dia.knowledge import KnowledgeSettings
 
 SITE_LIST = r"^[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*$"
@@ -18,7 +18,7 @@ SITE_LIST = r"^[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*$"
 __all__ = ["Closed", "Count", "Flag", "Settings"]
 
 
-class Settings(KnowledgeSettings, DefenceSettings, FederatedSettings):
+class Settings(KnowledgeSettings, DefenceSettings, FederatedSettings, TrainingSettings):
     """Resolved settings of one cell: a flat record, one column of the results each."""
 
     victims: Count = Field(

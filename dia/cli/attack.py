@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dia.job import Job
     from dia.stopping import StopRequest
+    from dia.trained import TrainedModel
 
 HELP = "run one cell of the grid: attack all its victims and write one Parquet file"
 
@@ -17,6 +18,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--job", required=True, metavar="JSON", help="the cell, its settings and dataset")
     parser.add_argument("--victims", type=Path, required=True, metavar="NPZ", help="the dataset's victim set")
     parser.add_argument("--out", type=Path, required=True, metavar="PARQUET", help="where the rows go")
+    parser.add_argument(
+        "--trained", type=Path, nargs="?", metavar="NPZ", help="the trained model, where the cell has one"
+    )
     parser.add_argument("--checkpoint", type=Path, metavar="NPZ", help="where the attack saves its state")
     parser.add_argument("--attempt", type=Path, metavar="JSON", help="where the attack notes how far it is")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
@@ -73,6 +77,7 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
     start_logging()
     held = _hold_gpu(args.device) if args.own_gpu else None
     victim_set = VictimSet.load(args.victims)
+    trained = _trained(args.trained, job, victim_set.sha256)
     checkpointer = None
     if args.checkpoint:
         checkpointer = Checkpointer(args.checkpoint, fingerprint(job, victim_set), LOG.warning, stop)
@@ -84,6 +89,7 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
         victims_per_pass=_victims_per_pass(args.victims_per_pass),
         checkpointer=checkpointer,
         record=record,
+        trained=trained,
     )
     write_cell(args.out, rows)
     if checkpointer:
@@ -91,6 +97,19 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
     if held:
         held.close()
     LOG.info("wrote %s", args.out)
+
+
+def _trained(path: Path | None, job: "Job", victims_sha256: str) -> "TrainedModel | None":
+    """The cell's model, checked to be the one that its settings describe."""
+    from dia.trained import TrainedModel
+    from dia.training_job import TrainingJob
+
+    if path is None:
+        return None
+    trained, wanted = TrainedModel.load(path), TrainingJob.of(job)
+    if wanted is not None:  # else the model is refused below, by the setting that asks for none
+        trained.check(wanted.json(), victims_sha256, path)
+    return trained
 
 
 def _victims_per_pass(text: str) -> int | None:

@@ -126,6 +126,8 @@ CHANCE = _group(
     ("claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
     ("label_accuracy", "float64", "fraction of inferred labels that are right; absent where labels are known"),
     ("label_accuracy_chance", "float64", "what drawing as many classes at random gives, expected"),
+    ("test_accuracy", "float64", "accuracy of the attacked model on test images; absent where it is untrained"),
+    ("test_accuracy_chance", "float64", "what always guessing the most frequent class gives"),
     nullable=True,
 )
 HISTORY = _group(

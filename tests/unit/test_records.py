@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args, get_origin
 
 import made_up
 import numpy as np
@@ -37,9 +37,13 @@ from dia.settings import Settings
 def test_every_setting_is_a_column_of_its_type() -> None:
     for name, info in Settings.model_fields.items():
         field = schema().field(name)
-        wanted = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(info.annotation, pa.string())
+        kinds = set(get_args(info.annotation)) or {info.annotation}
+        kinds = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds}
+        optional = type(None) in kinds
+        kind = (kinds - {type(None)}).pop() if len(kinds) == 1 + optional else str
+        wanted = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kind, pa.string())
         assert field.type == wanted, name
-        assert not field.nullable
+        assert field.nullable == optional, name
 
 
 def test_settings_that_are_no_plain_value_become_text() -> None:

@@ -2,6 +2,7 @@
 rule attack:
     input:
         victims=f"{RESULTS}/victims/{{dataset}}.npz",
+        trained=trained_model_of_cell,
     output:
         f"{RESULTS}/cells/{CELL}.parquet",
     log:
@@ -23,6 +24,7 @@ rule attack:
     # between would die of the signal that tells the attack to save, and Slurm would then end the job at once.
     shell:
         "exec python -m dia attack --job {params.job:q} --victims {input.victims:q} --out {output:q}"
+        " --trained {input.trained:q}"
         " --checkpoint {resources.checkpoint:q} --attempt {resources.attempt:q}"
         " --device {resources.device} --own-gpu {resources.gpu} --threads {threads}"
         " --victims-per-pass {resources.victims_per_pass}"

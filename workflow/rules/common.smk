@@ -14,7 +14,7 @@ from snakemake.utils import min_version
 
 from dia import reduction
 from dia.cell import NAME, RATE, Cell
-from dia.config import job_json
+from dia.config import job_json, trained_model, training_jobs
 from dia.errors import ConfigError
 from dia.figures import KINDS, figure_groups
 from dia.job import canonical
@@ -50,6 +50,8 @@ if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
 RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
+MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
+MODELS = training_jobs(CONFIG)
 
 PICTURES = [name for name in FIGURES if KINDS[name.split("/")[0]].cell_files]
 CHARTS = [name for name in FIGURES if name not in PICTURES]
@@ -62,6 +64,7 @@ wildcard_constraints:
     dropout_rate=RATE,
     attack=NAME,
     seed="[0-9]+",
+    training="rounds[0-9]+-[0-9a-f]+",
     table=NAME,
     picture="|".join(PICTURES) or "none",
     chart="|".join(CHARTS) or "none",
@@ -111,6 +114,20 @@ def job_of_cell(wildcards):
     if cell_id not in CELLS:
         raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
     return job_json(CONFIG, CELLS[cell_id])
+
+
+def trained_model_of_cell(wildcards):
+    """The file of the model that a cell attacks; none where it is untrained."""
+    job = trained_model(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
+    return [] if job is None else f"{RESULTS}/models/{job.name}.npz"
+
+
+def job_of_model(wildcards):
+    """What is trained and how, as one canonical text."""
+    name = MODEL.format(**wildcards)
+    if name not in MODELS:
+        raise WorkflowError(f"{name} is not a model that the config {CONFIG.name!r} trains")
+    return MODELS[name].json()
 
 
 def attempt_of_cell(wildcards):
