@@ -1,3 +1,3 @@
 """Attacks by name."""
 
-NAMES = ("ig", "wiig", "dia", "dia_readout", "analytic")
+NAMES = ("ig", "wiig", "dia", "dia_readout", "analytic", "seed")

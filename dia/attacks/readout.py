@@ -12,6 +12,7 @@ else that some kept it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -43,15 +44,34 @@ Place = tuple[str, str]
 class Sight:
     """Places in the gradient of one parameter that tell entries of one site's masks.
 
-    Attributes: place: Where. index: (K,) which rows, columns or entries. site: Which site. entry: (K,) which
-        entries of its flattened mask. certain: (K,) bool, whether a zero always meant dropped; else it may
-        also be a silent unit, whose entry cannot influence the gradient.
+    Attributes:
+        place: Where.
+        index: (K,) which rows, columns or entries.
+        site: Which site.
+        entry: (K,) which entries of its flattened mask.
+        certain: Whether a zero always meant dropped; else it may also be a silent unit (as behind a ReLU), whose
+            entry cannot influence the gradient.
     """
 
     place: Place
     index: Tensor
     site: int
     entry: Tensor
+    certain: bool
+
+
+class Zeros(NamedTuple):
+    """What gradients show of the masks of one site with E entries.
+
+    Attributes:
+        alive: (V, E) bool, whether the places that tell an entry have anything that is not zero: some image kept
+            it.
+        told: (E,) bool, the entries that are told at all; the others of ``alive`` mean nothing.
+        certain: (E,) bool, those whose zeros mean that all images dropped the entry (see :class:`Sight`).
+    """
+
+    alive: Tensor
+    told: Tensor
     certain: Tensor
 
 
@@ -95,8 +115,31 @@ class Readout:
         sights = []
         for (site, place), rows in sorted(found.items()):
             index, entry, count = torch.from_numpy(rows).to(like.device).unbind(1)
-            sights.append(Sight(place, index, site, entry, count == seen))
+            sights.append(Sight(place, index, site, entry, bool((count == seen).all())))
         return cls(tuple(sights))
+
+    def zeros(self, problem: Problem) -> list[Zeros]:
+        """What the received gradients show of every site."""
+        victims, device = len(problem), problem.labels.device
+        entries = [site.entries for site in problem.model.sites]
+        kept = [torch.zeros(victims, n, dtype=torch.bool, device=device) for n in entries]
+        told, certain = ([torch.zeros(n, dtype=torch.bool, device=device) for n in entries] for _ in range(2))
+        frozen = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
+        for sight in self.sights:
+            name, kind = sight.place
+            told[sight.site][sight.entry] = True
+            certain[sight.site][sight.entry] |= sight.certain
+            piece = problem.received.pieces.get(name)
+            if piece is None:  # not sent: what it would have shown is not known
+                frozen[sight.site][sight.entry] = True
+                continue
+            for victim in range(victims):
+                alive = _alive(piece.select(torch.tensor([victim], device=device)), kind)[0]
+                kept[sight.site][victim, sight.entry] |= alive[sight.index]
+        return [
+            Zeros(alive, shown & ~missing, sure & ~missing)
+            for alive, shown, sure, missing in zip(kept, told, certain, frozen, strict=True)
+        ]
 
     def read(self, problem: Problem) -> list[Tensor]:
         """Masks (V, N, *site.shape) of every site as far as the received gradients tell them, NaN elsewhere.
@@ -105,27 +148,11 @@ class Readout:
         no zeros, pruning too many.
         """
         victims, images = problem.labels.shape
-        device = problem.labels.device
-        entries = [site.entries for site in problem.model.sites]
-        kept = [torch.zeros(victims, n, dtype=torch.bool, device=device) for n in entries]
-        told = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
-        certain = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
-        for sight in self.sights:
-            name, kind = sight.place
-            told[sight.site][sight.entry] = True
-            certain[sight.site][sight.entry] |= sight.certain
-            piece = problem.received.pieces.get(name)
-            if piece is None:  # frozen: what it would have told is not known
-                told[sight.site][sight.entry] = False
-                continue
-            for victim in range(victims):
-                alive = _alive(piece.select(torch.tensor([victim], device=device)), kind)[0]
-                kept[sight.site][victim, sight.entry] |= alive[sight.index]
         masks = []
-        for site, alive, known, sure in zip(problem.model.sites, kept, told, certain, strict=True):
-            believed = _plausible(alive[:, known & sure], site.rate**images)
+        for site, (alive, told, certain) in zip(problem.model.sites, self.zeros(problem), strict=True):
+            believed = _plausible(alive[:, certain], site.rate**images)
             values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.x0.dtype)
-            values = values.masked_fill(~(known & believed[:, None]), torch.nan)
+            values = values.masked_fill(~(told & believed[:, None]), torch.nan)
             masks.append(values[:, None].expand(-1, images, -1).reshape(victims, images, *site.shape).clone())
         return masks
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from dia.attacks import dia, dia_readout, ig, wiig
+from dia.attacks import dia, dia_readout, ig, seed, wiig
 from dia.attacks.analytic import attack as analytic
 from dia.attacks.iterative import Outcome
 from dia.errors import AttackError
@@ -28,6 +28,7 @@ PREPARE: dict[str, Callable[..., Prepared]] = {
     "dia": dia.prepare,
     "dia_readout": dia_readout.prepare,
     "analytic": analytic.prepare,
+    "seed": seed.prepare,
 }
 
 

@@ -82,8 +82,8 @@ def scaled(
         label: The image's class.
         box: The pixel box.
 
-    Returns: The image (in,), and the relative distance ``|g(c) - g*| / |g*|`` of its gradient from the
-        received one.
+    Returns:
+        The image (in,), and the relative distance ``|g(c) - g*| / |g*|`` of its gradient from the received.
 
     Raises:
         NotApplicable: No scale is better than others.

@@ -14,8 +14,9 @@ from dia.models.dropout import replayed
 class PixelLayer:
     """A Linear layer whose inputs are the image's pixels, each exactly once.
 
-    Attributes: name: The layer's name. index: (T, in_features) int64: which pixel of the flattened (C, H, W)
-        image each input of each token is.
+    Attributes:
+        name: The layer's name.
+        index: (T, in_features) int64: which pixel of the flattened (C, H, W) image each input is.
     """
 
     name: str

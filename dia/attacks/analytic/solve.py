@@ -24,11 +24,13 @@ SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "nothing_iso
 class Solution(NamedTuple):
     """What was found for one victim of N images.
 
-    Attributes: x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
-        claimed: (N,) bool, the images that the attack knows to have recovered (a batch's up to scale and
-        sign, where only the pixel box tells those). masks: Per dropout site (N, *site.shape) bool as read
-        off, or None where they were not. reason: ``solved`` (every image recovered), ``partial``,
-        ``nothing_isolated``, or ``inexact`` (the equations contradict each other: the gradient was altered).
+    Attributes:
+        x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
+        claimed: (N,) bool, the images that the attack knows to have recovered (those of a batch up to scale and
+            sign, where only the pixel box tells them).
+        masks: Per dropout site (N, *site.shape) bool as read off, or None where they were not.
+        reason: ``solved`` (every image recovered), ``partial``, ``nothing_isolated``, or ``inexact`` (the
+            equations contradict each other: the gradient was altered).
     """
 
     x: Tensor
