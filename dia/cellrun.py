@@ -110,7 +110,7 @@ def attack(
 
     def between(search: Search) -> None:
         if record is not None:
-            record.heartbeat(search.waiting[-1].iteration, sum(len(state) for state in search.waiting))
+            record.heartbeat(search.waiting[-1].iteration, search.left)
         if checkpointer is not None:
             checkpointer.between_iterations(search, curves)
 

@@ -23,7 +23,7 @@ from dia.evaluation import Curves
 from dia.files import atomic_path
 from dia.stopping import StopRequest
 
-FORMAT = 1
+FORMAT = 2
 SECONDS_BETWEEN = 300.0
 
 
@@ -83,6 +83,7 @@ class Checkpointer:
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "per_pass": search.per_pass,
+            "ahead": [(restart, victims.tolist()) for restart, victims in search.ahead],
             "waiting": [_packed(state, f"waiting{i}", arrays) for i, state in enumerate(search.waiting)],
             "done": [_packed(state, f"done{i}", arrays) for i, state in enumerate(search.done)],
             "points": curves.points,
@@ -101,6 +102,7 @@ class Checkpointer:
                 if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                     raise ValueError("it belongs to another cell, other settings, victims or code")
                 device = search.problem.x0.device
+                ahead = [(restart, torch.tensor(victims, device=device)) for restart, victims in meta["ahead"]]
                 waiting = [_unpacked(State, item, file, device) for item in meta["waiting"]]
                 done = [_unpacked(State, item, file, device) for item in meta["done"]]
                 points = [[tuple(point) for point in victim] for victim in meta["points"]]
@@ -109,9 +111,9 @@ class Checkpointer:
             self.path.replace(aside)
             self.announce(f"checkpoint refused and set aside as {aside}, starting afresh: {error}")
             return False
-        search.waiting, search.done, search.per_pass, curves.points = waiting, done, meta["per_pass"], points
-        left = sum(len(state) for state in waiting)
-        self.announce(f"going on from a checkpoint: {left} victims left, iteration {waiting[-1].iteration}")
+        search.ahead, search.waiting, search.done = ahead, waiting, done
+        search.per_pass, curves.points = meta["per_pass"], points
+        self.announce(f"going on from a checkpoint: {search.left} victims left, iteration {waiting[-1].iteration}")
         return True
 
     def remove(self) -> None:

@@ -75,13 +75,14 @@ class Search:
         seeks_masks: Whether masks are optimised together with the image, from where the problem starts them.
         victims_per_pass: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
-        between: Called with the search before every iteration, when ``waiting`` and ``done`` hold all there is to
-            know: the place for checkpoints. What it raises ends the attack.
+        between: Called with the search before every iteration, when ``ahead``, ``waiting`` and ``done`` hold all there
+            is to know: the place for checkpoints. What it raises ends the attack.
         announce: Receives a line where something changes, say a pass that had to be halved.
 
     Attributes:
-        waiting: States of passes not begun or interrupted, the next one last; a pass a start and group of victims.
-        done: States of victims that have stopped, once a start.
+        ahead: Passes not begun, the next one last: which start, and which victims (K,). States are large.
+        waiting: States of passes begun, the next one last.
+        done: States of victims that have stopped, once a start, without the optimiser's moments.
     """
 
     def __init__(
@@ -102,14 +103,29 @@ class Search:
         fixed, sought = (None, problem.initial_masks) if seeks_masks else (fixed_masks, [])
         self.per_pass = victims_per_pass or victims_that_fit(problem, fixed, sought)
         everyone = torch.arange(len(problem), device=problem.x0.device)
-        self.waiting = [
-            self._begin(restart, victims)
+        self.ahead = [
+            (restart, victims)
             for restart in range(self.settings.restarts)
             for victims in everyone.split(self.per_pass)
         ][::-1]
+        self.waiting: list[State] = []
         self.done: list[State] = []
 
-    def _begin(self, restart: int, victims: Tensor) -> State:
+    @property
+    def left(self) -> int:
+        """How many victims have not stopped, each counted once a start."""
+        return sum(map(len, self.waiting)) + sum(len(victims) for _, victims in self.ahead)
+
+    def _begin(self) -> None:
+        """Begin the next pass, with as many victims as one takes."""
+        restart, victims = self.ahead[-1]
+        state = self._start(restart, victims[: self.per_pass])
+        self.ahead.pop()
+        if len(state) < len(victims):
+            self.ahead.append((restart, victims[self.per_pass :]))
+        self.waiting.append(state)
+
+    def _start(self, restart: int, victims: Tensor) -> State:
         problem = self.problem.select(victims)
         x, masks = problem.start(restart)
         if self.seeks_masks and self.fixed is not None:
@@ -123,8 +139,10 @@ class Search:
         Raises:
             AttackError: A loss is not finite (names victim and iteration), or one victim alone does not fit.
         """
-        while self.waiting:
+        while self.waiting or self.ahead:
             try:
+                if not self.waiting:
+                    self._begin()
                 self._run_pass()
             except torch.OutOfMemoryError:
                 self._halve()
@@ -144,7 +162,7 @@ class Search:
                 continue
             self._check_finite(state)
             if not bool(state.going.all()):
-                self.done.append(state.select(torch.nonzero(~state.going).flatten()))
+                self.done.append(state.select(torch.nonzero(~state.going).flatten()).without_moments())
                 rest = state.select(torch.nonzero(state.going).flatten())
                 self.waiting.pop()
                 if not len(rest):
@@ -201,7 +219,9 @@ class Search:
         better = state.best.step(total, state.iteration, state.going)
         state.best_distance = torch.where(better, distance.to(state.best_distance.dtype), state.best_distance)
         state.best_x = torch.where(better.view(-1, 1, 1, 1, 1), state.x, state.best_x)
-        everyone = better.device.type == "cpu" and bool(better.all())  # the usual case, in one pass over memory
+        everyone = better.device.type == "cpu" and bool(
+            better.all()
+        )  # the usual case, in one pass over memory
         for kept, mask in zip(state.best_kept, state.masks, strict=True):
             if everyone:
                 torch.gt(mask, state.threshold, out=kept)
@@ -225,16 +245,21 @@ class Search:
             )
 
     def _halve(self) -> None:
-        """After running out of memory: the victims of the current pass go on in two passes."""
-        state = self.waiting.pop()
-        if len(state) == 1:
-            name = self.problem.victim_ids[int(state.victims[0])]
-            raise AttackError(f"victim {name} alone does not fit in the device's memory; use a smaller batch_size")
+        """After running out of memory: victims of the current pass go on in two passes, those ahead in smaller ones."""
+        victims = self.waiting[-1].victims if self.waiting else self.ahead[-1][1][: self.per_pass]
+        count = len(victims)
+        if count == 1:
+            name = self.problem.victim_ids[int(victims[0])]
+            raise AttackError(
+                f"victim {name} alone does not fit in the device's memory; use a smaller batch_size"
+            )
         torch.cuda.empty_cache()
-        self.per_pass = (len(state) + 1) // 2
-        self.announce(f"out of memory with {len(state)} victims a pass: going on with {self.per_pass}")
-        rows = torch.arange(len(state), device=state.x.device)
-        self.waiting += [state.select(rows[self.per_pass :]), state.select(rows[: self.per_pass])]
+        self.per_pass = (count + 1) // 2
+        self.announce(f"out of memory with {count} victims a pass: going on with {self.per_pass}")
+        if self.waiting:
+            state = self.waiting.pop()
+            rows = torch.arange(count, device=victims.device)
+            self.waiting += [state.select(rows[self.per_pass :]), state.select(rows[: self.per_pass])]
 
     def _outcome(self) -> Outcome:
         def everyone(name: Callable[[State], Tensor]) -> Tensor:
@@ -242,7 +267,9 @@ class Search:
 
         victims, distances = everyone(lambda s: s.victims), everyone(lambda s: s.best_distance)
         starts = everyone(lambda s: torch.full_like(s.victims, s.restart))
-        order = np.lexsort([t.cpu().numpy() for t in (starts, distances, victims)])  # the last one sorts first
+        order = np.lexsort(
+            [t.cpu().numpy() for t in (starts, distances, victims)]
+        )  # the last one sorts first
         _, first = np.unique(victims.cpu().numpy()[order], return_index=True)
         chosen = torch.from_numpy(order[first]).to(victims.device)
         seconds = torch.zeros(len(chosen), dtype=torch.float64, device=victims.device)

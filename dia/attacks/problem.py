@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from dia.client import ClientGradient
 from dia.matching.engine import Engine
 from dia.settings import Settings
-
 
 Start = tuple[Tensor, list[Tensor]]
 """Where an attack starts: images (V, N, C, H, W), normalised, and masks, per site (V, N, *site.shape)."""

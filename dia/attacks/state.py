@@ -1,6 +1,6 @@
 """Everything an iterative attack carries from one iteration to the next, a row a victim."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -86,6 +86,10 @@ class State:
     def kept(self) -> list[Tensor]:
         """The masks of now, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]
+
+    def without_moments(self) -> "State":
+        """What is left of it when its victims have stopped."""
+        return replace(self, first=[], second=[])
 
     def select(self, rows: Tensor) -> "State":
         """The state of some of the victims ((K,) row indices)."""

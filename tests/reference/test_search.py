@@ -8,11 +8,13 @@ import pytest
 import torch
 from made_problems import Run, plainly, problem, run
 from oracle import Result
-from test_attacks import ITERATIVE, assert_equal
+from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
+from dia.attacks.iterative import Search
 from dia.attacks.masks import PARAMETRISATIONS, first_masks, start_generators
 from dia.attacks.problem import Problem, Start
+from dia.attacks.state import State
 from dia.models.dropout import Dropout, Site
 from dia.randomness import normal
 
@@ -153,3 +155,36 @@ def test_the_first_start_is_that_of_an_attack_without_restarts() -> None:
 def test_only_the_first_start_exists_unless_others_are_given() -> None:
     with pytest.raises(ValueError, match="start 1 was asked for, and there is only the first"):
         problem("mlp").start(1)
+
+
+# Passes
+
+
+def test_passes_are_begun_one_at_a_time() -> None:
+    """A state can be hundreds of megabytes a victim: only those of the current pass exist."""
+    of = restarting(problem("mlp", 0.3, victims=5, max_iterations=3), 2)
+    left = []
+
+    def between(search: Search) -> None:
+        assert [len(state) for state in search.waiting] in ([2], [1])
+        left.append(search.left)
+
+    run("dia", of, victims_per_pass=2, between=between)
+    assert sorted(set(left), reverse=True) == [10, 8, 6, 5, 3, 1]
+
+
+def test_a_pass_that_does_not_fit_when_it_begins_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = problem("mlp", 0.3, victims=7, max_iterations=5)
+    expected = run("dia", of, victims_per_pass=7)
+    start, said = State.start, []
+
+    def small(of: Problem, victims: Tensor, *rest: Any) -> State:
+        if len(victims) > 2:
+            raise torch.OutOfMemoryError("does not fit")
+        return start(of, victims, *rest)
+
+    monkeypatch.setattr(State, "start", small)
+    got = run("dia", of, victims_per_pass=7, announce=said.append)
+    assert said == [f"out of memory with {n} victims a pass: going on with {m}" for n, m in ((7, 4), (4, 2))]
+    assert got.outcome.victims_per_pass == 2
+    assert_same(got, expected)

@@ -27,7 +27,9 @@ def victim_set() -> VictimSet:
     return make_victims(SPEC, "mnist")
 
 
-def job(attack: str = "dia", p: str = "0.5", model: str = "mlp", own: OwnModel | None = None, **settings: Any) -> Job:
+def job(
+    attack: str = "dia", p: str = "0.5", model: str = "mlp", own: OwnModel | None = None, **settings: Any
+) -> Job:
     chosen = Settings(**{"victims": 2, "max_iterations": 6, "history_points": 6, **settings})
     return Job(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"), own)
 
@@ -112,10 +114,21 @@ def test_a_row_tells_the_start_that_was_kept_and_its_curves() -> None:
 
 
 def test_weights_of_the_loss_may_differ_between_models() -> None:
-    grid = {"datasets": ["d"], "models": ["mlp", "vit"], "dropout_rates": ["0"], "attacks": ["ig"], "seeds": [0]}
+    grid = {
+        "datasets": ["d"],
+        "models": ["mlp", "vit"],
+        "dropout_rates": ["0"],
+        "attacks": ["ig"],
+        "seeds": [0],
+    }
     scenario = {"victims": 2, "tv_weight": 0.001, "per_model": {"vit": {"tv_weight": 0.1}}}
     config = Config.load(
-        {"name": "n", "datasets": {"d": SPEC.model_dump()}, "scenarios": {"default": scenario}, "grids": [grid]}
+        {
+            "name": "n",
+            "datasets": {"d": SPEC.model_dump()},
+            "scenarios": {"default": scenario},
+            "grids": [grid],
+        }
     )
     assert [config.settings(cell).tv_weight for cell in config.cells] == [0.001, 0.1]
 
@@ -124,11 +137,14 @@ def test_a_cell_of_an_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "own_net.py").write_text(
         "from torch import nn\n"
         "def net(classes):\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.Dropout(), nn.BatchNorm1d(9), nn.Linear(9, classes))"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, 9), nn.Dropout(),\n"
+        "        nn.BatchNorm1d(9), nn.Linear(9, classes))"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     own = OwnModel(factory="module:own_net.net", arguments={"classes": "$num_classes"})
     row = rows(model="net", own=own, victims=1, batch_size=3)[0]
-    assert row["model_definition"] == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net"}'
+    assert (
+        row["model_definition"] == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net"}'
+    )
     assert row["history_total_loss"][-1] < row["history_total_loss"][0]
     assert "one victim at a time for 1.weight" in row["notes"]  # batch normalisation mixes the images

@@ -22,7 +22,13 @@ DATASETS: dict[str, dict[str, Any]] = {
 
 def row(workplace: Workplace, dataset: str, model: str, attack: str, **settings: Any) -> dict[str, Any]:
     """The first row of one cell at p = 0.25, run by the workflow."""
-    grid = {"datasets": [dataset], "models": [model], "dropout_rates": ["0.25"], "attacks": [attack], "seeds": [0]}
+    grid = {
+        "datasets": [dataset],
+        "models": [model],
+        "dropout_rates": ["0.25"],
+        "attacks": [attack],
+        "seeds": [0],
+    }
     config = workplace.config(
         {
             "name": "levels",
@@ -47,7 +53,9 @@ def row(workplace: Workplace, dataset: str, model: str, attack: str, **settings:
         ("photos", "vit_b16", 2, [1, 3, 224, 224]),  # 3 GB
     ],
 )
-def test_the_loss_falls(workplace: Workplace, dataset: str, model: str, iterations: int, shape: list[int]) -> None:
+def test_the_loss_falls(
+    workplace: Workplace, dataset: str, model: str, iterations: int, shape: list[int]
+) -> None:
     if dataset == "cifar10" and not CIFAR10.is_file():
         pytest.skip(f"{CIFAR10} is not there")
     found = row(workplace, dataset, model, "dia", max_iterations=iterations)
@@ -61,14 +69,20 @@ def test_the_loss_falls(workplace: Workplace, dataset: str, model: str, iteratio
 
 
 @pytest.mark.parametrize("images", [2, 16])
-def test_batches_are_matched_and_may_be_larger_than_the_number_of_classes(workplace: Workplace, images: int) -> None:
+def test_batches_are_matched_and_may_be_larger_than_the_number_of_classes(
+    workplace: Workplace, images: int
+) -> None:
     found = row(workplace, "mnist", "mlp", "wiig", max_iterations=20, batch_size=images)
     assert len(found["label"]) == images
     assert len(set(found["label"])) == min(images, 10)
     assert found["image_shape"] == [images, 1, 28, 28]
     original, rebuilt = (np.reshape(found[key], (images, -1)) for key in ("original", "reconstruction"))
     cost = ((original[:, None] - rebuilt[None]) ** 2).mean(2)
-    assert linear_sum_assignment(cost)[1].tolist() == list(range(images))  # as stored: each beside its original
+    assert linear_sum_assignment(cost)[1].tolist() == list(
+        range(images)
+    )  # as stored: each beside its original
     assert found["mse_per_image"] == pytest.approx(cost.diagonal().tolist(), rel=1e-4)
     assert found["mse"] == pytest.approx(cost.diagonal().mean(), rel=1e-4)
-    assert found["success"] == pytest.approx(np.mean(np.array(found["ssim_per_image"]) >= found["success_ssim"]))
+    assert found["success"] == pytest.approx(
+        np.mean(np.array(found["ssim_per_image"]) >= found["success_ssim"])
+    )
