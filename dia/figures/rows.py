@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.errors import RecordError
+from dia.records.applicable import without_placeholders
 from dia.records.collected import read_results
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def read_rows(
     """
     for axis, value in where.items():
         expected = expected[expected[axis] == value]
-    frame = read_results(results, [*AXES, *columns]).to_pandas()
+    frame = without_placeholders(read_results(results, [*AXES, *columns, "stop_reason"]).to_pandas())
     frame = frame[frame["cell_id"].isin(expected["cell_id"])]
     if not len(frame):
         shown = ", ".join(f"{axis} {value}" for axis, value in where.items())

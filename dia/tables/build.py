@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dia.errors import RecordError
+from dia.records.applicable import without_placeholders
 from dia.records.collected import read_results
 from dia.stats import NOTHING, Estimate, bootstrap, success_rate
 from dia.tables.best import mark_best
@@ -45,7 +46,7 @@ def build(
     """
     axes = spec.rows + spec.columns
     needed = [*axes, *spec.where, *_measured(spec), *_ALWAYS]
-    rows = _with_derived(read_results(results, _read(needed)).to_pandas())
+    rows = _with_derived(without_placeholders(read_results(results, _read(needed)).to_pandas()))
     if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
         raise RecordError(
             f"{results}: {len(foreign)} cells are not in the config, such as {foreign[0]}; collect again"

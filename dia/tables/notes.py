@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from dia.attacks import NOT_APPLICABLE
 from dia.tables.expected import unusual_settings
 from dia.tables.spec import TableSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTED = ("dataset", "source", "code_fingerprint")
+NOTED = ("dataset", "source", "code_fingerprint", "attack", "stop_reason")
 """Columns of the results that the notes speak of."""
 
 _MOST_NAMED = 10
@@ -43,6 +44,8 @@ def notes(
             f"{spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
             "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table."
         )
+    if unfit := _placeholders(rows):
+        said.append(f"A dash: the attack does not apply ({unfit}).")
     if published:
         said.append(f"Published numbers, not ours: {'; '.join(dict.fromkeys(published))}.")
     if len(expected) and (unusual := unusual_settings(expected)):
@@ -53,3 +56,13 @@ def notes(
     if (versions := rows["code_fingerprint"].nunique()) > 1:
         said.append(f"The cells were computed by {versions} versions of the code.")
     return tuple(said)
+
+
+def _placeholders(rows: "pd.DataFrame") -> str:
+    """Attacks that could not be used somewhere, and why."""
+    reasons = rows[["attack", "stop_reason"]].drop_duplicates()
+    reasons = reasons[reasons["stop_reason"].str.startswith(NOT_APPLICABLE)]
+    start = len(NOT_APPLICABLE) + 2  # and a colon and a space
+    told = [f"{attack}: {reason[start:]}" for attack, reason in reasons.itertuples(index=False)]
+    more = len(told) - _MOST_NAMED
+    return "; ".join(told[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")

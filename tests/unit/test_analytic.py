@@ -8,7 +8,8 @@ import torch
 from small_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
 from torch import nn
 
-from dia.attacks.analytic.attack import NOT_APPLICABLE, Analytic, prepare
+from dia.attacks import NOT_APPLICABLE
+from dia.attacks.analytic.attack import Analytic, prepare
 from dia.attacks.analytic.isolate import isolated
 from dia.attacks.problem import Problem
 from dia.client import ClientGradient

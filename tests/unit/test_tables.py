@@ -417,3 +417,21 @@ def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     assert tags.count("tr") == 1 + len(made.rows)
     across = render(table(tmp_path, spec(rows=["dropout_rate"], columns=["attack"])), "html")
     assert '<th class="across" colspan="1">ig</th>' in across
+
+
+def test_where_an_attack_does_not_apply_there_is_a_dash_and_a_reason(tmp_path: Path) -> None:
+    of = config(attacks=["ig", "analytic"], dropout_rates=["0.5"], seeds=[0])
+    (ig, analytic), pairs = of.cells, []
+    reasons = {ig: "max_iterations", analytic: "not_applicable: no linear layer sees the image's pixels"}
+    for cell, reason in reasons.items():
+        pairs.append((cell, made_up.write(tmp_path, cell, [0.4, 0.6], stop_reason=reason, claimed=0.0)))
+    collect(pairs, tmp_path / "results.parquet")
+    metrics = [{"column": column, "label": column} for column in ("ssim", "claimed", "seconds")]
+    spec = TableSpec.model_validate({"title": "t", "rows": ["attack"], "metrics": metrics})
+    table = build("t", spec, expected_cells(of), tmp_path / "results.parquet")
+    values = {row.key[0]: [entry.estimate.value for entry in row.entries] for row in table.rows}
+    assert values["ig"] == [pytest.approx(0.5), 0.0, 2.0]
+    assert [math.isnan(value) for value in values["analytic"]] == [True, True, False]
+    assert values["analytic"][2] == 2.0
+    assert [row.n for row in table.rows] == [2, 2]
+    assert "A dash: the attack does not apply (analytic: no linear layer sees the image's pixels)." in table.notes

@@ -5,14 +5,12 @@ from collections.abc import Callable
 
 import torch
 
+from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, solver
 from dia.attacks.iterative import Outcome
 from dia.attacks.objective import matching_distance
 from dia.attacks.problem import Problem
-
-NOT_APPLICABLE = "not_applicable"
-"""Start of the stop reason of a victim that no closed form fits; tables leave its scores out."""
 
 
 class Analytic:
