@@ -4,6 +4,8 @@ Only the class token reaches the loss, so the last block computes nothing for th
 attention's keys and values. The dropout masks of those tokens keep their place (and their part in the mask penalty).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -104,7 +106,8 @@ class Transformer(nn.Module):
         """(images, T, dim) -> (images, dim)."""
         length = x.shape[1]
         tokens = slice(None)
-        for number, (attention, feed_forward) in enumerate(self.layers, start=1):  # type: ignore[misc]
+        blocks: list[Any] = list(self.layers)
+        for number, (attention, feed_forward) in enumerate(blocks, start=1):
             if number == len(self.layers):
                 tokens = CLASS_TOKEN
             x = attention(x, tokens) + x[:, tokens]
