@@ -20,7 +20,14 @@ DATASETS: dict[str, dict[str, Any]] = {
 }
 
 
-def row(workplace: Workplace, dataset: str, model: str, attack: str, **settings: Any) -> dict[str, Any]:
+def row(
+    workplace: Workplace,
+    dataset: str,
+    model: str,
+    attack: str,
+    models: dict[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     """The first row of one cell at p = 0.25, run by the workflow."""
     grid = {
         "datasets": [dataset],
@@ -33,6 +40,7 @@ def row(workplace: Workplace, dataset: str, model: str, attack: str, **settings:
         {
             "name": "levels",
             "datasets": {dataset: DATASETS[dataset]},
+            "models": models or {},
             "scenarios": {"default": {"victims": 1, "history_points": 1000} | settings},
             "grids": [grid],
         }
@@ -66,6 +74,17 @@ def test_the_loss_falls(
     assert losses[-1] < losses[0]
     assert found["mask_accuracy"] is not None
     assert found["notes"] == ""  # nothing took the slower path
+
+
+def test_a_model_of_one_s_own_may_lie_in_the_working_directory(workplace: Workplace) -> None:
+    (workplace.folder / "my_net.py").write_text(
+        "from torch import nn\n\n\ndef net(side):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(side * side, 8), nn.Dropout(), nn.Linear(8, 10))\n"
+    )
+    own = {"factory": "module:my_net.net", "arguments": {"side": "$width"}}
+    found = row(workplace, "mnist", "net", "dia", models={"net": own}, max_iterations=3)
+    assert found["model_definition"] == '{"arguments":{"side":"$width"},"factory":"module:my_net.net"}'
+    assert found["model"] == "net"
 
 
 @pytest.mark.parametrize("images", [2, 16])
