@@ -176,7 +176,22 @@ class Search:
         return self.problem.select(victims), self.fixed and [mask[victims] for mask in self.fixed]
 
     def _iterate(self, view: tuple[Problem, list[Tensor] | None], state: State) -> None:
-        """One iteration of all victims of a pass. Nothing of ``state`` changes before the gradient is known."""
+        """One iteration of all victims of a pass.
+
+        Nothing of ``state`` changes before the gradients are known, so running out of memory there costs nothing.
+        """
+        gradients, total, distance = self._evaluate(view, state)
+        if self.observe is not None:
+            self.observe(state, total, distance)
+        try:
+            self._step(state, gradients, total, distance)
+        except torch.OutOfMemoryError as error:
+            raise AttackError(f"out of memory amid a step; set victims_per_pass below {len(state)}") from error
+
+    def _evaluate(
+        self, view: tuple[Problem, list[Tensor] | None], state: State
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The gradients with respect to ``[x, *masks' variables]``, total loss and matching distance (V,)."""
         problem, fixed = view
         settings = self.settings
         x = state.x.detach().requires_grad_()
@@ -198,16 +213,18 @@ class Search:
                     gradients[number] = self.parametrisation.chain(gradients[number], mask)
                     if fixed is not None:
                         gradients[number].masked_fill_(~fixed[number - 1].isnan(), 0)
-        if self.observe is not None:
-            self.observe(state, total, distance)
+        return gradients, total, distance
 
+    def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
+        """Adam, the constraints, the schedule; keep what is best."""
+        settings, low, high = self.settings, self.problem.low, self.problem.high
         if settings.signed_gradients:
             gradients[0] = gradients[0].sign()
         for value, gradient, first, second in zip(
             [state.x, *state.masks], gradients, state.first, state.second, strict=True
         ):
             adam.step(value, gradient, first, second, state.iteration + 1, state.plateau.rate)
-        torch.clamp(state.x, problem.low, problem.high, out=state.x)
+        torch.clamp(state.x, low, high, out=state.x)
         for mask in state.masks:
             self.parametrisation.constrain(mask)
         state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
