@@ -1,6 +1,7 @@
 # make demo    install into .venv and run the quick start        make ui      open its MLflow page on 127.0.0.1
 # make test    install and run every test this machine can run   make check   formatters, linters, type checker
 # make schema  write the config's schema                         make clean   remove .venv and caches, keep results
+# make test-slurm    run the workflow on a real one-node Slurm, brought up and taken down (root, Debian or Ubuntu)
 #
 # Needs python3 (3.11 or newer) with venv, and make. PYTHON=... chooses another interpreter for .venv.
 
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 5000
 
-.PHONY: demo test check ui schema clean
+.PHONY: demo test test-slurm check ui schema clean
 
 # The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
 .venv/user.stamp: pyproject.toml
@@ -36,6 +37,16 @@ demo: .venv/user.stamp
 # Fast tests come first: a broken unit shows before a workflow runs.
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -rs tests/unit tests/reference tests/workflow
+
+# Root gets the Debian packages that are missing; others are told what is.
+test-slurm: .venv/dev.stamp
+	@if [ -n "$$($(BIN)/python tests/slurm/cluster.py lacking)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    slurmctld slurmd slurm-client munge; \
+	fi
+	@lacking="$$($(BIN)/python tests/slurm/cluster.py lacking)"; \
+	if [ -n "$$lacking" ]; then echo "make test-slurm cannot run here: $$lacking" >&2; exit 1; fi
+	$(BIN)/python -m pytest -rs tests/slurm
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ class Checkpointer:
             except OSError as error:  # a full disk must not end an attack that still runs
                 self._saved = time.monotonic()
                 self.announce(
-                    f"the checkpoint {self.path} could not be written, going on without it: {error}"
+                    f"going on without a checkpoint: {error}"
                 )
 
     def save(self, search: Search, curves: Curves) -> None:

@@ -39,3 +39,7 @@ class TrackingError(DiaError):
 
 class GoldenError(DiaError):
     """A golden run is missing, unreadable or incomplete."""
+
+
+class StorageError(DiaError, OSError):
+    """A file cannot be written because the disk, a quota or a limit is full; nothing of it is left behind."""

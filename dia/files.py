@@ -1,10 +1,16 @@
 """Files that are either whole or absent."""
 
+import errno
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from dia.errors import StorageError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where there is no room left: on the disk, in a quota, below a limit."""
 
 
 @contextmanager
@@ -18,7 +24,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path: Where the finished file is to be. Missing parent directories are made.
 
     Raises:
-        OSError: The directory cannot be written or the disk is full; ``path`` is untouched.
+        StorageError: The disk (a quota, a limit) is full; ``path`` is untouched.
+        OSError: The directory cannot be written; ``path`` is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,5 +35,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise StorageError(
+                f"cannot write {path}: {os.strerror(error.errno)}; free some space and run it again"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -25,11 +25,29 @@ _METADATA = {b"dia_results": str(FORMAT).encode()}
 
 @dataclass
 class Collected:
-    """What was collected: counts, and the cells of each code fingerprint."""
+    """What was collected: counts, the cells of each code fingerprint, and of each dataset's victim sets."""
 
     cells: int = 0
     rows: int = 0
     fingerprints: dict[str, list[str]] = field(default_factory=dict)
+    victim_sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def check_victims(self) -> None:
+        """Refuse cells of one dataset that attacked different victim sets: their mean would compare nothing.
+
+        Raises:
+            RecordError: Names the dataset and the cells of the smaller group.
+        """
+        for dataset, sets in self.victim_sets.items():
+            if len(sets) > 1:
+                most, *others = sorted(sets.items(), key=lambda item: -len(item[1]))
+                cells = [cell for _, group in others for cell in group]
+                shown = ", ".join(cells[:20]) + (f" and {len(cells) - 20} more" if len(cells) > 20 else "")
+                raise RecordError(
+                    f"the victim set of dataset {dataset} changed between cells: {len(most[1])} cells attacked the "
+                    f"one with sha256 {most[0][:12]}, but {shown} attacked another; remove the files of those "
+                    "that are not wanted and run them again"
+                )
 
     def warning(self) -> str | None:
         """A sentence naming the cells that other code computed than most, or None where all agree."""
@@ -59,8 +77,8 @@ def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Coll
         out: The collected Parquet file. Without any cell it is a table without rows.
 
     Raises:
-        RecordError: A file is missing, damaged or of another cell, or a cell is listed twice; ``out`` is left
-            as it was.
+        RecordError: A file is missing, damaged or of another cell, a cell is listed twice, or cells of one
+            dataset attacked different victim sets; ``out`` is left as it was.
     """
     summary, seen = Collected(), set()
     wanted = results_schema()
@@ -76,6 +94,8 @@ def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Coll
             summary.rows += table.num_rows
             for fingerprint in set(table["code_fingerprint"].to_pylist()):
                 summary.fingerprints.setdefault(fingerprint, []).append(cell.id)
+            for victims in set(table["victims_sha256"].to_pylist()):
+                summary.victim_sets.setdefault(cell.dataset, {}).setdefault(victims, []).append(cell.id)
             group.append(table)
             size += table.nbytes
             if size > _GROUP_BYTES:
@@ -83,6 +103,7 @@ def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Coll
                 group, size = [], 0
         if group:
             writer.write_table(pa.concat_tables(group).combine_chunks())
+        summary.check_victims()
     if warning := summary.warning():
         log.warning(warning)
     return summary

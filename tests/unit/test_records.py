@@ -319,3 +319,16 @@ def test_a_bad_job_list_names_the_line(tmp_path: Path, line: str) -> None:
     path.write_text(path.read_text().splitlines()[0] + "\n" + path.read_text().splitlines()[0])
     with pytest.raises(RecordError, match=r"line 2.*listed twice"):
         read_job_list(path)
+
+
+def test_cells_that_attacked_different_victim_sets_are_not_mixed(tmp_path: Path) -> None:
+    cells = [made_up.cell(seed=seed) for seed in range(3)]
+    jobs = [(cell, made_up.write(tmp_path, cell)) for cell in cells]
+    made_up.write(tmp_path, cells[1], victims_sha256="w" * 64)
+    out = tmp_path / "results.parquet"
+    with pytest.raises(RecordError, match=r"victim set of dataset mnist changed.*but default/mnist/.*seed1 attacked"):
+        collect(jobs, out)
+    assert not out.exists()
+    made_up.write(tmp_path, cells[1])
+    collect(jobs, out)
+    assert out.exists()

