@@ -51,8 +51,8 @@ def notes(
     if len(expected) and (unusual := unusual_settings(expected)):
         said.append(f"Settings other than the paper's: {unusual}.")
     sources = rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)
-    if named := "; ".join(f"{dataset} from {source}" for dataset, source in sources):
-        said.append(f"Images: {named}.")
+    if images := "; ".join(f"{dataset} from {source}" for dataset, source in sources):
+        said.append(f"Images: {images}.")
     if (versions := rows["code_fingerprint"].nunique()) > 1:
         said.append(f"The cells were computed by {versions} versions of the code.")
     return tuple(said)
