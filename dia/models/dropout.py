@@ -146,7 +146,9 @@ def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
         sites = []
         for name, module in modules.items():
             if not module.shapes:
-                raise ModelError(f"dropout module '{name}' (p = {module.p}) is never called in a forward pass")
+                raise ModelError(
+                    f"dropout module '{name}' (p = {module.p}) is never called in a forward pass"
+                )
             sites += [Site(name, module, call, shape) for call, shape in enumerate(module.shapes)]
         return sites
     finally:

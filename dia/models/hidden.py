@@ -35,7 +35,9 @@ def refuse_hidden_dropout(model: nn.Module, name: str, shape: tuple[int, int, in
         ModelError: It draws random numbers in train mode beside its dropout modules (names the module and, where
             there is one, the user's line), cannot take the images, or returns something else than logits.
     """
-    buffers = {key: value.clone() for key, value in model.named_buffers()}  # running statistics stay untouched
+    buffers = {
+        key: value.clone() for key, value in model.named_buffers()
+    }  # running statistics stay untouched
     try:
         with torch.no_grad(), _named(model) as inside, _Watch(name, inside), switched_off(model):
             logits = functional_call(model, buffers, (torch.zeros(2, *shape),))
@@ -49,7 +51,11 @@ def refuse_hidden_dropout(model: nn.Module, name: str, shape: tuple[int, int, in
             f"{type(error).__name__}: {error}"
         ) from error
     if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
-        got = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        got = (
+            f"a tensor of shape {tuple(logits.shape)}"
+            if isinstance(logits, torch.Tensor)
+            else type(logits).__name__
+        )
         raise ModelError(
             f"model '{name}' must return logits (images, {num_classes}) and returned {got} for 2 images"
         )
@@ -100,7 +106,9 @@ def _named(model: nn.Module) -> Iterator[list[str]]:
     inside: list[str] = []
     handles = []
     for name, module in model.named_modules():
-        label = f"'{name}' ({type(module).__name__})" if name else f"{type(module).__name__}, the model itself"
+        label = (
+            f"'{name}' ({type(module).__name__})" if name else f"{type(module).__name__}, the model itself"
+        )
 
         def enter(module: nn.Module, args: Any, label: str = label) -> None:
             inside.append(label)

@@ -1,5 +1,7 @@
 """The fully connected network of the paper: 3 hidden layers of 512, GELU, no biases."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from dia.models.dropout import Dropout
@@ -46,7 +48,7 @@ class MLP(nn.Module):
         super().__init__()
         channels, height, breadth = shape
         fans = [channels * height * breadth] + [width] * depth
-        layers: list[nn.Module] = [Layer(a, b, p) for a, b in zip(fans[:-1], fans[1:], strict=True)]
+        layers: list[nn.Module] = [Layer(a, b, p) for a, b in pairwise(fans)]
         self.layers = nn.ModuleList([*layers, Head(width, num_classes)])
 
     def forward(self, x: Tensor) -> Tensor:

@@ -74,7 +74,9 @@ class OwnModel(Closed):
             given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
             raise ModelError(f"{self.factory} failed when called with ({given}): {_said(error)}") from error
         if not isinstance(model, nn.Module):
-            raise ModelError(f"{self.factory} returned a {type(model).__name__}; it must return a torch.nn.Module")
+            raise ModelError(
+                f"{self.factory} returned a {type(model).__name__}; it must return a torch.nn.Module"
+            )
         return model
 
     def _callable(self) -> Callable[..., Any]:

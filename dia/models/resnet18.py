@@ -31,7 +31,9 @@ def resnet18(shape: tuple[int, int, int], num_classes: int, p: float) -> nn.Modu
     model = torchvision_resnet18(num_classes=num_classes, norm_layer=partial(nn.GroupNorm, GROUPS))
     if shape[0] != 3:
         model.conv1 = nn.Conv2d(shape[0], 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+        nn.init.kaiming_normal_(
+            model.conv1.weight, mode="fan_out", nonlinearity="relu"
+        )  # as torchvision does
     for stage in STAGES:
         getattr(model, stage).append(Dropout(p))
     model.fc = nn.Sequential(Dropout(p), model.fc)

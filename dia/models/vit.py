@@ -96,9 +96,7 @@ class Transformer(nn.Module):
     def __init__(self, dim: int, depth: int, heads: int, hidden: int, p: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                [PreNorm(dim, Attention(dim, heads, p)), PreNorm(dim, FeedForward(dim, hidden, p))]
-            )
+            nn.ModuleList([PreNorm(dim, Attention(dim, heads, p)), PreNorm(dim, FeedForward(dim, hidden, p))])
             for _ in range(depth)
         )
 

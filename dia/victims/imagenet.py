@@ -31,7 +31,11 @@ def load(spec: ImageNet) -> Pool:
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
     if not files:
-        loose = " The images lie in it side by side: sort them into one folder a class." if _images(folder) else ""
+        loose = (
+            " The images lie in it side by side: sort them into one folder a class."
+            if _images(folder)
+            else ""
+        )
         raise VictimError(f"source imagenet: {folder} has no class folders with images.{loose}")
     if len(classes) > spec.num_classes:
         raise VictimError(
@@ -87,5 +91,7 @@ def _prepared(path: Path, resize: int, size: int) -> NDArray[np.uint8]:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
-        raise VictimError(f"source imagenet: {path} is damaged or not an image ({error}); replace it") from error
+        raise VictimError(
+            f"source imagenet: {path} is damaged or not an image ({error}); replace it"
+        ) from error
     return np.asarray(center_crop(resized(image, [resize]), [size, size]), dtype=np.uint8)

@@ -97,8 +97,7 @@ REFUSED = [
     (
         ("scenarios", "default", "max_iteration"),
         3,
-        "scenarios.default: unknown key 'max_iteration'; "
-        "did you mean 'max_iterations'? allowed: ",
+        "scenarios.default: unknown key 'max_iteration'; did you mean 'max_iterations'? allowed: ",
     ),
     (
         ("scenarios", "default", "per_model", "vit", "lr"),
@@ -110,7 +109,11 @@ REFUSED = [
         {},
         "scenarios.default.per_model.vti = 'vti': unknown model",
     ),
-    (("nmae",), 3, "top level: unknown key 'nmae'; did you mean 'name'? allowed: name, datasets, models, scenarios"),
+    (
+        ("nmae",),
+        3,
+        "top level: unknown key 'nmae'; did you mean 'name'? allowed: name, datasets, models, scenarios",
+    ),
     (("name",), "../up", "name = '../up': a name has lower-case letters"),
     (
         ("datasets", "mnist", "source"),
@@ -345,7 +348,8 @@ def test_shipped_configs_are_valid(path: Path) -> None:
 def test_paper_config_has_all_axes_and_the_paper_s_settings() -> None:
     config = Config.from_file(ROOT / "config" / "paper.yaml")
     assert len(config.cells) == 4 * 3 * 5 * 3 * 3
-    assert {cell.model for cell in config.cells if cell.dataset == "imagenet"} == {"mlp", "lenet", "resnet18", "vit_b16"}
+    on_imagenet = {cell.model for cell in config.cells if cell.dataset == "imagenet"}
+    assert on_imagenet == {"mlp", "lenet", "resnet18", "vit_b16"}
     assert {config.settings(cell) for cell in config.cells} == {Settings()}
     assert {cell.dropout_rate for cell in config.cells} == {"0", "0.1", "0.25", "0.5", "0.75"}
 

@@ -242,7 +242,11 @@ def test_hidden_dropout_is_refused_and_located(module: Path, name: str, where: s
         ("fails", {}, "module:mine.fails failed when called with (): KeyError: 'weights'"),
         ("small", {"depth": 3}, "failed when called with (depth=3): TypeError"),
         ("nothing", {}, "module:mine.nothing returned a int; it must return a torch.nn.Module"),
-        ("plain", {"classes": 3}, "model 'own' drops nowhere with dropout_sites default: it has no nn.Dropout"),
+        (
+            "plain",
+            {"classes": 3},
+            "model 'own' drops nowhere with dropout_sites default: it has no nn.Dropout",
+        ),
         ("small", {"sites": "7"}, "drops nowhere with dropout_sites 7: its dropout modules are 3, 5"),
         ("small", {"classes": 4}, "must return logits (images, 3) and returned a tensor of shape (2, 4)"),
         ("small", {"width": "$width", "classes": 2, "p": 0.0}, "returned a tensor of shape (2, 2)"),
@@ -260,7 +264,9 @@ def test_unfit_models_are_refused(
 
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     own = OwnModel(factory="module:not_there.at_all.net")
-    with pytest.raises(ModelError, match=r"module not_there\.at_all cannot be imported \(ModuleNotFoundError"):
+    with pytest.raises(
+        ModelError, match=r"module not_there\.at_all cannot be imported \(ModuleNotFoundError"
+    ):
         own.make(SHAPE, 3, 0.5)
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(ModelError, match=r"module broken cannot be imported \(ZeroDivisionError"):
@@ -295,10 +301,19 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
     [
         ({}, "grids[0].models[1] = 'net': unknown model 'net'; did you mean 'lenet'? allowed: mlp, lenet"),
         ({"nett": {"factory": "module:mine.small"}}, "unknown model 'net'; did you mean 'nett'?"),
-        ({"net": {"factory": "mine.small"}}, "models.net.factory = 'mine.small': must be module:PACKAGE.NAME"),
-        ({"net": {"factory": "module:m.f", "arguments": {"n": "$classes"}}}, "n: $classes is none of $num_classes"),
+        (
+            {"net": {"factory": "mine.small"}},
+            "models.net.factory = 'mine.small': must be module:PACKAGE.NAME",
+        ),
+        (
+            {"net": {"factory": "module:m.f", "arguments": {"n": "$classes"}}},
+            "n: $classes is none of $num_classes",
+        ),
         ({"net": {"arguments": {}}}, "models.net.factory: missing"),
-        ({"net": {"factory": "module:m.f", "args": {}}}, "models.net: unknown key 'args'; did you mean 'arguments'"),
+        (
+            {"net": {"factory": "module:m.f", "args": {}}},
+            "models.net: unknown key 'args'; did you mean 'arguments'",
+        ),
         (
             {"net": {"factory": "module:m.f"}, "mlp": {"factory": "module:m.f"}},
             "models.mlp: mlp is a built-in architecture",
