@@ -13,7 +13,7 @@ from dia.checkpoint import Checkpointer
 from dia.errors import AttackError
 from dia.evaluation import Curves, chance_levels, influential_entries, score, sites_in_words
 from dia.experiment import Experiment, prepare
-from dia.job import Job, canonical
+from dia.job import Job
 from dia.progress import LOG, Progress
 from dia.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.records import picture_columns
@@ -145,7 +145,7 @@ def _columns(job: Job, victim_set: VictimSet, experiment: Experiment, number: in
     return {
         "cell_id": job.cell.id,
         **job.cell.axes(),
-        "model_definition": "" if job.model is None else canonical(job.model.model_dump(mode="json")),
+        "model_definition": job.model_definition,
         **job.settings.model_dump(mode="json"),
         "victim_id": experiment.problem.victim_ids[number],
         "label": victim_set.labels[span].tolist(),

@@ -68,6 +68,11 @@ class Job:
         model = validated(OwnModel, parts["model"], "the job's model") if "model" in parts else None
         return cls(Cell.parse(cell.id), settings, dataset, model)
 
+    @property
+    def model_definition(self) -> str:
+        """The definition of a user's own model as canonical JSON; empty for a built-in architecture."""
+        return "" if self.model is None else canonical(self.model.model_dump(mode="json"))
+
     def json(self) -> str:
         """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
         settings = self.settings.model_dump(mode="json")

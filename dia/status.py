@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from dia.attempts import read_attempt
 from dia.cell import Cell
-from dia.config import Config
+from dia.config import Config, job_of
 from dia.errors import RecordError
 from dia.job import canonical
 
@@ -46,7 +46,8 @@ def status(config: Config, cell: Cell) -> CellStatus:
     path = config.cell_path(cell)
     if not path.exists():
         return _without_file(config, cell)
-    settings = config.settings(cell).model_dump(mode="json")
+    job = job_of(config, cell)
+    settings = job.settings.model_dump(mode="json") | {"model_definition": job.model_definition}
     try:
         rows = read_cell(path, cell, [*settings, "seconds"])
     except RecordError as error:

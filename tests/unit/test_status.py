@@ -80,6 +80,8 @@ def test_other_settings_and_other_cells_do_not_count_as_done(config: Config) -> 
     assert found[0].reason == "made with other settings: {'learning_rate': 0.5}"
     assert f"holds the cell {one.id}, expected {other.id}" in found[1].reason
     assert {found[0].state, found[1].state} == {"missing"}
+    write_cell(config.cell_path(one), made_up.rows(one, model_definition='{"factory":"module:m.old"}'))
+    assert "model_definition" in status(config, one).reason
 
 
 def test_the_median_of_like_cells_is_the_estimate(config: Config) -> None:
