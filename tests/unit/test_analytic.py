@@ -170,3 +170,23 @@ def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> N
     outcome = prepare(noisy(problem(build)[0], 0.1)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert not bool(outcome.claimed.any())
+
+
+def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
+    """Dropped units are then the shortest rows instead of zero ones; nothing is claimed."""
+    of, x = problem(sequential(0.5, nn.GELU, bias=False, width=400))
+    outcome = prepare(noisy(of, 0.01)).run()
+    assert outcome.stop_reason == ["inexact"] * 3
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-3
+    agreement = [
+        float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.kept, of.client_masks, strict=True)
+    ]
+    assert min(agreement) > 0.9
+
+
+def test_clipping_changes_nothing() -> None:
+    of, x = problem(mlp())
+    pieces = {name: Dense(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
+    outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8

@@ -16,6 +16,12 @@ from dia.attacks.analytic.chain import Chain
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.scale import Box, search
 
+INCONSISTENT = 1e-4
+"""Relative distance from which a gradient is taken to have been scaled."""
+
+FEW = 40
+"""Expected dropped units below which a noise floor cannot be told from short rows."""
+
 
 class Direction(NamedTuple):
     """``left direction^T`` of rank 1, ``direction`` a unit vector, and how far a matrix is from it."""
@@ -50,18 +56,33 @@ def direction(gradient: Tensor) -> Direction:
 def read_masks(chain: Chain, gradients: Mapping[str, Tensor]) -> list[Tensor | None]:
     """The dropout masks of one image behind every link but the last, (width,) float64; None without dropout.
 
-    A unit is kept where its row in the layer before or its column in the layer behind has a non-zero entry:
-    one of them may vanish for a saturated activation.
+    A unit is kept where its row in the layer before or its column in the layer behind is more than nothing:
+    one of them may vanish for a saturated activation. Nothing is zero, or what noise makes of it.
     """
     masks: list[Tensor | None] = []
     for link, following in zip(chain.links, chain.links[1:], strict=False):
         if link.site is None:
             masks.append(None)
             continue
-        row = (gradients[f"{link.name}.weight"] != 0).any(1)
-        column = (gradients[f"{following.name}.weight"] != 0).any(0)
+        p = 1 - 1 / link.factor
+        row = _above_noise(gradients[f"{link.name}.weight"], p)
+        column = _above_noise(gradients[f"{following.name}.weight"].T, p)
         masks.append((row | column).double())
     return masks
+
+
+def _above_noise(rows: Tensor, p: float) -> Tensor:
+    """(units,) bool, which rows are not zero, nor as short as the short half of the share p that was dropped.
+
+    The floor is exactly 0 in a gradient that nobody altered. With few units it is taken for 0: the number of
+    dropped ones then varies too much.
+    """
+    units, length = rows.shape
+    norms = rows.norm(dim=1)
+    if units * p < FEW:
+        return norms > 0
+    floor = norms.sort().values[int(units * p / 2)]
+    return norms > floor * (1 + 5 / (2 * length) ** 0.5)
 
 
 def scaled(
@@ -83,7 +104,8 @@ def scaled(
         box: The pixel box.
 
     Returns:
-        The image (in,), and the relative distance ``|g(c) - g*| / |g*|`` of its gradient from the received.
+        The image (in,), and how far, relatively, its gradient is from the received one: in length and direction,
+        or in direction where the length does not fit.
 
     Raises:
         NotApplicable: No scale is better than others.
@@ -92,15 +114,28 @@ def scaled(
     total = sum(float(g.square().sum()) for g in received)
     along, first = received[0] @ u, chain.links[0].weight @ u
 
-    def mismatch(c: Tensor) -> Tensor:
-        """(K,) ``|g(c) - g*|^2 / |g*|^2`` from factors: no gradient matrix is formed."""
+    def terms(c: Tensor) -> tuple[Tensor, Tensor]:
+        """(K,) ``|g(c)|^2`` and ``<g(c), g*>``, both over ``|g*|^2``, from factors: no matrix is formed."""
         inputs, deltas = chain.backward(c[:, None] * first, masks, label)
-        found = c.square() * deltas[0].square().sum(1) - 2 * c * (deltas[0] @ along)
+        square, product = c.square() * deltas[0].square().sum(1), c * (deltas[0] @ along)
         for a, delta, g in zip(inputs, deltas[1:], received[1:], strict=True):
-            found = found + a.square().sum(1) * delta.square().sum(1) - 2 * ((a @ g.T) * delta).sum(1)
-        return found / total + 1
+            square = square + a.square().sum(1) * delta.square().sum(1)
+            product = product + ((a @ g.T) * delta).sum(1)
+        return square / total, product / total
 
-    found = search(mismatch, u, box)
+    def distance(c: Tensor) -> Tensor:
+        """``|g(c) - g*|^2 / |g*|^2``: for a gradient of its own length."""
+        square, product = terms(c)
+        return square - 2 * product + 1
+
+    def sine(c: Tensor) -> Tensor:
+        """``sin^2`` between g(c) and g*: for one that was scaled, say clipped."""
+        square, product = terms(c)
+        return 1 - product * product.abs() / square
+
+    found = search(distance, u, box)
     if found is None:
         raise NotApplicable("the gradient does not depend on the image's scale")
+    if found[1] ** 0.5 > INCONSISTENT and (other := search(sine, u, box)) and other[1] < found[1] / 2:
+        found = other
     return found[0] * u, found[1] ** 0.5
