@@ -1,6 +1,7 @@
-# make demo    install into .venv and run the quick start        make ui      open its MLflow page on 127.0.0.1
+# make demo    install into .venv and run the quick start        make ui      serve its MLflow page on 127.0.0.1
 # make test    install and run every test this machine can run   make check   formatters, linters, type checker
 # make schema  write the config's schema                         make clean   remove .venv and caches, keep results
+# make test-browser  look at the report and at MLflow's page with a real browser (root: installs Debian's Chromium)
 # make test-slurm    run the workflow on a real one-node Slurm, brought up and taken down (root, Debian or Ubuntu)
 #
 # Needs python3 (3.11 or newer) with venv, and make. PYTHON=... chooses another interpreter for .venv.
@@ -8,8 +9,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 5000
+NAME ?= quickstart
 
-.PHONY: demo test test-slurm check ui schema clean
+.PHONY: demo test test-browser test-slurm check ui schema clean
 
 # The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
 .venv/user.stamp: pyproject.toml
@@ -48,6 +50,13 @@ test-slurm: .venv/dev.stamp
 	if [ -n "$$lacking" ]; then echo "make test-slurm cannot run here: $$lacking" >&2; exit 1; fi
 	$(BIN)/python -m pytest -rs tests/slurm
 
+test-browser: .venv/dev.stamp
+	@if ! { command -v chromium && command -v chromedriver; } >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    chromium chromium-driver; \
+	fi
+	$(BIN)/python -m pytest -rs tests/browser
+
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +65,12 @@ check: .venv/dev.stamp
 	$(BIN)/snakemake --lint
 
 ui: .venv/user.stamp
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///results/quickstart/mlflow.db --host 127.0.0.1 --port $(PORT)
+	@test -e results/$(NAME)/mlflow.db || \
+	  { echo "results/$(NAME)/mlflow.db is not there: run make demo first, or give NAME=..." >&2; exit 1; }
+	@$(BIN)/python -c 'import json; page = json.load(open("results/$(NAME)/tracking.json"))["page"]; \
+	  print(f"Open http://127.0.0.1:$(PORT){page} once the server is up")'
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///results/$(NAME)/mlflow.db \
+	  --host 127.0.0.1 --port $(PORT) --workers 1
 
 schema: .venv/user.stamp
 	$(BIN)/dia schema > workflow/schemas/config.schema.yaml

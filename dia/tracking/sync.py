@@ -3,7 +3,7 @@
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from dia.cell import Cell
 from dia.records import content_of
 from dia.tracking.content import RunContent, picture, run_content
 from dia.tracking.store import experiment_id, opened, sqlite_file
+from dia.tracking.view import set_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,11 +22,15 @@ KIND, CELL_ID, CONTENT, PATH, GROUP = "dia.kind", "dia.cell_id", "dia.content", 
 
 @dataclass
 class Synced:
-    """What a sync did: runs added, runs that replaced an older one, runs left as they were."""
+    """What a sync did: runs added, runs that replaced an older one, runs left as they were; and where to see them.
+
+    ``page`` is the address of the view of the runs below that of a server.
+    """
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    page: str = field(default="", compare=False)
 
 
 def sync(
@@ -69,6 +74,7 @@ def sync(
             done.unchanged += kept is not None
             done.replaced += kept is None and bool(older)
             done.added += kept is None and not older
+        done.page = set_view(client, where)
     return done
 
 

@@ -214,5 +214,9 @@ def test_sync_verb(
         "MLflow experiment verb: 3 runs added, 0 replaced, 0 unchanged; 1 of 4 cells have no result yet\n"
     )
     assert capsys.readouterr().out == expected
-    assert json.loads((tmp_path / "tracking.json").read_text()) == {"experiment": "verb", "runs": 3}
+    assert json.loads((tmp_path / "tracking.json").read_text()) == {
+        "experiment": "verb",
+        "runs": 3,
+        "page": "/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=dia",
+    }
     assert len(runs(client, "verb")) == 3

@@ -1,0 +1,52 @@
+"""What MLflow's page shows first: the cells with their scores, not its default columns.
+
+MLflow keeps a view that somebody shares as a tag of the experiment and opens it from a link that names it. Without such a
+link it opens a page for language models, and a table without any score.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+KEY = "dia"
+METRICS = ("ssim", "psnr", "success", "mask_accuracy")
+_TAG = f"mlflow.sharedViewState.{KEY}"
+
+
+def set_view(client: "MlflowClient", experiment: str) -> str:
+    """Describe the view in the experiment's tags.
+
+    Args:
+        client: The store.
+        experiment: The experiment's id.
+
+    Returns:
+        The page's address below the server's.
+    """
+    state = {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": [f"metrics.`{name}`" for name in METRICS],
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsHiddenMode": "FIRST_10_RUNS",
+        "runsVisibilityMap": {},
+        "runListHidden": False,
+        "groupBy": None,
+        "hideEmptyCharts": True,
+        "isAccordionReordered": False,
+        "useGroupedValuesInCharts": True,
+        "viewMaximized": False,
+        "autoRefreshEnabled": False,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+    client.set_experiment_tag(experiment, _TAG, json.dumps(state))
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"

@@ -1,0 +1,61 @@
+"""The report, as a reader opens it: one file, no network, no error."""
+
+from pathlib import Path
+
+from .conftest import NAME, Page
+
+
+def opened(page: Page, finished: Path) -> None:
+    page.open((finished / "results" / NAME / "report.html").as_uri())
+    page.text("Figures")
+
+
+def test_the_report_opens_with_its_categories_and_no_error(page: Page, finished: Path) -> None:
+    opened(page, finished)
+    assert page.driver.title == "Snakemake Report"
+    for category in ("Figures", "Tables", "What was run"):
+        assert page.text(category).is_displayed()
+    assert f"configured in {NAME}: tables, figures" in page.text("Workflow").find_element("xpath", "//body").text
+    assert page.errors() == []
+
+
+def test_the_first_figure_is_shown_with_its_caption(page: Page, finished: Path) -> None:
+    opened(page, finished)
+    page.click("Figures")
+    page.text("rates")
+    page.wait(lambda: page.shown("//a[@title='View'] | //*[contains(@class, 'eye')] | //table//a")[0], "a figure")
+    first_eye(page).click()
+    image = page.wait(lambda: page.shown("//img")[0], "an image")
+    width = page.driver.execute_script("return arguments[0].naturalWidth", image)
+    assert width > 500
+    assert page.errors() == []
+
+
+def test_the_first_table_is_shown(page: Page, finished: Path) -> None:
+    opened(page, finished)
+    page.click("Tables")
+    page.text("dropout")
+    first_eye(page).click()
+    frame = page.wait(lambda: page.shown("//iframe")[0], "a frame")
+    page.driver.switch_to.frame(frame)
+    assert page.text("Reconstruction quality by dropout rate").tag_name == "h1"
+    assert len(page.shown("//tbody/tr")) == 5  # three attacks, two chance levels
+    assert "3 of 3 cells." in [note.text for note in page.shown("//li")]
+    assert page.errors() == []
+
+
+def test_what_was_run_names_settings_and_versions(page: Page, finished: Path) -> None:
+    opened(page, finished)
+    page.click("What was run")
+    page.text("cells, settings, versions, machines")
+    first_eye(page).click()
+    page.driver.switch_to.frame(page.wait(lambda: page.shown("//iframe")[0], "a frame"))
+    assert page.text(f"{NAME}: 3 of 3 cells").tag_name == "h1"
+    rows = [row.text for row in page.shown("//tbody/tr")]
+    assert "victims 2 128" in rows
+    assert any("torch" not in row and "+cpu" in row or "2." in row for row in rows)
+
+
+def first_eye(page: Page):  # type: ignore[no-untyped-def]
+    """The button that shows the first result of a category."""
+    return page.wait(lambda: page.shown("//td//button | //td//a")[0], "a button")
