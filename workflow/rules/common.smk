@@ -25,16 +25,19 @@ min_version("9.13")
 # over it inside the job must not die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
+# The root of this repository, also where it is a module of another workflow.
+HERE = os.path.normpath(f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/../..")
+
 # A config file on the command line replaces the quick start; Snakemake would merge it over a `configfile:`
 # statement key by key, so that keys of the quick start would leak into other grids.
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: f"{HERE}/config/config.yaml"
 
 
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
-    CONFIG = reduction.load(config, origin, f"{workflow.basedir}/config/reduced.yaml")
+    CONFIG = reduction.load(config, origin, f"{HERE}/config/reduced.yaml")
     # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
@@ -46,6 +49,16 @@ except ConfigError as error:
 # with --software-deployment-method conda they use the environment of the rule.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
+
+# A table of the working directory comes before one of the same name that comes with the workflow.
+TABLES = {}
+for name in CONFIG.tables:
+    places = f"config/tables/{name}.yaml", f"{HERE}/config/tables/{name}.yaml"
+    if not any(map(os.path.exists, places)):
+        raise WorkflowError(
+            f"tables: {name!r} is not declared: there is no {places[0]}, and none that comes with the workflow"
+        )
+    TABLES[name] = next(filter(os.path.exists, places))
 
 RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
@@ -168,8 +181,10 @@ def tracking_options(wildcards):
 
 
 def table_definition(wildcards):
-    """The file that declares a table."""
-    return f"{workflow.basedir}/config/tables/{wildcards.table}.yaml"
+    """The file that declares a table: one in the working directory, or one that comes with the workflow."""
+    if wildcards.table not in TABLES:
+        raise WorkflowError(f"{wildcards.table} is not a table of the config {CONFIG.name!r}: add it to `tables`")
+    return TABLES[wildcards.table]
 
 
 def reference_values(wildcards):
