@@ -31,8 +31,30 @@ def test_every_study_is_planned_reduced(workplace: Workplace, study: Path) -> No
     assert "torchvision" not in printed
 
 
-def test_a_reduced_study_runs_offline(workplace: Workplace) -> None:
-    study = ROOT / "config" / "studies" / "batch_size.yaml"
-    cell = "results/batch_size-reduced/cells/n16/mnist/mlp/p0.5/dia/seed0.parquet"
-    workplace.snakemake(cell, "--configfile", study, "--config", "reduced=true")
+ONE_CELL = {
+    "batch_size": "n16/mnist/mlp/p0.5/dia/seed0",
+    "defences": "clip_and_noise/mnist/lenet/p0.5/ig/seed0",
+    "label_inference": "inferred_n4/cifar10/mlp/p0.5/dia/seed0",
+    "local_steps": "epoch4_batch1/mnist/lenet/p0.5/dia/seed0",
+    "trained_models": "rounds10/cifar10/lenet/p0.5/wiig/seed0",
+    "unknown_rate": "unknown/mnist/mlp/p0.5/dia/seed0",
+}
+"""A cell of each study that brings a part of its own into the workflow."""
+
+
+@pytest.mark.parametrize("study", ONE_CELL)
+def test_a_reduced_study_runs_offline(workplace: Workplace, study: str) -> None:
+    config = ROOT / "config" / "studies" / f"{study}.yaml"
+    cell = f"results/{study}-reduced/cells/{ONE_CELL[study]}.parquet"
+    workplace.snakemake(cell, "--configfile", config, "--config", "reduced=true")
     assert (workplace.folder / cell).stat().st_size > 0
+    assert workplace.planned(cell, "--configfile", config, "--config", "reduced=true") == {}
+
+
+def test_trained_models_are_planned_once_each(workplace: Workplace) -> None:
+    """Three attacks share a model; the untrained scenario has none."""
+    study = ROOT / "config" / "studies" / "trained_models.yaml"
+    planned = workplace.planned("--configfile", study)
+    assert (planned["train"], planned["utility"]) == (3 * 2 * 3 * 5 * 3, 1)
+    assert planned["attack"] == 4 * 2 * 3 * 5 * 3 * 3
+    assert "train" not in workplace.planned("--configfile", ROOT / "config" / "test.yaml")
