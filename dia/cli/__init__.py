@@ -13,8 +13,8 @@ from dia import __version__
 from dia.errors import DiaError
 
 VERBS = (
-    "victims", "train", "attack", "cells", "collect", "utility", "tables", "figures", "summary", "sync", "status",
-    "verify", "schema",
+    "victims", "train", "attack", "cells", "collect", "utility", "tables", "figures", "summary", "show", "sync",
+    "status", "verify", "schema",
 )  # fmt: skip
 
 

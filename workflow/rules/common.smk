@@ -131,7 +131,9 @@ def job_of_cell(wildcards):
 
 def trained_model_of_cell(wildcards):
     """The file of the model that a cell attacks; none where it is untrained."""
-    job = trained_model(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
+    job = (
+        trained_model(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
+    )
     return [] if job is None else f"{RESULTS}/models/{job.name}.npz"
 
 
@@ -183,7 +185,9 @@ def tracking_options(wildcards):
 def table_definition(wildcards):
     """The file that declares a table: one in the working directory, or one that comes with the workflow."""
     if wildcards.table not in TABLES:
-        raise WorkflowError(f"{wildcards.table} is not a table of the config {CONFIG.name!r}: add it to `tables`")
+        raise WorkflowError(
+            f"{wildcards.table} is not a table of the config {CONFIG.name!r}: add it to `tables`"
+        )
     return TABLES[wildcards.table]
 
 
