@@ -21,8 +21,8 @@ from dia.client import client_generator, masks_from
 NOT_FOUND = "seed_not_found"
 """Start of the stop reason of a victim whose seed was not among the candidates."""
 
-MARGIN = 20
-"""Bits by which what the zeros tell must exceed what tells the candidates apart: a false match has odds 2^-20."""
+MARGIN = 7
+"""Bits by which what the zeros tell must exceed what tells the candidates apart: a false match has odds below 1%."""
 
 
 class SeedSearch(Search):
@@ -77,7 +77,7 @@ def prepare(
 
 
 def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
-    """Every victim's seed among the candidates of the settings; None where none or nothing to test fits.
+    """Every victim's seed among the candidates of the settings; None where not exactly one fits, or too few zeros.
 
     Candidates draw masks only up to the site where enough is told to decide.
     """
@@ -91,14 +91,15 @@ def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
         return found
     last = int((~enough).sum(0)[enough[-1]].max()) + 1
     sites, shown = sites[:last], zeros[:last]
+    matches: dict[int, list[int]] = {victim: [] for victim in waiting}
     for candidate in range(candidates):
-        if not waiting:
-            break
         masks = masks_from([client_generator(candidate)], sites, images, problem.x0)
         fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, shown, strict=True)]).all(0)
         for victim in waiting & set(fits.nonzero().flatten().tolist()):
-            found[victim] = candidate
-            waiting.remove(victim)
+            matches[victim].append(candidate)
+    for victim, seeds in matches.items():
+        if len(seeds) == 1:
+            found[victim] = seeds[0]
     return found
 
 
