@@ -13,7 +13,7 @@ rule attack:
         "../envs/dia.yaml"
     threads: CONFIG.execution.threads
     resources:
-        gpu=0,  # a profile says how many a cell gets: 1 or none
+        own_gpu=0,  # 1 in the profile of a workstation, where nobody else binds jobs to GPUs
         device=CONFIG.execution.device,
         victims_per_pass=CONFIG.execution.victims_per_pass,
         checkpoint=checkpoint_of_cell,
@@ -26,6 +26,6 @@ rule attack:
         "exec python -m dia attack --job {params.job:q} --victims {input.victims:q} --out {output:q}"
         " --trained {input.trained:q}"
         " --checkpoint {resources.checkpoint:q} --attempt {resources.attempt:q}"
-        " --device {resources.device} --own-gpu {resources.gpu} --threads {threads}"
+        " --device {resources.device} --own-gpu {resources.own_gpu} --threads {threads}"
         " --victims-per-pass {resources.victims_per_pass}"
         " > {log:q} 2>&1"
