@@ -66,7 +66,8 @@ def prepare(
     Raises:
         VictimError: The victim set has too few images for the cell's victims.
         ModelError: The model cannot take these images.
-        AttackError: The cell needs a trained model and has none, a client's gradient is not finite, or labels are to be inferred and cannot be.
+        AttackError: The cell needs a trained model and has none, a client's gradient is not finite, or labels are to
+            be inferred and cannot be.
     """
     cell, settings = job.cell, job.settings
     victims, batch_size = settings.victims, settings.batch_size

@@ -34,7 +34,8 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     """Train a model from its initialisation.
 
     Its ``utility``: ``test_accuracy`` and ``test_loss`` with dropout off, ``test_accuracy_chance`` (always the most
-    frequent class), ``train_loss`` (of the last round's clients before it, dropout off), ``train_images`` and ``tested_images``.
+    frequent class), ``train_loss`` (of the last round's clients before it, dropout off), ``train_images`` and
+    ``tested_images``.
 
     Args:
         job: What to train, and how.

@@ -33,6 +33,6 @@ class DefenceSettings(Closed):
     )
     defence_quantisation: Quantisation = Field(
         "none",
-        description="How entries are rounded, last of all: none, int8 (255 levels a parameter) or sign (one magnitude a "
-        "parameter).",
+        description="How entries are rounded, last of all: none, int8 (255 levels a parameter) or sign (one "
+        "magnitude a parameter).",
     )

@@ -1,10 +1,10 @@
 """FedAvg: what a client sends after several local steps, for all victims at once.
 
-A client takes steps of minibatch SGD from the server's weights and sends the difference ``W_0 - W_S``. The server knows
-the learning rate and divides by it: what remains is the sum of the gradients on the way, of a gradient's size. After the first step every victim has weights of its own, so
-the folding of :mod:`dia.matching.folded` does not apply: weights are stacked, (V, *shape), and the forward pass is
-mapped over victims (``torch.vmap``); autograd then goes through all steps. Models that cannot be mapped (in-place
-updates such as BatchNorm's) run one victim after another.
+A client takes steps of minibatch SGD from the server's weights and sends the difference ``W_0 - W_S``. The server
+knows the learning rate and divides by it: what remains is the sum of the gradients on the way, of a gradient's size.
+After the first step every victim has weights of its own, so the folding of :mod:`dia.matching.folded` does not apply:
+weights are stacked, (V, *shape), and the forward pass is mapped over victims (``torch.vmap``); autograd then goes
+through all steps. Models that cannot be mapped (in-place updates such as BatchNorm's) run one victim after another.
 """
 
 from collections.abc import Callable, Iterator, Sequence

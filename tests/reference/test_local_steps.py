@@ -117,7 +117,7 @@ def test_every_epoch_shows_each_image_once_in_a_new_order() -> None:
     settings = FederatedSettings(local_epochs=3, local_batch_size=4)
     steps = local_steps(settings, 10, seed=5)
     assert [len(step) for step in steps] == [4, 4, 2] * 3
-    epochs = [sum(steps[3 * e : 3 * e + 3], []) for e in range(3)]
+    epochs = [[i for step in steps[3 * e : 3 * e + 3] for i in step] for e in range(3)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 3
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert steps == local_steps(settings, 10, seed=5)

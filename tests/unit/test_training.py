@@ -140,8 +140,8 @@ def _rng(*names: object) -> torch.Generator:
 
 
 def test_training_learns_and_its_worth_is_measured(own_images: DatasetSpec) -> None:
-    settings: dict[str, Any] = {"federated_rounds": 40, "training_clients": 4, "training_images": 144, "test_images": 36}
-    settings |= {"training_learning_rate": 0.02}
+    settings: dict[str, Any] = {"federated_rounds": 40, "training_clients": 4, "training_learning_rate": 0.02}
+    settings |= {"training_images": 144, "test_images": 36}
     model, _, split = trained(own_images, **settings)
     assert model.utility["test_accuracy"] > 0.9
     assert model.utility["test_accuracy_chance"] == pytest.approx(1 / 3)
