@@ -1,6 +1,6 @@
 # make demo    install into .venv and run the quick start        make ui      serve its MLflow page on 127.0.0.1
 # make test    install and run every test this machine can run   make check   formatters, linters, type checker
-# make schema  write the config's schema                         make clean   remove .venv and caches, keep results
+# make schema  write schema and docs/config.md                    make clean   remove .venv and caches, keep results
 # make test-browser  look at the report and at MLflow's page with a real browser (root: installs Debian's Chromium)
 # make test-slurm    run the workflow on a real one-node Slurm, brought up and taken down (root, Debian or Ubuntu)
 #
@@ -74,6 +74,7 @@ ui: .venv/user.stamp
 
 schema: .venv/user.stamp
 	$(BIN)/dia schema > workflow/schemas/config.schema.yaml
+	$(BIN)/dia schema --markdown > docs/config.md
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -6,11 +6,13 @@ from typing import Any
 import yaml
 
 from dia.config import Config
+from dia.config_doc import config_doc
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
-    subparsers.add_parser("schema", help="print the JSON schema of the config file, as YAML")
+    parser = subparsers.add_parser("schema", help="print the JSON schema of the config file, as YAML")
+    parser.add_argument("--markdown", action="store_true", help="print it as a reference to read instead")
 
 
 def schema() -> str:
@@ -21,5 +23,5 @@ def schema() -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
-    print(schema(), end="")
+    print(config_doc(Config.model_json_schema()) if args.markdown else schema(), end="")
     return 0
