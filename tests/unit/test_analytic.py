@@ -1,5 +1,6 @@
 """The analytic attack: exact where it claims to be, and a plain refusal everywhere else."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from dia.attacks.analytic.attack import Analytic, prepare
 from dia.attacks.analytic.isolate import isolated
 from dia.attacks.problem import Problem
 from dia.client import ClientGradient
+from dia.evaluation import claim_cosine
 from dia.matching.pieces import Dense
 from dia.models.vit import ViT
 
@@ -190,3 +192,13 @@ def test_clipping_changes_nothing() -> None:
     outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
+
+
+def test_the_worst_claim_counts_whatever_its_scale_and_sign() -> None:
+    a, b, c = torch.eye(3, dtype=torch.float64)
+    true = torch.stack([torch.stack([a, b]), torch.stack([a, b]), torch.stack([a, b])])
+    found = torch.stack([torch.stack([-3 * b, c]), torch.stack([2 * a, a + c]), torch.stack([a, b])])
+    claimed = torch.tensor([[True, False], [True, True], [False, False]])
+    worst = claim_cosine(true, found, claimed)
+    assert worst[:2].tolist() == pytest.approx([1.0, 0.5**0.5])
+    assert math.isnan(worst[2])
