@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "masks": Kind(("scenario",), "mask recovery over iterations", masks=True),
     "victims": Kind(("scenario", "dataset", "model"), "distribution of a score over the victims"),
     "batch_size": Kind((), "scores against the number of images in a private batch"),
+    "privacy_utility": Kind((), "what is recovered against the accuracy of the trained model"),
 }
 
 

@@ -19,8 +19,10 @@ from dia.figures import KINDS, figure_groups
 from dia.figures.batch_size import batch_size
 from dia.figures.curves import curves
 from dia.figures.masks import masks
+from dia.figures.privacy_utility import privacy_utility
 from dia.figures.rates import rates
 from dia.figures.reconstructions import reconstructions
+from dia.figures.rows import NothingToShow
 from dia.figures.style import save
 from dia.figures.victims import victims
 from dia.records import collect
@@ -203,6 +205,23 @@ def test_batch_sizes_are_compared_where_nothing_else_differs(tmp_path: Path) -> 
     mapping["grids"].append(grid | {"scenario": "n4b"})
     with pytest.raises(RecordError, match=r"these differ in tv_weight: leave batch_size out of `figures`"):
         batch_size(tmp_path / "results.parquet", expected_cells(Config.load(mapping)))
+
+
+def test_privacy_stands_against_utility_where_models_are_trained(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    with pytest.raises(NothingToShow, match="no cell that attacks a trained model"):
+        privacy_utility(results, expected)
+    pairs = []
+    for number, attack in enumerate(("ig", "dia")):
+        cell = made_up.cell(dropout_rate="0.5", attack=attack)
+        path = made_up.write(tmp_path / "trained", cell, [0.9 - number, 0.5 - number], test_accuracy=0.8)
+        pairs.append((cell, path))
+    collect(pairs, results)
+    figure = privacy_utility(results, expected[expected["cell_id"].isin([cell.id for cell, _ in pairs])])
+    (axes,) = figure.axes
+    points = [(c.lines[0].get_xdata()[0], c.lines[0].get_ydata()[0]) for c in axes.containers]
+    assert points == [(0.8, pytest.approx(0.7)), (0.8, pytest.approx(-0.3))]
+    assert [text.get_text() for text in axes.texts] == ["default, 0.5"]
 
 
 def test_missing_cells_are_counted_below_a_figure(tmp_path: Path) -> None:
