@@ -47,8 +47,13 @@ def influential_entries(experiment: Experiment) -> list[Tensor]:
 
 def mask_accuracy(kept: Sequence[Tensor], true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) a site."""
-    right = sum(((k == (t > 0.5)) & c).flatten(1).sum(1) for k, t, c in zip(kept, true, counted, strict=True))
-    return right / sum(c.flatten(1).sum(1) for c in counted)
+    right = _entries([(k == (t > 0.5)) & c for k, t, c in zip(kept, true, counted, strict=True)])
+    return right / _entries(counted)
+
+
+def _entries(marked: Sequence[Tensor]) -> Tensor:
+    """(V,) how many entries are marked, over all sites together."""
+    return torch.stack([mark.flatten(1).sum(1) for mark in marked]).sum(0)
 
 
 def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
@@ -60,8 +65,7 @@ def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> T
 
 def dropped_share(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) share of the counted entries that the recovered masks drop: the attacker's estimate of p."""
-    dropped = sum((~k & c).flatten(1).sum(1) for k, c in zip(kept, counted, strict=True))
-    return dropped / sum(c.flatten(1).sum(1) for c in counted)
+    return _entries([~k & c for k, c in zip(kept, counted, strict=True)]) / _entries(counted)
 
 
 def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
