@@ -121,6 +121,12 @@ def start_node(folder: Path) -> None:
     )
 
 
+def kill_daemon(folder: Path) -> None:
+    """kill -9 of slurmd alone: its jobs go on."""
+    if pid := _pid(folder, "slurmd"):
+        _kill(pid, signal.SIGKILL)
+
+
 def kill_node(folder: Path) -> None:
     """kill -9 of slurmd and of the step daemons and jobs it watches over: what a crashed node leaves."""
     for pid in [_pid(folder, "slurmd"), *_under(folder / "spool")]:

@@ -18,6 +18,7 @@ from dia.cell import Cell
 from dia.config import Config
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 900  # seconds for one run of Snakemake, on a machine that is busy with other things
 # Of the profile, only what this Slurm differs in: no accounting, and no reason to wait for it or for files.
 HERE = (
     *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
@@ -48,7 +49,7 @@ class Workplace:
 
     def snakemake(self, *arguments: str | Path, status: int = 0, profile: str | None = "slurm") -> str:
         """Run Snakemake and return all that it prints."""
-        found = self.start(*arguments, profile=profile).wait(timeout=400)
+        found = self.start(*arguments, profile=profile).wait(timeout=PATIENCE)
         printed = (self.folder / "printed").read_text()
         assert found == status, printed
         return printed
@@ -91,7 +92,7 @@ class Workplace:
         return {cell: path.stat().st_mtime_ns for cell, path in files.items() if path.exists()}
 
 
-def wait_for(what: Callable[[], bool], words: str, seconds: float = 200) -> None:
+def wait_for(what: Callable[[], bool], words: str, seconds: float = 400) -> None:
     """Wait until something is true; says what it waited for when it never is."""
     end = time.monotonic() + seconds
     while not what():

