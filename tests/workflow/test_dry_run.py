@@ -1,6 +1,7 @@
 """What the workflow plans, and what it refuses before any job starts."""
 
 import json
+import resource
 import time
 from typing import Any
 
@@ -106,9 +107,13 @@ def test_a_missing_source_file_is_refused_before_any_job(
 
 
 def test_the_papers_grid_is_planned_in_seconds(workplace: Workplace) -> None:
-    start = time.monotonic()
+    def processor_time() -> float:  # a busy machine is no reason to fail
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    start = processor_time()
     workplace.snakemake("-n", "--quiet", "rules", "--configfile", ROOT / "config" / "paper.yaml")
-    assert time.monotonic() - start < 20  # 4 s measured
+    assert processor_time() - start < 20  # 4 s measured
 
 
 def test_ten_thousand_cells_are_planned_quickly(workplace: Workplace) -> None:
