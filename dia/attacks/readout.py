@@ -150,18 +150,25 @@ class Readout:
         victims, images = problem.labels.shape
         masks = []
         for site, (alive, told, certain) in zip(problem.model.sites, self.zeros(problem), strict=True):
-            believed = _plausible(alive[:, certain], site.rate**images)
+            believed = _plausible(alive[:, told], site.rate**images, at_most=bool(certain[told].all()))
             values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.x0.dtype)
             values = values.masked_fill(~(told & believed[:, None]), torch.nan)
             masks.append(values[:, None].expand(-1, images, -1).reshape(victims, images, *site.shape).clone())
         return masks
 
 
-def _plausible(alive: Tensor, rate: float) -> Tensor:
-    """(V,) whether so many of (V, K) independent entries are dropped at ``rate``."""
+def _plausible(alive: Tensor, rate: float, at_most: bool) -> Tensor:
+    """(V,) whether so many of (V, K) independent entries are dropped at ``rate``.
+
+    Args:
+        alive: Entries that are not zero.
+        rate: Their probability of being dropped.
+        at_most: Whether there can be too many zeros; silent units make more of them.
+    """
     dropped, count = (~alive).sum(1), alive.shape[1]
-    spread = (count * rate * (1 - rate)) ** 0.5
-    return (dropped - count * rate).abs() <= SIGMAS * spread + 3
+    expected, room = count * rate, SIGMAS * (count * rate * (1 - rate)) ** 0.5 + 3
+    enough = (dropped >= expected - room) & ((dropped > 0) | ((1 - rate) ** count > 0.01))
+    return enough & (dropped <= expected + room) if at_most else enough
 
 
 def _pairs(

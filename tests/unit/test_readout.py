@@ -70,6 +70,12 @@ def test_noise_and_pruning_tell_nothing() -> None:
         assert all(bool(mask.isnan().all()) for mask in read(Problem(**(vars(of) | {"received": altered}))))
 
 
+def test_noise_behind_a_relu_tells_nothing() -> None:
+    """Its zeros are not certain, but there would have to be some."""
+    (found,) = read(noisy(problem(conv)[0], 1e-4))
+    assert bool(found.isnan().all())
+
+
 def test_what_was_not_sent_tells_nothing() -> None:
     of, _ = problem(vit())
     assert bool(read(without(of, "pos_embedding"))[0].isnan().any())
