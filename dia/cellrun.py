@@ -14,6 +14,7 @@ from dia.errors import AttackError
 from dia.evaluation import Curves, chance_levels, influential_entries, score, sites_in_words
 from dia.experiment import Experiment, prepare
 from dia.job import Job
+from dia.perceptual import check_weights
 from dia.progress import LOG, Progress
 from dia.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.records import picture_columns
@@ -68,6 +69,7 @@ def run_cell(
     where = chosen_device(device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.settings.tf32
     began = provenance(torch=torch, device=str(where), threads=threads)
+    check_weights(job.settings.lpips_network)
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
     experiment = prepare(job, victim_set, where, trained)
     LOG.info("%s", sites_in_words(experiment.problem.model.sites))

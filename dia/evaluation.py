@@ -14,9 +14,11 @@ from dia.attacks.state import State
 from dia.experiment import Experiment
 from dia.metrics import chance, match, scores
 from dia.models.dropout import Site
+from dia.perceptual import lpips
 from dia.victims.store import VictimSet
 
 NULLABLE = (
+    "lpips",
     "mask_accuracy",
     "mask_accuracy_chance",
     "dropout_rate_estimate",
@@ -183,6 +185,8 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
         x = ((original - experiment.mean.to(original)) / std).flatten(2)
         found["claimed"] = outcome.claimed.double().mean(1)
         found["claim_cosine"] = claim_cosine(x, outcome.x.to(original).flatten(2), outcome.claimed.cpu())
+    if settings.lpips_network != "none":
+        found["lpips"] = lpips(original, pixels, settings.lpips_network).mean(1)
     if settings.labels == "inferred":
         labels, classes = experiment.labels, experiment.num_classes
         found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)

@@ -106,6 +106,11 @@ class Settings(KnowledgeSettings, DefenceSettings, FederatedSettings, TrainingSe
     success_ssim: float = Field(
         0.6, ge=-1, le=1, description="An image counts as recovered from this SSIM on. In [-1, 1]."
     )
+    lpips_network: Literal["none", "alex", "vgg", "squeeze"] = Field(
+        "none",
+        description="Network of LPIPS, a perceptual distance reported beside SSIM: alex, vgg, squeeze (their weights "
+        "must be on the machine, nothing is fetched) or none.",
+    )
     history_points: Count = Field(
         100, ge=2, le=10_000, description="Points kept of each victim's loss curves. 2 to 10000."
     )

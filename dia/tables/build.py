@@ -54,6 +54,8 @@ def build(
     for axis, values in spec.where.items():
         rows, expected = rows[rows[axis].isin(values)], expected[expected[axis].isin(values)]
     attacks = rows
+    metrics = [m for m in spec.metrics if not m.optional or rows[m.column].notna().any()]
+    spec = spec.model_copy(update={"metrics": tuple(metrics)})
     if spec.chance:
         rows = _with_chance(spec, rows)
     groups = {_as_key(key): group for key, group in rows.groupby([*axes], sort=False)}

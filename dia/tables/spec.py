@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dia.config_errors import choice, validated
 from dia.errors import ConfigError
 from dia.records.columns import CHANCE, IDENTITY, SCORES, settings_columns
-from dia.settings import Closed
+from dia.settings import Closed, Flag
 
 AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
 """Columns that may form rows and columns of a table: axes of the grid, and settings."""
@@ -64,6 +64,7 @@ class Metric(Closed):
     format: Annotated[str, AfterValidator(_check_format)] = Field(
         ".3f", description="Python number format, such as .3f, .2g or .0%."
     )
+    optional: Flag = Field(False, description="Leave the column out where no cell has the number.")
 
     @model_validator(mode="after")
     def _wilson_counts_images(self) -> Self:

@@ -52,6 +52,7 @@ def rows(
             "stop_reason": "max_iterations",
             "seconds": 2.0,
             "notes": "",
+            "lpips": None,
             "mse_mean_image": 0.07,
             "psnr_mean_image": 11.5,
             "ssim_mean_image": 0.2,

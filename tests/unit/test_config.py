@@ -271,7 +271,7 @@ def test_job_text_is_stable() -> None:
         '"defence_noise_std":0.0,"defence_quantisation":"none","dropout_sites":"default",'
         '"early_stop_patience":4000,"federated_rounds":0,"history_points":100,"labels":"known",'
         '"learning_rate":0.1,"local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,'
-        '"mask_init":"bernoulli","mask_parametrisation":"clipped","mask_penalty":0.0001,'
+        '"lpips_network":"none","mask_init":"bernoulli","mask_parametrisation":"clipped","mask_penalty":0.0001,'
         '"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,"precision":"float32",'
         '"restarts":1,"seed_candidates":4096,"signed_gradients":true,"stop_loss":1e-05,"success_ssim":0.6,'
         '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'

@@ -238,8 +238,8 @@ def test_results_that_are_not_results_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no such file"):
         read_results(tmp_path / "none.parquet")
     collect([(made_up.cell(), path)], tmp_path / "results.parquet")
-    with pytest.raises(RecordError, match="no column lpips; the columns are cell_id, "):
-        read_results(tmp_path / "results.parquet", ["ssim", "lpips"])
+    with pytest.raises(RecordError, match="no column fid; the columns are cell_id, "):
+        read_results(tmp_path / "results.parquet", ["ssim", "fid"])
 
 
 def test_png_refuses_what_is_no_image() -> None:

@@ -402,6 +402,16 @@ def test_speed_is_iterations_by_seconds(tmp_path: Path) -> None:
     assert math.isnan(row(made, "0.5", "dia").entries[0].estimate.value)
 
 
+def test_an_optional_column_appears_with_its_numbers(tmp_path: Path) -> None:
+    metrics = [
+        {"column": "ssim", "label": "SSIM"},
+        {"column": "lpips", "label": "LPIPS", "optional": True, "interval": "none"},
+    ]
+    assert "LPIPS" not in render(table(tmp_path, spec(metrics=metrics)), "md")
+    made = table(tmp_path, spec(metrics=metrics), lpips=0.25)
+    assert row(made, "0.5", "dia").entries[1].estimate.value == 0.25
+
+
 def test_html_is_a_page_of_its_own(tmp_path: Path) -> None:
     from html.parser import HTMLParser
 
