@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from dia.attacks.iterative import Outcome, Search
+from dia.attacks.iterative import Search
+from dia.attacks.outcome import Outcome
 from dia.attacks.registry import prepare as prepare_attack
 from dia.attacks.state import State
 from dia.attempts import AttemptRecord
@@ -34,7 +35,9 @@ def chosen_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise AttackError(f"device '{name}' was asked for, but torch {torch.__version__} sees no CUDA device here")
+        raise AttackError(
+            f"device '{name}' was asked for, but torch {torch.__version__} sees no CUDA device here"
+        )
     return torch.device(name)
 
 
@@ -83,7 +86,12 @@ def run_cell(
     levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
         pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
-        row |= _columns(job, victim_set, experiment, number) | curves.columns(number, row["restart"]) | began | pictures
+        row |= (
+            _columns(job, victim_set, experiment, number)
+            | curves.columns(number, row["restart"])
+            | began
+            | pictures
+        )
         row |= utility | {name: float(value[number]) for name, value in levels.items()}
     return rows
 

@@ -72,9 +72,7 @@ class Checkpointer:
                 self.save(search, curves)
             except OSError as error:  # a full disk must not end an attack that still runs
                 self._saved = time.monotonic()
-                self.announce(
-                    f"going on without a checkpoint: {error}"
-                )
+                self.announce(f"going on without a checkpoint: {error}")
 
     def save(self, search: Search, curves: Curves) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -102,7 +100,9 @@ class Checkpointer:
                 if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                     raise ValueError("it belongs to another cell, other settings, victims or code")
                 device = search.problem.x0.device
-                ahead = [(restart, torch.tensor(victims, device=device)) for restart, victims in meta["ahead"]]
+                ahead = [
+                    (restart, torch.tensor(victims, device=device)) for restart, victims in meta["ahead"]
+                ]
                 waiting = [_unpacked(State, item, file, device) for item in meta["waiting"]]
                 done = [_unpacked(State, item, file, device) for item in meta["done"]]
                 points = [[tuple(point) for point in victim] for victim in meta["points"]]
@@ -113,7 +113,9 @@ class Checkpointer:
             return False
         search.ahead, search.waiting, search.done = ahead, waiting, done
         search.per_pass, curves.points = meta["per_pass"], points
-        self.announce(f"going on from a checkpoint: {search.left} victims left, iteration {waiting[-1].iteration}")
+        self.announce(
+            f"going on from a checkpoint: {search.left} victims left, iteration {waiting[-1].iteration}"
+        )
         return True
 
     def remove(self) -> None:

@@ -74,7 +74,8 @@ class Config(Closed):
         min_length=1, description="The datasets by the names that the grids use."
     )
     models: dict[Name, OwnModel] = Field(
-        {}, description="Your own torch models by the names that the grids use, beside the built-in architectures."
+        {},
+        description="Your own torch models by the names that the grids use, beside the built-in architectures.",
     )
     scenarios: dict[Name, Scenario] = Field(
         {"default": Scenario()},

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from dia.attacks.iterative import Outcome
+from dia.attacks.outcome import Outcome
 from dia.attacks.state import State
 from dia.experiment import Experiment
 from dia.metrics import chance, match, scores
@@ -117,9 +117,7 @@ class Curves:
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks and self.counted:
             true = [mask[victims] for mask in self.experiment.true_masks]
-            accuracy = mask_accuracy(
-                state.kept(), true, [c[victims] for c in self.counted]
-            )
+            accuracy = mask_accuracy(state.kept(), true, [c[victims] for c in self.counted])
         columns = (total_loss, matching_distance, mse, accuracy)
         going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
         for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
@@ -192,8 +190,7 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
         found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)
         found["label_accuracy_chance"] = label_accuracy_chance(labels, classes)
     rows: list[dict[str, Any]] = [
-        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()}
-        for i in range(victims)
+        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()} for i in range(victims)
     ]
     for number, row in enumerate(rows):
         row["pixels"] = pixels[number].numpy()

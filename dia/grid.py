@@ -40,9 +40,7 @@ Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "stri
 ModelName = Annotated[
     str,
     AfterValidator(_check_model),
-    WithJsonSchema(
-        {"anyOf": [{"enum": list(models.NAMES)}, {"type": "string", "pattern": f"^{NAME}$"}]}
-    ),
+    WithJsonSchema({"anyOf": [{"enum": list(models.NAMES)}, {"type": "string", "pattern": f"^{NAME}$"}]}),
 ]
 AttackName = Annotated[
     str,

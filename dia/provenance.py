@@ -19,7 +19,16 @@ PACKAGE = Path(__file__).parent
 
 AFTER_THE_CELL = frozenset(
     {"cli", "curves.py", "figures", "files.py", "golden.py", "provenance.py", "records", "stats.py", "tables"}
-    | {"tracking", "__main__.py", "attempts.py", "config_doc.py", "devices.py", "status.py", "stopping.py", "summary.py"}
+    | {
+        "tracking",
+        "__main__.py",
+        "attempts.py",
+        "config_doc.py",
+        "devices.py",
+        "status.py",
+        "stopping.py",
+        "summary.py",
+    }
 )
 """What cannot change a cell's numbers, relative to the package: editing it leaves the
 fingerprint alone, so that the warning about rows of different code is worth reading."""

@@ -7,9 +7,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @torch.no_grad()
-def step(
-    value: Tensor, gradient: Tensor, first: Tensor, second: Tensor, number: int, rate: Tensor
-) -> None:
+def step(value: Tensor, gradient: Tensor, first: Tensor, second: Tensor, number: int, rate: Tensor) -> None:
     """Update ``value`` and its moments in place.
 
     Args:

@@ -16,7 +16,9 @@ def prepare(
     if not problem.initial_masks:
         return ig.prepare(problem, announce=announce, **how)
     if isinstance(problem.model, LocalSteps):
-        announce("masks: none read off, since a sum over local steps has no zeros of one mask; all are sought")
+        announce(
+            "masks: none read off, since a sum over local steps has no zeros of one mask; all are sought"
+        )
         return dia.prepare(problem, announce=announce, **how)
     readout = Readout.of(problem.model, problem.x0, int(problem.labels.max()) + 1)
     known = readout.read(problem)

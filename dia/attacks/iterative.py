@@ -6,10 +6,8 @@ after the step where the loss before it was a victim's best. Victims that stop l
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +15,12 @@ from dia.attacks import adam
 from dia.attacks.masks import PARAMETRISATIONS
 from dia.attacks.memory import victims_that_fit
 from dia.attacks.objective import mask_penalty, matching_distance
+from dia.attacks.outcome import Outcome, outcome_of
 from dia.attacks.problem import Problem
 from dia.attacks.state import State
 from dia.errors import AttackError
 from dia.ops.total_variation import total_variation
 
-CONVERGED, PATIENCE, LIMIT = "converged", "no_improvement", "max_iterations"
 CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Iterations between looks at which victims have stopped; a look makes a GPU wait."""
 
@@ -31,38 +29,6 @@ class Observer(Protocol):
     """Told of every iteration; may measure against the truth, which the attack itself never sees."""
 
     def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None: ...
-
-
-@dataclass
-class Outcome:
-    """What an attack ends with, a row a victim, in the order of the problem.
-
-    Attributes:
-        x: (V, N, C, H, W) reconstructions, normalised.
-        kept: Recovered masks, per site (V, N, *site.shape) bool; None where masks were not sought.
-        total_loss, matching_distance: (V,) at the best iteration.
-        iterations, best_iteration: (V,) done, and the one (from 0) with the best loss.
-        restart: (V,) which start was kept, from 0: the one with the smallest matching distance.
-        stop_reason: ``converged`` (best loss < stop_loss), ``no_improvement``, ``max_iterations``, ...
-        seconds: (V,) each victim's share of the time, over all its starts.
-        victims_per_pass: How many shared a pass, at most.
-        notes: What a reader of the row should know.
-        claimed: (V, N) bool, reconstructions that the attack itself knows to be private images; None where an
-            attack cannot know.
-    """
-
-    x: Tensor
-    kept: list[Tensor] | None
-    total_loss: Tensor
-    matching_distance: Tensor
-    iterations: Tensor
-    best_iteration: Tensor
-    restart: Tensor
-    stop_reason: list[str]
-    seconds: Tensor
-    victims_per_pass: int
-    notes: list[str] = field(default_factory=list)
-    claimed: Tensor | None = None
 
 
 class Search:
@@ -146,7 +112,7 @@ class Search:
                 self._run_pass()
             except torch.OutOfMemoryError:
                 self._halve()
-        return self._outcome()
+        return outcome_of(self.done, self.settings, self.per_pass, masks_sought=self.seeks_masks)
 
     def _run_pass(self) -> None:
         """Advance the pass on top of ``waiting``; those who stop move to ``done``, the others stay."""
@@ -186,7 +152,9 @@ class Search:
         try:
             self._step(state, gradients, total, distance)
         except torch.OutOfMemoryError as error:
-            raise AttackError(f"out of memory amid a step; set victims_per_pass below {len(state)}") from error
+            raise AttackError(
+                f"out of memory amid a step; set victims_per_pass below {len(state)}"
+            ) from error
 
     def _evaluate(
         self, view: tuple[Problem, list[Tensor] | None], state: State
@@ -277,43 +245,6 @@ class Search:
             state = self.waiting.pop()
             rows = torch.arange(count, device=victims.device)
             self.waiting += [state.select(rows[self.per_pass :]), state.select(rows[: self.per_pass])]
-
-    def _outcome(self) -> Outcome:
-        def everyone(name: Callable[[State], Tensor]) -> Tensor:
-            return torch.cat([name(state) for state in self.done])
-
-        victims, distances = everyone(lambda s: s.victims), everyone(lambda s: s.best_distance)
-        starts = everyone(lambda s: torch.full_like(s.victims, s.restart))
-        order = np.lexsort(
-            [t.cpu().numpy() for t in (starts, distances, victims)]
-        )  # the last one sorts first
-        _, first = np.unique(victims.cpu().numpy()[order], return_index=True)
-        chosen = torch.from_numpy(order[first]).to(victims.device)
-        seconds = torch.zeros(len(chosen), dtype=torch.float64, device=victims.device)
-        seconds.index_add_(0, victims, everyone(lambda s: s.seconds))
-
-        def rows(name: Callable[[State], Tensor]) -> Tensor:
-            return everyone(name)[chosen]
-
-        best, stopped = rows(lambda s: s.best.loss), rows(lambda s: s.stopped)
-        waited = rows(lambda s: s.best.waited)
-        reasons = [
-            CONVERGED if loss < self.settings.stop_loss else PATIENCE if patience else LIMIT
-            for loss, patience in zip(best, waited >= self.settings.early_stop_patience, strict=True)
-        ]
-        kept = [rows(lambda s, i=i: s.best_kept[i]) for i in range(len(self.done[0].best_kept))]  # type: ignore[misc]
-        return Outcome(
-            x=rows(lambda s: s.best_x),
-            kept=kept if self.seeks_masks else None,
-            total_loss=best,
-            matching_distance=rows(lambda s: s.best_distance),
-            iterations=stopped,
-            best_iteration=rows(lambda s: s.best.iteration),
-            stop_reason=reasons,
-            restart=starts[chosen],
-            seconds=seconds,
-            victims_per_pass=self.per_pass,
-        )
 
 
 def _filled(masks: list[Tensor], fixed: list[Tensor]) -> list[Tensor]:

@@ -14,7 +14,9 @@ LARGEST = {"cpu": 32, "cuda": 4096}
 """More victims in a pass than this win nothing: they no longer make the device busier."""
 
 
-def victims_that_fit(problem: Problem, fixed_masks: list[Tensor] | None, optimised_masks: list[Tensor]) -> int:
+def victims_that_fit(
+    problem: Problem, fixed_masks: list[Tensor] | None, optimised_masks: list[Tensor]
+) -> int:
     """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass."""
     one = problem.select(torch.zeros(1, dtype=torch.int64, device=problem.x0.device))
     masks = [mask[:1].detach().requires_grad_() for mask in optimised_masks]

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from dia.attacks import dia, dia_readout, ig, seed, wiig
 from dia.attacks.analytic import attack as analytic
-from dia.attacks.iterative import Outcome
+from dia.attacks.outcome import Outcome
 from dia.errors import AttackError
 
 

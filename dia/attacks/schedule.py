@@ -60,7 +60,9 @@ class Best:
     @classmethod
     def start(cls, victims: int, device: torch.device) -> "Best":
         counts = torch.zeros(victims, dtype=torch.int64, device=device)
-        return cls(torch.full((victims,), torch.inf, dtype=torch.float64, device=device), counts, counts.clone())
+        return cls(
+            torch.full((victims,), torch.inf, dtype=torch.float64, device=device), counts, counts.clone()
+        )
 
     def step(self, loss: Tensor, iteration: int, going: Tensor) -> Tensor:
         """Note the losses of one iteration for the victims ``going``; returns (V,) bool: which improved."""

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from dia.attacks import ig
-from dia.attacks.iterative import Outcome, Search
+from dia.attacks.iterative import Search
+from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.readout import Readout, Zeros
 from dia.client import client_generator, masks_from

@@ -17,15 +17,24 @@ def add_parser(subparsers: Any) -> None:
         "each reconstruction as PNG, and an overview of the first victims.",
     )
     parser.add_argument(
-        "cell", metavar="CELL", help="the cell's id, such as default/mnist/mlp/p0.5/dia/seed0, or its result file"
+        "cell",
+        metavar="CELL",
+        help="the cell's id, such as default/mnist/mlp/p0.5/dia/seed0, or its result file",
     )
     parser.add_argument(
-        "--name", default="quickstart", help="the config's name, whose results hold the cell (default: quickstart)"
+        "--name",
+        default="quickstart",
+        help="the config's name, whose results hold the cell (default: quickstart)",
     )
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="where the pictures go (default: results/NAME/pictures/CELL)"
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="where the pictures go (default: results/NAME/pictures/CELL)",
     )
-    parser.add_argument("--victims", type=int, default=20, metavar="N", help="most victims to print (default 20)")
+    parser.add_argument(
+        "--victims", type=int, default=20, metavar="N", help="most victims to print (default 20)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,13 +56,24 @@ def run(args: argparse.Namespace) -> int:
     else:
         cell = Cell.parse(args.cell)
         path = Path("results", args.name, "cells", cell.path)
-    columns = ["victim_id", "label", "stop_reason", "notes", *SCORES, *CHANCE, "original_png", "reconstruction_png"]
+    columns = [
+        "victim_id",
+        "label",
+        "stop_reason",
+        "notes",
+        *SCORES,
+        *CHANCE,
+        "original_png",
+        "reconstruction_png",
+    ]
     rows = read_cell(path, cell, columns).to_pylist()
 
     table = Table(title=cell.id, caption=f"{len(rows)} victims", title_justify="left", caption_justify="left")
     shown = [name for name in SCORES if any(row[name] is not None for row in rows)]
     for name in ("victim", "label", *shown, "stopped by"):
-        table.add_column(name.replace("_", " "), justify="left" if name in ("victim", "stopped by") else "right")
+        table.add_column(
+            name.replace("_", " "), justify="left" if name in ("victim", "stopped by") else "right"
+        )
     for row in rows[: args.victims]:
         labels = " ".join(map(str, row["label"]))
         table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])

@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     done = sync(here, uri=uri, experiment=experiment)
     if args.out is not None:
         with atomic_path(args.out) as temporary:
-            temporary.write_text(json.dumps({"experiment": experiment, "runs": len(here), "page": done.page}) + "\n")
+            temporary.write_text(
+                json.dumps({"experiment": experiment, "runs": len(here), "page": done.page}) + "\n"
+            )
     print(
         f"MLflow experiment {experiment}: {done.added} runs added, {done.replaced} replaced, "
         f"{done.unchanged} unchanged; {len(missing)} of {len(jobs)} cells have no result yet"

@@ -23,8 +23,6 @@ def keep_factors(tokens: int, received_rank: int | None, fan_in: int, fan_out: i
         fan_in, fan_out: Sizes of the weight matrix (of one group).
     """
     both, product = fan_in + fan_out, fan_in * fan_out
-    if received_rank is None:
-        received = tokens * product + ELEMENTWISE * product
-    else:
-        received = tokens * received_rank * both
+    dense = tokens * product + ELEMENTWISE * product
+    received = dense if received_rank is None else tokens * received_rank * both
     return tokens**2 * both + received < (tokens + ELEMENTWISE) * product

@@ -99,7 +99,6 @@ class FoldedModel:
         Returns:
             A piece a parameter, in ``named_parameters`` order; parameters that take no part are absent.
         """
-        victims, batch_size = x.shape[:2]
         found: dict[str, list[Piece]] = defaultdict(list)
         if len(self.generic) < len(list(self.model.parameters())):
             for name, piece in self._ruled_pieces(x, masks, labels, differentiable):

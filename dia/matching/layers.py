@@ -96,7 +96,11 @@ class GroupNormRule:
 
 
 def _affine(
-    module: nn.LayerNorm | nn.GroupNorm, xhat: Tensor, delta: Tensor, view: tuple[int, ...], summed: tuple[int, ...]
+    module: nn.LayerNorm | nn.GroupNorm,
+    xhat: Tensor,
+    delta: Tensor,
+    view: tuple[int, ...],
+    summed: tuple[int, ...],
 ) -> dict[str, Piece]:
     pieces: dict[str, Piece] = {}
     if module.weight is not None:

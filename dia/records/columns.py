@@ -125,9 +125,17 @@ CHANCE = _group(
         "fraction of the victim's images that the attack itself knows to have recovered; absent where it cannot know",
     ),
     ("claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
-    ("label_accuracy", "float64", "fraction of inferred labels that are right; absent where labels are known"),
+    (
+        "label_accuracy",
+        "float64",
+        "fraction of inferred labels that are right; absent where labels are known",
+    ),
     ("label_accuracy_chance", "float64", "what drawing as many classes at random gives, expected"),
-    ("test_accuracy", "float64", "accuracy of the attacked model on test images; absent where it is untrained"),
+    (
+        "test_accuracy",
+        "float64",
+        "accuracy of the attacked model on test images; absent where it is untrained",
+    ),
     ("test_accuracy_chance", "float64", "what always guessing the most frequent class gives"),
     nullable=True,
 )

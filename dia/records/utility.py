@@ -37,7 +37,11 @@ def write_utility(
     path: str | Path, job: TrainingJob, utility: dict[str, float], provenance: dict[str, Any]
 ) -> None:
     """Write the row of one model, whole or not at all."""
-    row: dict[str, Any] = {"dataset": job.dataset_name, "model": job.model_name, "dropout_rate": job.dropout_rate}
+    row: dict[str, Any] = {
+        "dataset": job.dataset_name,
+        "model": job.model_name,
+        "dropout_rate": job.dropout_rate,
+    }
     row |= {"seed": job.seed, "trained_model": job.name, **utility, **provenance}
     row |= job.settings.model_dump(mode="json", include=set(SETTINGS))
     table = pa.Table.from_pylist([{name: row[name] for name in schema().names}], schema=schema())

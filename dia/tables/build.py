@@ -89,7 +89,11 @@ def build(
         columns=tuple(Column(c, _names(spec, spec.columns, c), m) for c in columns for m in spec.metrics),
         rows=mark_best(spec, columns, lines),
         notes=notes(
-            spec, expected, attacks, reason, _sources(published, axes, [h + c for h, _ in lines for c in columns])
+            spec,
+            expected,
+            attacks,
+            reason,
+            _sources(published, axes, [h + c for h, _ in lines for c in columns]),
         ),
         compare=spec.compare,
     )

@@ -157,7 +157,8 @@ class ImageNet(DatasetBase):
         "folders themselves. Relative to the working directory of the workflow.",
     )
     split: Literal["train", "val"] = Field(
-        default="train", description="Part that the victims are taken from, where root has both: train or val."
+        default="train",
+        description="Part that the victims are taken from, where root has both: train or val.",
     )
     resize: int = Field(
         default=256,

@@ -8,7 +8,7 @@ from oracle import Client, Result, attack
 from plain_models import PLAIN
 from torch import Tensor, nn
 
-from dia.attacks.iterative import Outcome
+from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem, pixel_box
 from dia.attacks.registry import prepare
 from dia.attacks.state import State

@@ -108,7 +108,10 @@ def test_lenet_pads_small_images_as_one_pads_them_by_hand() -> None:
     ("make", "message"),
     [
         (lambda: build("lenet", (1, 24, 40), 10, 0.5, 0), "at least 25 pixels each way, not 24 x 40"),
-        (lambda: build("lenet", MNIST, 10, 0.5, 0, sites="heads"), "site of lenet 'heads'; did you mean 'head'"),
+        (
+            lambda: build("lenet", MNIST, 10, 0.5, 0, sites="heads"),
+            "site of lenet 'heads'; did you mean 'head'",
+        ),
         (lambda: build("resnet", MNIST, 10, 0.5, 0), "unknown model 'resnet'; known: mlp, lenet, resnet18"),
     ],
 )

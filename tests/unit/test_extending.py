@@ -63,7 +63,9 @@ def test_every_diff_is_shown_and_proved() -> None:
     assert patches == set(PROOFS)
     shown = (ROOT / "docs" / "extending.md").read_text()
     for name in patches:
-        assert f"```diff\n{(EXAMPLES / f'{name}.patch').read_text()}```" in shown, f"{name}.patch is not shown as it is"
+        assert f"```diff\n{(EXAMPLES / f'{name}.patch').read_text()}```" in shown, (
+            f"{name}.patch is not shown as it is"
+        )
 
 
 @pytest.mark.parametrize("name", sorted(PROOFS))

@@ -326,7 +326,9 @@ def test_cells_that_attacked_different_victim_sets_are_not_mixed(tmp_path: Path)
     jobs = [(cell, made_up.write(tmp_path, cell)) for cell in cells]
     made_up.write(tmp_path, cells[1], victims_sha256="w" * 64)
     out = tmp_path / "results.parquet"
-    with pytest.raises(RecordError, match=r"victim set of dataset mnist changed.*but default/mnist/.*seed1 attacked"):
+    with pytest.raises(
+        RecordError, match=r"victim set of dataset mnist changed.*but default/mnist/.*seed1 attacked"
+    ):
         collect(jobs, out)
     assert not out.exists()
     made_up.write(tmp_path, cells[1])

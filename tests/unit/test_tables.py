@@ -444,4 +444,7 @@ def test_where_an_attack_does_not_apply_there_is_a_dash_and_a_reason(tmp_path: P
     assert [math.isnan(value) for value in values["analytic"]] == [True, True, False]
     assert values["analytic"][2] == 2.0
     assert [row.n for row in table.rows] == [2, 2]
-    assert "A dash: the attack does not apply (analytic: no linear layer sees the image's pixels)." in table.notes
+    assert (
+        "A dash: the attack does not apply (analytic: no linear layer sees the image's pixels)."
+        in table.notes
+    )

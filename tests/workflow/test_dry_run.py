@@ -78,13 +78,21 @@ def test_bad_configs_are_refused_before_any_job(
     assert not (workplace.folder / "results").exists()
 
 
-def test_an_unknown_figure_is_refused_before_any_job(workplace: Workplace, test_config: dict[str, Any]) -> None:
-    printed = workplace.snakemake("--configfile", workplace.config(test_config | {"figures": ["rate"]}), status=1)
+def test_an_unknown_figure_is_refused_before_any_job(
+    workplace: Workplace, test_config: dict[str, Any]
+) -> None:
+    printed = workplace.snakemake(
+        "--configfile", workplace.config(test_config | {"figures": ["rate"]}), status=1
+    )
     assert "figures: unknown figure 'rate'; did you mean 'rates'?" in printed
 
 
-def test_an_undeclared_table_is_refused_before_any_job(workplace: Workplace, test_config: dict[str, Any]) -> None:
-    printed = workplace.snakemake("--configfile", workplace.config(test_config | {"tables": ["absent"]}), status=1)
+def test_an_undeclared_table_is_refused_before_any_job(
+    workplace: Workplace, test_config: dict[str, Any]
+) -> None:
+    printed = workplace.snakemake(
+        "--configfile", workplace.config(test_config | {"tables": ["absent"]}), status=1
+    )
     assert "tables: 'absent' is not declared: there is no config/tables/absent.yaml" in printed
 
 
