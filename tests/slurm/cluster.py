@@ -28,7 +28,7 @@ SYSTEM = Path("/etc/slurm")
 CONFIGS = ("slurm.conf", "gres.conf", "cgroup.conf")
 GPUS = 2
 # More than the machine has is fine (config_overrides): the jobs of the tests mostly wait.
-CPUS, MEMORY_MB = 4, 16000
+CPUS, MEMORY_MB = 4, 64000
 
 SLURM_CONF = """\
 ClusterName=dia
