@@ -119,7 +119,14 @@ def test_an_interrupted_cell_ends_like_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"restarts": 2}, {"mask_init": "uniform"}, {"batch_size": 2, "victims": 2}]
+    "changes",
+    [
+        {"restarts": 2},
+        {"mask_init": "uniform"},
+        {"batch_size": 2, "victims": 2},
+        {"local_epochs": 2},
+        {"mask_parametrisation": "sigmoid"},
+    ],
 )
 def test_variants_of_the_attack_go_on_too(run: Runner, changes: dict[str, Any]) -> None:
     of = job("dia", **changes)
