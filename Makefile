@@ -36,9 +36,10 @@ demo: .venv/user.stamp
 	@echo "Figures:  results/quickstart/figures/"
 	@echo "MLflow:   make ui"
 
-# Fast tests come first: a broken unit shows before a workflow runs.
+# Fast tests come first: a broken unit shows before a workflow runs. One process a core, one thread a process.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -rs tests/unit tests/reference tests/workflow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist loadscope --no-loadscope-reorder \
+	  tests/unit tests/reference tests/workflow
 
 # Root gets the Debian packages that are missing; others are told what is.
 test-slurm: .venv/dev.stamp
