@@ -128,10 +128,16 @@ def kill_daemon(folder: Path) -> None:
 
 
 def kill_node(folder: Path) -> None:
-    """kill -9 of slurmd and of the step daemons and jobs it watches over: what a crashed node leaves."""
+    """kill -9 of slurmd and of the step daemons and jobs it watches over, as a crashed node; Slurm has noticed then."""
     for pid in [_pid(folder, "slurmd"), *_under(folder / "spool")]:
         if pid:
             _kill(pid, signal.SIGKILL)
+    for _ in range(
+        180
+    ):  # SlurmdTimeout; a node that is back sooner is asked for its lost jobs only minutes later
+        if _run("sinfo", "-h", "-o", "%T", check=False).startswith("down"):
+            return
+        time.sleep(0.5)
 
 
 def down(folder: Path) -> None:
