@@ -1,5 +1,6 @@
 """How many victims fit in memory at once."""
 
+import math
 import os
 
 import torch
@@ -10,8 +11,8 @@ from dia.attacks.problem import Problem
 
 SHARE = 0.5
 """The share of the free memory that a pass may fill: other jobs and the allocator want some too."""
-LARGEST = {"cpu": 32, "cuda": 4096}
-"""More victims in a pass than this win nothing: they no longer make the device busier."""
+ENOUGH_BYTES = {"cpu": 2**30}
+"""A pass of this size keeps a processor's core busy; a larger one only falls out of its caches."""
 
 
 def victims_that_fit(
@@ -34,8 +35,9 @@ def victims_that_fit(
     evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
     # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
     state = 6 * sum(v.nbytes for v in [one.x0, *masks])
-    fits = int(SHARE * _free_bytes(problem.x0.device) / (1.5 * evaluation + state))
-    return max(1, min(fits, LARGEST[problem.x0.device.type], len(problem)))
+    device = problem.x0.device
+    room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))
+    return max(1, min(int(room / (1.5 * evaluation + state)), len(problem)))
 
 
 def _free_bytes(device: torch.device) -> int:
