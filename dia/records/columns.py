@@ -101,7 +101,11 @@ SCORES = _group(
 )
 CHANCE = _group(
     "chance",
-    ("lpips", "float64", "perceptual distance by the setting lpips_network, mean over the images; absent without"),
+    (
+        "lpips",
+        "float64",
+        "perceptual distance by the setting lpips_network, mean over the images; absent without",
+    ),
     ("mse_mean_image", "float64", "mse of the victim set's mean image taken as the reconstruction"),
     ("psnr_mean_image", "float64", "psnr of the victim set's mean image"),
     ("ssim_mean_image", "float64", "ssim of the victim set's mean image"),
