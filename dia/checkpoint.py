@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -23,7 +24,7 @@ from dia.evaluation import Curves
 from dia.files import atomic_path
 from dia.stopping import StopRequest
 
-FORMAT = 2
+FORMAT = 3
 SECONDS_BETWEEN = 300.0
 
 
@@ -137,6 +138,8 @@ def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 def _unpacked(kind: Any, value: Any, arrays: Any, device: torch.device) -> Any:
     """The inverse of :func:`_packed` for a value of type ``kind``."""
+    if isinstance(kind, UnionType):  # something or None
+        return value if value is None else _unpacked(get_args(kind)[0], value, arrays, device)
     if kind is Tensor:
         return torch.from_numpy(arrays[value]).to(device)
     if get_origin(kind) is list:

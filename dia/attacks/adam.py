@@ -3,11 +3,19 @@
 import torch
 from torch import Tensor
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+BETA1, EPSILON = 0.9, 1e-8
 
 
 @torch.no_grad()
-def step(value: Tensor, gradient: Tensor, first: Tensor, second: Tensor, number: int, rate: Tensor) -> None:
+def step(
+    value: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    number: int,
+    rate: Tensor,
+    beta2: float,
+) -> None:
     """Update ``value`` and its moments in place.
 
     Args:
@@ -16,11 +24,12 @@ def step(value: Tensor, gradient: Tensor, first: Tensor, second: Tensor, number:
         first, second: Moments, likewise.
         number: Which step this is, from 1.
         rate: (V,) learning rates.
+        beta2: Decay of the second moment.
     """
     first.lerp_(gradient, 1 - BETA1)
-    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     # value -= rate / c1 * first / (sqrt(second) / sqrt(c2) + eps), the scalars gathered per victim
     size = (rate / (1 - BETA1**number)).view(-1, *[1] * (value.dim() - 1))
-    scale = (-1 / ((1 - BETA2**number) ** 0.5 * size)).to(value.dtype)
+    scale = (-1 / ((1 - beta2**number) ** 0.5 * size)).to(value.dtype)
     offset = (-EPSILON / size).to(value.dtype)
     value.addcdiv_(first, second.sqrt().mul_(scale).add_(offset))

@@ -11,10 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dia.attacks import adam
-from dia.attacks.masks import PARAMETRISATIONS
+from dia.attacks import update
+from dia.attacks.masks import Parametrisation, parametrisation
 from dia.attacks.memory import victims_that_fit
-from dia.attacks.objective import mask_penalty, matching_distance
+from dia.attacks.objective import indecision, mask_penalty, matching_distance
 from dia.attacks.outcome import Outcome, outcome_of
 from dia.attacks.problem import Problem
 from dia.attacks.state import State
@@ -65,7 +65,6 @@ class Search:
         self.problem, self.fixed = problem, fixed_masks
         self.observe, self.between, self.announce = observe, between, announce
         self.settings, self.seeks_masks = problem.settings, seeks_masks
-        self.parametrisation = PARAMETRISATIONS[self.settings.mask_parametrisation]
         fixed, sought = (None, problem.initial_masks) if seeks_masks else (fixed_masks, [])
         self.per_pass = victims_per_pass or victims_that_fit(problem, fixed, sought)
         everyone = torch.arange(len(problem), device=problem.x0.device)
@@ -96,8 +95,9 @@ class Search:
         x, masks = problem.start(restart)
         if self.seeks_masks and self.fixed is not None:
             masks = _filled(masks, [mask[victims] for mask in self.fixed])
-        variables = [self.parametrisation.variables(mask) for mask in masks] if self.seeks_masks else []
-        return State.start(problem, victims, x, variables, self.parametrisation.threshold, restart)
+        relaxed = parametrisation(self.settings, done=0)
+        variables = [relaxed.variables(mask) for mask in masks] if self.seeks_masks else []
+        return State.start(problem, victims, x, variables, relaxed.threshold, restart)
 
     def run(self) -> Outcome:
         """Go on until every victim has stopped.
@@ -146,24 +146,25 @@ class Search:
 
         Nothing of ``state`` changes before the gradients are known, so running out of memory there costs nothing.
         """
-        gradients, total, distance = self._evaluate(view, state)
+        relaxed = parametrisation(self.settings, state.iteration / self.settings.max_iterations)
+        gradients, total, distance = self._evaluate(view, state, relaxed)
         if self.observe is not None:
             self.observe(state, total, distance)
         try:
-            self._step(state, gradients, total, distance)
+            self._step(state, gradients, total, distance, relaxed)
         except torch.OutOfMemoryError as error:
             raise AttackError(
                 f"out of memory amid a step; set victims_per_pass below {len(state)}"
             ) from error
 
     def _evaluate(
-        self, view: tuple[Problem, list[Tensor] | None], state: State
+        self, view: tuple[Problem, list[Tensor] | None], state: State, relaxed: Parametrisation
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """The gradients with respect to ``[x, *masks' variables]``, total loss and matching distance (V,)."""
         problem, fixed = view
         settings = self.settings
         x = state.x.detach().requires_grad_()
-        optimised = [self.parametrisation.masks(mask) for mask in state.masks]
+        optimised = [relaxed.masks(mask) for mask in state.masks]
         if self.seeks_masks and fixed is not None:
             optimised = _filled(optimised, fixed)
         optimised = [mask.detach().requires_grad_() for mask in optimised]
@@ -176,31 +177,37 @@ class Search:
             with torch.no_grad():
                 penalty, slopes = mask_penalty(optimised, problem.rates)
                 total = total + problem.mask_penalty * penalty
+                if settings.mask_binarisation:
+                    undecided, pulls = indecision(optimised)
+                    total = total + settings.mask_binarisation * undecided
+                    for gradient, pull in zip(gradients[1:], pulls, strict=True):
+                        gradient += settings.mask_binarisation * pull
                 for number, (mask, slope) in enumerate(zip(optimised, slopes, strict=True), start=1):
                     gradients[number] += problem.mask_penalty * slope.view(-1, *[1] * (mask.dim() - 1))
-                    gradients[number] = self.parametrisation.chain(gradients[number], mask)
+                    gradients[number] = relaxed.chain(gradients[number], mask)
                     if fixed is not None:
                         gradients[number].masked_fill_(~fixed[number - 1].isnan(), 0)
         return gradients, total, distance
 
-    def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
-        """Adam, the constraints, the schedule; keep what is best."""
-        settings, low, high = self.settings, self.problem.low, self.problem.high
-        if settings.signed_gradients:
-            gradients[0] = gradients[0].sign()
-        for value, gradient, first, second in zip(
-            [state.x, *state.masks], gradients, state.first, state.second, strict=True
-        ):
-            adam.step(value, gradient, first, second, state.iteration + 1, state.plateau.rate)
-        torch.clamp(state.x, low, high, out=state.x)
-        for mask in state.masks:
-            self.parametrisation.constrain(mask)
-        state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
-        self._note(state, total, distance)
+    def _step(
+        self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor, relaxed: Parametrisation
+    ) -> None:
+        """Move images and masks, keep what is best and find out who stops."""
+        if state.quasi_newton is not None:
+            state.quasi_newton.watch(gradients)
+        if update.by_quasi_newton(self.settings, state.iteration):
+            self._keep_best(
+                state, total, distance
+            )  # what was evaluated, as the step from it may be taken back
+            update.quasi_newton_step(state, gradients, total, self.problem, relaxed)
+        else:
+            update.adam_step(state, gradients, total, self.problem, relaxed)
+            self._keep_best(state, total, distance)
+        self._stop(state, total)
+        update.round_masks(state, self.settings, relaxed)
 
-    def _note(self, state: State, total: Tensor, distance: Tensor) -> None:
-        """Keep the best iterates and find out who stops."""
-        settings = self.settings
+    def _keep_best(self, state: State, total: Tensor, distance: Tensor) -> None:
+        """Keep the iterates of the victims whose loss was never smaller."""
         better = state.best.step(total, state.iteration, state.going)
         state.best_distance = torch.where(better, distance.to(state.best_distance.dtype), state.best_distance)
         state.best_x = torch.where(better.view(-1, 1, 1, 1, 1), state.x, state.best_x)
@@ -213,6 +220,10 @@ class Search:
             else:
                 chosen = better.view(-1, *[1] * (mask.dim() - 1))
                 torch.where(chosen, mask > state.threshold, kept, out=kept)
+
+    def _stop(self, state: State, total: Tensor) -> None:
+        """Count the iteration and mark the victims that it ends for."""
+        settings = self.settings
         state.failed |= state.going & ~torch.isfinite(total)
         state.iteration += 1
         stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)

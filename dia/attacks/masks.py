@@ -4,6 +4,7 @@ A mask entry is relaxed from {0, 1} to [0, 1]. The variables are the entries the
 paper's way), or their logits, which need no clipping (ours).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dia.models.dropout import Site
 from dia.randomness import bernoulli, generator
+from dia.searching import SearchSettings
 
 MARGIN = 0.05
 """How far from 0 and 1 a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
@@ -34,8 +36,9 @@ class Parametrisation(Protocol):
     def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
         """From the gradient with respect to the masks to the one with respect to the variables."""
 
-    def constrain(self, variables: Tensor) -> None:
-        """Put the variables back, in place, to where they are masks."""
+    @property
+    def box(self) -> tuple[float, float]:
+        """The least and the largest value of a variable."""
 
 
 @dataclass(frozen=True)
@@ -53,30 +56,41 @@ class Clipped:
     def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
         return gradient
 
-    def constrain(self, variables: Tensor) -> None:
-        variables.clamp_(0, 1)
+    @property
+    def box(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """The variables are logits: m = 1 / (1 + exp(-z)), with dm/dz = m (1 - m)."""
+    """The variables are logits: m = 1 / (1 + exp(-s z)), with dm/dz = s m (1 - m).
 
+    Attributes:
+        slope: s; a larger one hardens the masks (a relaxed Bernoulli variable of temperature 1 / s, without its noise).
+    """
+
+    slope: float = 1.0
     threshold: float = 0.0
 
     def variables(self, masks: Tensor) -> Tensor:
-        return torch.logit(masks, eps=MARGIN)
+        return torch.logit(masks, eps=MARGIN) / self.slope
 
     def masks(self, variables: Tensor) -> Tensor:
-        return variables.sigmoid()
+        return (self.slope * variables).sigmoid()
 
     def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
-        return gradient * masks * (1 - masks)
+        return self.slope * gradient * masks * (1 - masks)
 
-    def constrain(self, variables: Tensor) -> None:
-        pass
+    @property
+    def box(self) -> tuple[float, float]:
+        return -math.inf, math.inf
 
 
-PARAMETRISATIONS: dict[str, Parametrisation] = {"clipped": Clipped(), "sigmoid": Sigmoid()}
+def parametrisation(settings: SearchSettings, done: float) -> Parametrisation:
+    """The variables that ``settings`` ask for, when the share ``done`` in [0, 1] of the iterations is done."""
+    if settings.mask_parametrisation == "sigmoid":
+        return Sigmoid(slope=settings.mask_annealing**done)
+    return Clipped()
 
 
 def first_masks(

@@ -34,7 +34,10 @@ def victims_that_fit(
         matching_distance(one.model, one.received, one.x0.clone().requires_grad_(), used, one.labels)
     evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
     # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
-    state = 6 * sum(v.nbytes for v in [one.x0, *masks])
+    # L-BFGS has two vectors a pair, and about a dozen more.
+    settings = problem.settings
+    copies = 6 if settings.quasi_newton_after is None else 18 + 2 * settings.quasi_newton_memory
+    state = copies * sum(v.nbytes for v in [one.x0, *masks])
     device = problem.x0.device
     room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))
     return max(1, min(int(room / (1.5 * evaluation + state)), len(problem)))

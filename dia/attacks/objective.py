@@ -41,3 +41,13 @@ def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tenso
     gaps = [(1 - mask.flatten(1).mean(1)) - rate for mask, rate in zip(masks, rates, strict=True)]
     slopes = [-gap.sign() / mask[0].numel() for gap, mask in zip(gaps, masks, strict=True)]
     return torch.stack(gaps).abs().sum(0), slopes
+
+
+def indecision(masks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """``sum_l mean(m_l (1 - m_l))``: 0 where every entry is 0 or 1 (ours, not the paper's).
+
+    Returns:
+        It (V,), and per layer its derivative with respect to every entry, shaped like the mask.
+    """
+    terms = [(mask * (1 - mask)).flatten(1).mean(1) for mask in masks]
+    return torch.stack(terms).sum(0), [(1 - 2 * mask) / mask[0].numel() for mask in masks]

@@ -3,6 +3,7 @@
 Each victim's row goes through exactly what ``torch.optim.lr_scheduler.ReduceLROnPlateau`` and a plain loop would do.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,11 @@ class Plateau:
         reduced = self.rate * factor
         self.rate = torch.where(over & (self.rate - reduced > SMALLEST_CHANGE), reduced, self.rate)
         self.bad = torch.where(over, 0, self.bad)
+
+
+def cosine(done: float, first: float, last: float) -> float:
+    """The learning rate when the share ``done`` in [0, 1] of the iterations is done: half a cosine, first to last."""
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass

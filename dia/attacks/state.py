@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.problem import Problem
+from dia.attacks.quasi_newton import QuasiNewton
 from dia.attacks.schedule import Best, Plateau
 
 
@@ -21,6 +22,7 @@ class State:
         masks: The variables of optimised masks, per site (V, N, *site.shape); none where masks are not optimised.
         first, second: Adam's moments of ``[x, *masks]``.
         plateau: Learning rates.
+        quasi_newton: What L-BFGS remembers; None where Adam makes all steps.
         best: The best losses.
         best_x: The iterate *after* the step whose loss, computed before it, was best.
         best_kept: That iterate's masks, rounded: True where an entry is kept.
@@ -40,6 +42,7 @@ class State:
     first: list[Tensor]
     second: list[Tensor]
     plateau: Plateau
+    quasi_newton: QuasiNewton | None
     best: Best
     best_x: Tensor
     best_kept: list[Tensor]
@@ -68,6 +71,9 @@ class State:
             first=[torch.zeros_like(v) for v in variables],
             second=[torch.zeros_like(v) for v in variables],
             plateau=plateau,
+            quasi_newton=None
+            if problem.settings.quasi_newton_after is None
+            else QuasiNewton.start(variables),
             best=Best.start(count, device),
             best_x=x.clone(),
             best_kept=[mask > threshold for mask in masks],
@@ -89,7 +95,7 @@ class State:
 
     def without_moments(self) -> "State":
         """What is left of it when its victims have stopped."""
-        return replace(self, first=[], second=[])
+        return replace(self, first=[], second=[], quasi_newton=None)
 
     def select(self, rows: Tensor) -> "State":
         """The state of some of the victims ((K,) row indices)."""

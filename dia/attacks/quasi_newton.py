@@ -1,0 +1,170 @@
+"""Limited-memory BFGS inside a box, a row a victim: steps for a badly conditioned search, one evaluation an iteration.
+
+The two-loop recursion of Nocedal & Wright (2006, algorithm 7.4) over the pairs of the last iterations. It begins from a
+diagonal, the inverse root of each entry's mean square gradient: the slopes of pixels and of the masks of different
+sites differ by orders of magnitude. Entries that the box holds do not move; a step that descends too little is halved.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+ARMIJO = 1e-4
+"""Share of the descent which the slope promises that a step must reach."""
+SHORTEST = 1e-3
+"""A step halved below this share is taken as it is, and the pairs before it are forgotten."""
+CURVATURE = 1e-8
+"""Smallest cosine between a step and its change of gradient for which the pair is used."""
+DECAY = 0.95
+"""Of the mean square gradient."""
+DAMPING = 0.1
+"""Added to an entry's root mean square gradient, in units of its site's mean: a slope may be small by chance."""
+FIRST = 0.01
+"""While nothing is known of the curvature, a step moves an entry by at most this share of the longest."""
+
+
+@dataclass
+class QuasiNewton:
+    """What the method remembers of V victims with D variables each.
+
+    Attributes:
+        mean_squares: Of the gradients so far, up to a factor, per variable (V, ...).
+        point, gradient: (V, D) where a step was last accepted.
+        loss: (V,) there; infinite before the first.
+        direction: (V, D) from there.
+        length: (V,) share of ``direction`` that is being tried.
+        scale: (V,) what the diagonal is multiplied by to be an inverse curvature; 0 while that is not known.
+        steps, changes: The last pairs, oldest first: (V, D) between two accepted points, and between their gradients.
+        curvatures: (V,) a pair: their product; infinite where it is not to be used.
+    """
+
+    mean_squares: list[Tensor]
+    point: Tensor
+    gradient: Tensor
+    loss: Tensor
+    direction: Tensor
+    length: Tensor
+    scale: Tensor
+    steps: list[Tensor] = field(default_factory=list)
+    changes: list[Tensor] = field(default_factory=list)
+    curvatures: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, variables: list[Tensor]) -> "QuasiNewton":
+        """Knowing nothing, for ``variables`` (V, ...) each."""
+        entries = torch.zeros_like(flat(variables))
+        ones = torch.ones(len(entries), dtype=torch.float64, device=entries.device)
+        return cls(
+            mean_squares=[torch.zeros_like(variable) for variable in variables],
+            point=entries,
+            gradient=entries.clone(),
+            loss=torch.full_like(ones, torch.inf),
+            direction=entries.clone(),
+            length=ones,
+            scale=torch.zeros_like(ones),
+        )
+
+    def forget(self) -> None:
+        """The variables were put elsewhere: begin afresh from there."""
+        self.loss = torch.full_like(self.loss, torch.inf)
+        self.scale = torch.zeros_like(self.scale)
+        self.steps, self.changes, self.curvatures = [], [], []
+
+    def watch(self, gradients: list[Tensor]) -> None:
+        """Note the gradients (V, ...) of one iteration, whatever method makes the step."""
+        for mean, gradient in zip(self.mean_squares, gradients, strict=True):
+            mean.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
+
+    def step(
+        self,
+        variables: list[Tensor],
+        gradients: list[Tensor],
+        loss: Tensor,
+        box: list[tuple[Tensor, Tensor]],
+        *,
+        longest: float,
+        memory: int,
+    ) -> None:
+        """Judge the point that was evaluated, and put the next one to evaluate in its place.
+
+        Args:
+            variables: (V, ...) each; replaced in place.
+            gradients: Likewise.
+            loss: (V,).
+            box: Lowest and highest values of each variable, broadcastable to it.
+            longest: How far an entry moves at most.
+            memory: Pairs to remember.
+        """
+        trial, gradient, loss = flat(variables), flat(gradients), loss.double()
+        low, high = (
+            flat([bound.expand_as(v) for bound, v in zip(bounds, variables, strict=True)])
+            for bounds in zip(*box, strict=True)
+        )
+        accepted = self._accept(trial, gradient, loss, memory)
+        free = ~((self.point <= low) & (self.gradient > 0) | (self.point >= high) & (self.gradient < 0))
+        downhill = self._downhill(self.gradient * free, longest) * free
+        self.direction = torch.where(accepted[:, None], downhill, self.direction)
+        step = self.direction * self.length[:, None].to(trial)
+        tiny = torch.finfo(step.dtype).tiny
+        step *= (longest / step.abs().amax(1).clamp_min(tiny)).clamp_max(1)[:, None]
+        following = torch.minimum(torch.maximum(self.point + step, low), high)
+        for variable, part in zip(
+            variables, following.split([v[0].numel() for v in variables], 1), strict=True
+        ):
+            variable.copy_(part.view_as(variable))
+
+    def _accept(self, trial: Tensor, gradient: Tensor, loss: Tensor, memory: int) -> Tensor:
+        """(V,) whose step is accepted; remember what it tells."""
+        moved, change = trial - self.point, gradient - self.gradient
+        begun = self.loss.isfinite()
+        enough = loss <= self.loss + ARMIJO * (self.gradient * moved).sum(1)
+        stuck = begun & ~enough & (self.length < SHORTEST)
+        accepted = enough | stuck
+        curvature = (moved * change).sum(1).double()
+        used = begun & enough & (curvature > CURVATURE * moved.norm(dim=1) * change.norm(dim=1))
+        for known in self.curvatures:
+            known[stuck] = torch.inf
+        self.scale[stuck] = 0
+        bent = (change.square() * self._diagonal()).sum(1).double()
+        self.scale = torch.where(used, curvature / bent, self.scale)
+        self.steps = [*self.steps, moved][-memory:]
+        self.changes = [*self.changes, change][-memory:]
+        self.curvatures = [*self.curvatures, torch.where(used, curvature, torch.inf)][-memory:]
+        self.point = torch.where(accepted[:, None], trial, self.point)
+        self.gradient = torch.where(accepted[:, None], gradient, self.gradient)
+        self.loss = torch.where(accepted, loss, self.loss)
+        self.length = torch.where(accepted, 1.0, self.length / 2)
+        return accepted
+
+    def _diagonal(self) -> Tensor:
+        """(V, D) inverse curvatures up to a factor."""
+        roots = [mean.sqrt() for mean in self.mean_squares]
+        damped = [
+            root + DAMPING * root.flatten(1).mean(1).view(-1, *[1] * (root.dim() - 1)) for root in roots
+        ]
+        return 1 / flat(damped).clamp_min(torch.finfo(roots[0].dtype).tiny)
+
+    def _downhill(self, gradient: Tensor, longest: float) -> Tensor:
+        """(V, D) minus the inverse Hessian times ``gradient``; along the diagonal alone where that does not descend."""
+        diagonal, rest, shares = self._diagonal(), gradient, []
+        pairs = list(zip(self.steps, self.changes, self.curvatures, strict=True))
+        for step, change, curvature in reversed(pairs):
+            share = ((step * rest).sum(1) / curvature).to(rest)
+            rest = torch.addcmul(rest, share[:, None], change, value=-1)
+            shares.append(share)
+        steepest = diagonal * gradient
+        first = FIRST * longest / steepest.abs().amax(1).clamp_min(torch.finfo(rest.dtype).tiny)
+        scale = torch.where(self.scale > 0, self.scale, first.double()).to(rest)[:, None]
+        found = scale * diagonal * rest
+        for (step, change, curvature), share in zip(pairs, reversed(shares), strict=True):
+            found = torch.addcmul(
+                found, (share - (change * found).sum(1) / curvature).to(rest)[:, None], step
+            )
+        descends = (found * gradient).sum(1) > 0
+        return -torch.where(descends[:, None], found, scale * steepest)
+
+
+def flat(variables: list[Tensor]) -> Tensor:
+    """(V, D): the entries of all variables (V, ...) side by side."""
+    return torch.cat([variable.flatten(1) for variable in variables], 1)
