@@ -12,6 +12,8 @@ from torch import Tensor
 
 ARMIJO = 1e-4
 """Share of the descent which the slope promises that a step must reach."""
+ROUNDING = 16
+"""Rounding errors, in units of the machine's, that a loss of order one may have: near the end steps gain less."""
 SHORTEST = 1e-3
 """A step halved below this share is taken as it is, and the pairs before it are forgotten."""
 CURVATURE = 1e-8
@@ -118,7 +120,10 @@ class QuasiNewton:
         """(V,) whose step is accepted; remember what it tells."""
         moved, change = trial - self.point, gradient - self.gradient
         begun = self.loss.isfinite()
-        enough = loss <= self.loss + ARMIJO * (self.gradient * moved).sum(1)
+        slope, slope_there = (self.gradient * moved).sum(1), (gradient * moved).sum(1)
+        # Where rounding hides the descent, the slopes tell (Hager & Zhang 2005, the approximate Wolfe conditions).
+        blurred = loss <= self.loss + ROUNDING * torch.finfo(trial.dtype).eps
+        enough = (loss <= self.loss + ARMIJO * slope) | blurred & (slope_there <= (2 * ARMIJO - 1) * slope)
         stuck = begun & ~enough & (self.length < SHORTEST)
         accepted = enough | stuck
         curvature = (moved * change).sum(1).double()

@@ -79,7 +79,7 @@ def round_masks(state: State, settings: SearchSettings, parametrisation: Paramet
 
 
 def _numbers(iteration: int, every: int) -> tuple[int | None, int | None]:
-    """Which step, from 1, iteration ``iteration`` is for the image and for the masks; None where it is not their turn."""
+    """Which step, from 1, an iteration is for the image and for the masks; None where it is not their turn."""
     if not every:
         return iteration + 1, iteration + 1
     cycle, within = divmod(iteration, 2 * every)
