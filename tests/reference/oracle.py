@@ -6,11 +6,14 @@ slowed down, so that the speed of the two can be compared.
 """
 
 import copy
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from plain_lbfgs import PlainLBFGS
 from torch import Tensor, nn
 
 from dia.settings import Settings
@@ -150,43 +153,111 @@ def attack(
     sought = [torch.special.logit(m.clamp(0.05, 0.95)) if logits else m for m in used or [] if optimise_masks]
     for variable in sought:
         variable.requires_grad_()
-    optimizer = torch.optim.Adam([x, *sought], lr=settings.learning_rate)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
-    )
+    betas, first = (0.9, settings.adam_beta2), settings.learning_rate
+    of_image = torch.optim.Adam([x], lr=first, betas=betas)
+    optimizers = [of_image]
+    if sought:
+        optimizers.append(torch.optim.Adam(sought, lr=settings.mask_learning_rate or first, betas=betas))
+    if settings.learning_rate_schedule == "cosine":
+        # torch's own formula for the last factor is recursive; this is its closed form.
+        last, count = settings.final_learning_rate / first, settings.max_iterations
+        schedulers = [
+            torch.optim.lr_scheduler.LambdaLR(
+                o, lambda done: last + (1 - last) * (1 + math.cos(math.pi * done / count)) / 2
+            )
+            for o in optimizers
+        ]
+    else:
+        schedulers = [
+            torch.optim.lr_scheduler.ReduceLROnPlateau(
+                o, factor=settings.plateau_factor, patience=settings.plateau_patience
+            )
+            for o in optimizers
+        ]
+    newton = None
+    if settings.quasi_newton_after is not None:
+        ends = (-math.inf, math.inf) if logits else (0.0, 1.0)
+        lows, highs = (
+            torch.cat([side.expand_as(x).flatten(), *(torch.full_like(v, end).flatten() for v in sought)])
+            for side, end in zip(box, ends, strict=True)
+        )
+        sizes = [v.numel() for v in [x, *sought]]
+        newton = PlainLBFGS(sizes, lows, highs, first, settings.quasi_newton_memory)
     result = Result(x0, [], [], float("inf"), float("inf"), 0)
     received_norm = norm(received)
     waited = 0
     for iteration in range(settings.max_iterations):
-        optimizer.zero_grad()
+        for variable in [x, *sought]:
+            variable.grad = None
         client.model.zero_grad()
         if sought:
-            used = [torch.sigmoid(variable) if logits else variable for variable in sought]
+            sharp = settings.mask_annealing ** (iteration / settings.max_iterations)
+            used = [torch.sigmoid(sharp * variable) if logits else variable for variable in sought]
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
         loss = distance + settings.tv_weight * total_variation(x)
         for mask, rate in zip(used if sought else [], client.rates if sought else [], strict=True):
             loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
+            loss = loss + settings.mask_binarisation * (mask * (1 - mask)).mean()
         loss.backward()
-        if settings.signed_gradients:
-            x.grad.sign_()
-        result.rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
         value = loss.item()
-        scheduler.step(value)
-        with torch.no_grad():
-            x.clamp_(*box)
-            for variable in [] if logits else sought:
-                variable.clamp_(0, 1)
+        result.rates.append(of_image.param_groups[0]["lr"])
+        together = torch.cat([v.detach().flatten() for v in [x, *sought]])
+        slope = torch.cat([v.grad.flatten() for v in [x, *sought]])
+        if newton is not None:
+            newton.watch(slope)
+        by_newton = newton is not None and iteration >= settings.quasi_newton_after
+        if by_newton:  # judged by the iterate that was evaluated, as the step from it may be taken back
+            kept_x, kept_masks = x.detach().clone(), [v.detach().clone() for v in sought]
+            together = newton.step(together, slope, value)
+            with torch.no_grad():
+                for variable, part in zip([x, *sought], together.split(sizes), strict=True):
+                    variable.copy_(part.view_as(variable))
+        else:
+            if settings.signed_gradients:
+                x.grad.sign_()
+            if settings.signed_mask_gradients:
+                for variable in sought:
+                    variable.grad.sign_()
+            turns = [True, True]
+            if settings.alternate_every:
+                masks_turn = (iteration // settings.alternate_every) % 2 == 1
+                turns = [not masks_turn, masks_turn]
+            for o, turn in zip(optimizers, turns, strict=False):
+                if turn:
+                    o.step()
+            for scheduler in schedulers:
+                if settings.learning_rate_schedule == "cosine":
+                    with (
+                        warnings.catch_warnings()
+                    ):  # torch minds that the masks' optimizer waits for its turn
+                        warnings.simplefilter("ignore", UserWarning)
+                        scheduler.step()
+                else:
+                    scheduler.step(value)
+            with torch.no_grad():
+                x.clamp_(*box)
+                for variable in [] if logits else sought:
+                    variable.clamp_(0, 1)
+            kept_x, kept_masks = x.detach().clone(), [v.detach().clone() for v in sought]
         result.losses.append(value)
         result.iterations = iteration + 1
         if value < result.best_loss:
             result.best_loss, result.best_distance, result.best_iteration = value, distance.item(), iteration
-            result.x = x.detach().clone()
-            result.masks = [torch.sigmoid(v) if logits else v.detach().clone() for v in sought]
+            result.x = kept_x
+            result.masks = [torch.sigmoid(v) if logits else v for v in kept_masks]
             waited = 0
         else:
             waited += 1
+        if settings.mask_rounding and iteration + 1 == round(
+            settings.mask_rounding * settings.max_iterations
+        ):
+            with torch.no_grad():
+                for variable in sought:
+                    kept = (variable > (0 if logits else 0.5)).double()
+                    variable.copy_(torch.special.logit(kept.clamp(0.05, 0.95)) / sharp if logits else kept)
+            if newton is not None:
+                newton.forget()
         if result.best_loss < settings.stop_loss:
             result.stop_reason = "converged"
             break
