@@ -17,7 +17,7 @@ from dia.config_errors import config_error, known, validated
 from dia.errors import ConfigError
 from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
-from dia.models.own import OwnModel
+from dia.models.own import OwnModel, PinnedModel
 from dia.models.sites import chosen
 from dia.settings import Closed, Count, Settings
 from dia.training_job import TrainingJob
@@ -152,9 +152,13 @@ class Config(Closed):
         """The definition of a dataset of the config."""
         return self.datasets[name]
 
-    def model(self, name: str) -> OwnModel | None:
-        """The definition of a model of the config; None for a built-in architecture."""
-        return self.models.get(name)
+    def model(self, name: str) -> PinnedModel | None:
+        """A model of the config, as its files are when this is first asked; None for a built-in architecture."""
+        return self._pinned.get(name)
+
+    @cached_property
+    def _pinned(self) -> dict[str, PinnedModel]:
+        return {name: own.pinned() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
         """The settings of a cell: its scenario's, with the exceptions for its model."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dia.attacks.iterative import Search
 from dia.attacks.masks import PARAMETRISATIONS, first_masks, start_generators
-from dia.attacks.problem import Problem, Start
+from dia.attacks.problem import Problem
+from dia.attacks.starts import DrawnStarts
 from dia.attacks.state import State
 from dia.models.dropout import Dropout, Site
 from dia.randomness import normal
@@ -109,21 +110,9 @@ def test_masks_start_by_victim_and_seed() -> None:
 
 def restarting(of: Problem, restarts: int) -> Problem:
     """The same problem with further starts, drawn as a cell draws them."""
-
-    def start(restart: int, victim_ids: Sequence[str]) -> Start:
-        rngs = start_generators(0, victim_ids, "x0", restart)
-        x = torch.stack([normal(tuple(of.x0.shape[1:]), rng, torch.float64) for rng in rngs])
-        rngs = start_generators(0, victim_ids, "initial_masks", restart)
-        return x, first_masks("bernoulli", of.model.sites, of.rates, of.x0.shape[1], rngs)
-
-    settings = of.settings.model_copy(update={"restarts": restarts})
-    return replace(of, settings=settings, further_starts=start)
-
-
-def alone(attack: str, of: Problem, restart: int, model: str) -> list[Result]:
-    """The oracle from one start."""
-    x, masks = of.start(restart)
-    return plainly(attack, replace(of, x0=x, initial_masks=masks), model)
+    shape = (of.labels.shape[1], *of.shape)
+    starts = DrawnStarts(0, shape, of.model.sites, "bernoulli", torch.float64)
+    return replace(of, settings=of.settings.model_copy(update={"restarts": restarts}), starts=starts)
 
 
 @pytest.mark.parametrize("victims_per_pass", [None, 2])
@@ -131,7 +120,7 @@ def alone(attack: str, of: Problem, restart: int, model: str) -> list[Result]:
 def test_the_start_with_the_smallest_distance_is_kept(attack: str, victims_per_pass: int | None) -> None:
     of = restarting(problem("mlp", 0.3, victims=5, max_iterations=25, stop_loss=0.02), 3)
     outcome = run(attack, of, victims_per_pass=victims_per_pass).outcome
-    starts = [alone(attack, of, restart, "mlp") for restart in range(3)]
+    starts = [plainly(attack, of, "mlp", restart) for restart in range(3)]
     for v in range(len(of)):
         distances = [results[v].best_distance for results in starts]
         best = distances.index(min(distances))
@@ -154,7 +143,7 @@ def test_the_first_start_is_that_of_an_attack_without_restarts() -> None:
 
 def test_only_the_first_start_exists_unless_others_are_given() -> None:
     with pytest.raises(ValueError, match="start 1 was asked for, and there is only the first"):
-        problem("mlp").start(1)
+        problem("mlp").images(1)
 
 
 # Passes

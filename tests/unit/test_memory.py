@@ -3,17 +3,15 @@
 import pytest
 from small_problems import mlp, problem, vit
 
-from dia.attacks import memory
-from dia.attacks.memory import victims_that_fit
+from dia.attacks import dia, memory
 
 
 def test_a_pass_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     attacked, _ = problem(vit(), victims=12)
-    masks = attacked.initial_masks
 
     def victims(free: float) -> int:
         monkeypatch.setattr(memory, "_free_bytes", lambda device: int(free))
-        return victims_that_fit(attacked, None, masks)
+        return dia.prepare(attacked).per_pass
 
     assert victims(2**40) == 12  # all there are
     assert victims(0) == 1  # at least one, whatever is free
@@ -29,6 +27,6 @@ def test_a_processor_takes_more_victims_of_a_small_model(monkeypatch: pytest.Mon
     counts = []
     for build in (mlp(), vit()):
         attacked, _ = problem(build, victims=40)
-        counts.append(victims_that_fit(attacked, None, attacked.initial_masks))
+        counts.append(dia.prepare(attacked).per_pass)
     assert counts[0] > counts[1] >= 1
     assert counts[1] < 40

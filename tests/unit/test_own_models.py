@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from dia.attacks.objective import matching_distance
-from dia.client import send
+from dia.client import ClientGradient, send
 from dia.config import Config, job_json
 from dia.errors import ConfigError, ModelError
 from dia.job import Job
@@ -206,7 +206,7 @@ def test_attention_can_be_differentiated_twice(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     private, x, step = (torch.randn(1, 1, *SHAPE, generator=rng, dtype=torch.float64) for _ in range(3))
     masks, labels = [x.new_ones(1, 1, *site.shape) for site in model.sites], torch.tensor([[1]])
-    received = send(model, private, masks, labels)
+    received = ClientGradient.of(send(model, private, masks, labels))
 
     def distance(at: torch.Tensor) -> torch.Tensor:
         return matching_distance(model, received, at, masks, labels).sum()
@@ -289,7 +289,7 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
     mlp, net = config.cells
     assert net.id == "default/digits/net/p0.5/dia/seed0"
     assert config.settings(net).max_iterations == 7
-    assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small"}' in (
+    assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small",' in (
         job_json(config, net)
     )
     assert Job.parse(job_json(config, net)).model == config.model("net")
