@@ -139,7 +139,7 @@ class Readout:
         ]
 
     def read(self, problem: Problem) -> list[Tensor]:
-        """Masks (V, N, *site.shape) of every site as far as the received gradients tell them, NaN elsewhere, on the CPU.
+        """Masks (V, N, *site.shape), on the CPU, as far as the received gradients tell them, NaN elsewhere.
 
         A site says nothing for a victim whose number of dropped entries its rate makes impossible: noise has
         no zeros, pruning too many.

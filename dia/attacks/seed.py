@@ -112,7 +112,7 @@ def _bits(zeros: Zeros, rate: float) -> Tensor:
 
 
 def _fits(mask: Tensor, zeros: Zeros) -> Tensor:
-    """(V,) whether a candidate's masks (N, *site.shape) bool leave exactly the zeros that the victims' gradients have."""
+    """(V,) whether a candidate's masks (N, *site.shape) leave exactly the zeros that the victims' gradients have."""
     kept = mask.flatten(1).any(0)
     contradicted = (zeros.alive & ~kept & zeros.told) | (~zeros.alive & kept & zeros.certain)
     return ~contradicted.any(1)

@@ -8,9 +8,9 @@ from oracle import Client, Result, attack
 from plain_models import PLAIN
 from torch import Tensor, nn
 
+from dia.attacks.iterative import Search
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem, pixel_box
-from dia.attacks.iterative import Search
 from dia.attacks.registry import prepare
 from dia.attacks.starts import GivenStarts
 from dia.attacks.state import State

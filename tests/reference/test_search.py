@@ -1,13 +1,11 @@
 """Settings of the search against the oracle: unsigned gradients, logits for masks, where masks start, restarts."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from made_problems import Run, plainly, problem, run
-from oracle import Result
 from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
@@ -17,7 +15,6 @@ from dia.attacks.problem import Problem
 from dia.attacks.starts import DrawnStarts
 from dia.attacks.state import State
 from dia.models.dropout import Dropout, Site
-from dia.randomness import normal
 
 
 @pytest.mark.parametrize("images", [1, 3])
