@@ -8,13 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dia import models
 from dia.cell import Cell
 from dia.config_errors import config_error, known, validated
-from dia.errors import ConfigError
+from dia.files import read_yaml
 from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
 from dia.models.own import OwnModel, PinnedModel
@@ -122,13 +121,7 @@ class Config(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid config.
         """
-        try:
-            mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the config {path}: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from None
-        return cls.load(mapping, str(path))
+        return cls.load(read_yaml(path, "config"), str(path))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
