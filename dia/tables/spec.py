@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dia.config_errors import choice, validated
+from dia.files import read_yaml
 from dia.records.columns import CHANCE, IDENTITY, SCORES, settings_columns
 from dia.settings import Closed, Flag
 
