@@ -109,6 +109,7 @@ class Config(Closed):
             *config._dangling(),
             *config._unknown_sites(),
             *config._too_few_images(),
+            *config._without_effect(),
             *config._duplicates(),
         ]:
             raise config_error(origin, faults)
@@ -225,6 +226,19 @@ class Config(Closed):
                             f"{settings.batch_size} image(s) for model {model!r}, more than the {images} of "
                             f"datasets.{dataset}.images: raise that, or lower victims or batch_size"
                         )
+        return faults
+
+    def _without_effect(self) -> list[str]:
+        """Settings of local SGD in scenarios whose clients do none: the rows would say what was not done."""
+        faults, plain = [], Settings()
+        for name, model in dict.fromkeys((grid.scenario, m) for grid in self.grids for m in grid.models):
+            settings = self._settings.get((name, model), plain)
+            for key in ("local_batch_size", "local_learning_rate"):
+                if not settings.local_epochs and getattr(settings, key) != getattr(plain, key):
+                    faults.append(
+                        f"scenario {name!r}, model {model!r}: {key} means nothing while local_epochs is 0 (FedSGD): "
+                        f"set local_epochs, or leave {key} out"
+                    )
         return faults
 
     def _duplicates(self) -> list[str]:

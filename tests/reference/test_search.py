@@ -40,6 +40,13 @@ def test_weight_of_the_mask_penalty(weight: float) -> None:
     assert_equal(run("dia", of), plainly("dia", of, "mlp"))
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+@pytest.mark.parametrize("attack", ITERATIVE)
+def test_weight_of_the_total_variation(attack: str, weight: float) -> None:
+    of = problem("mlp", 0.4, images=2, tv_weight=weight)
+    assert_equal(run(attack, of), plainly(attack, of, "mlp"))
+
+
 def test_a_strong_penalty_makes_the_masks_drop_their_share() -> None:
     for parametrisation in PARAMETRISATIONS:
         of = problem("mlp", 0.75, mask_penalty=10, mask_parametrisation=parametrisation, max_iterations=200)
