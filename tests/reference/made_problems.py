@@ -1,5 +1,6 @@
 """Small attack problems in float64, and the oracle's view of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,8 +80,10 @@ class Run:
     last_masks: list[Tensor]
 
 
-def run(attack_name: str, of: Problem, **how: Any) -> Run:
-    """Attack ``of``; ``how`` is passed on, for instance ``victims_per_pass``."""
+def run(
+    attack_name: str, of: Problem, *, between: Callable[[Search], None] = lambda search: None, **how: Any
+) -> Run:
+    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_pass``."""
     losses: list[list[float]] = [[] for _ in of.victim_ids]
     rates: list[list[float]] = [[] for _ in of.victim_ids]
 
@@ -92,12 +95,13 @@ def run(attack_name: str, of: Problem, **how: Any) -> Run:
 
     last: dict[int, list[Tensor]] = {}
 
-    def between(search: Search) -> None:
+    def watched(search: Search) -> None:
         """Hold on to the masks, which are stepped in place."""
+        between(search)
         state = search.waiting[-1]
         last.update((v, [mask[row] for mask in state.masks]) for row, v in enumerate(state.victims.tolist()))
 
-    outcome = prepare(attack_name)(of, observe=observe, between=between, **how).run()
+    outcome = prepare(attack_name)(of, observe=observe, between=watched, **how).run()
     masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(of))), strict=True)]
     return Run(outcome, losses, rates, masks)
 
