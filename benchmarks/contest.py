@@ -113,15 +113,15 @@ class Contest:
         """Seconds of the oracle per victim-iteration, on the first victim (all victims cost it the same)."""
         self._limit(iterations)
         problem = self.experiment.problem
-        received = [problem.received.pieces[name].dense()[0] for name in self.client.parameters]
-        masks = [mask[0] for mask in problem.initial_masks]
+        received = [problem.gradient(0, name) for name in self.client.parameters]
+        masks = [mask[0].to(self.device) for mask in problem.masks()]
         synchronise(self.device)
         began = time.perf_counter()
         attack(
             self.client,
             received,
-            problem.labels[0],
-            problem.x0[0],
+            problem.labels[0].to(self.device),
+            problem.images()[0].to(self.device),
             (problem.low, problem.high),
             problem.settings,
             masks=masks,

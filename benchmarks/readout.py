@@ -40,7 +40,7 @@ def known_entries(experiment: Experiment) -> None:
     """Print one line a group of sites with equal names but for the block number."""
     problem = experiment.problem
     classes = experiment.num_classes
-    known = Readout.of(problem.model, problem.x0, classes).read(problem)
+    known = Readout.of(problem.model, problem.shape, classes).read(problem)
     influential = influential_entries(experiment)
     wrong = [
         int(((k != true) & ~k.isnan() & i).sum())

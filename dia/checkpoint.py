@@ -1,7 +1,7 @@
 """A cell that was stopped goes on where it was.
 
-Everything an attack carries is in its :class:`~dia.attacks.state.State` objects (the random draws are all made before
-the first iteration), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
+Everything an attack carries is in its :class:`~dia.attacks.state.State` objects (random draws are functions of seed,
+victim and start), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
 It belongs to one cell, its settings, victims and code; any other is refused, set aside, and the cell starts afresh.
 """
 
@@ -100,12 +100,9 @@ class Checkpointer:
                 meta = json.loads(str(file["meta"]))
                 if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                     raise ValueError("it belongs to another cell, other settings, victims or code")
-                device = search.problem.x0.device
-                ahead = [
-                    (restart, torch.tensor(victims, device=device)) for restart, victims in meta["ahead"]
-                ]
-                waiting = [_unpacked(State, item, file, device) for item in meta["waiting"]]
-                done = [_unpacked(State, item, file, device) for item in meta["done"]]
+                ahead = [(restart, torch.tensor(victims)) for restart, victims in meta["ahead"]]
+                waiting = [_unpacked(State, item, file).to(search.problem.device) for item in meta["waiting"]]
+                done = [_unpacked(State, item, file) for item in meta["done"]]
                 points = [[tuple(point) for point in victim] for victim in meta["points"]]
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
             aside = self.path.with_suffix(".refused.npz")
@@ -136,15 +133,15 @@ def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _unpacked(kind: Any, value: Any, arrays: Any, device: torch.device) -> Any:
+def _unpacked(kind: Any, value: Any, arrays: Any) -> Any:
     """The inverse of :func:`_packed` for a value of type ``kind``."""
     if isinstance(kind, UnionType):  # something or None
-        return value if value is None else _unpacked(get_args(kind)[0], value, arrays, device)
+        return value if value is None else _unpacked(get_args(kind)[0], value, arrays)
     if kind is Tensor:
-        return torch.from_numpy(arrays[value]).to(device)
+        return torch.from_numpy(arrays[value])
     if get_origin(kind) is list:
-        return [_unpacked(get_args(kind)[0], item, arrays, device) for item in value]
+        return [_unpacked(get_args(kind)[0], item, arrays) for item in value]
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{name: _unpacked(hints[name], item, arrays, device) for name, item in value.items()})  # type: ignore[operator]
+        return kind(**{name: _unpacked(hints[name], item, arrays) for name, item in value.items()})  # type: ignore[operator]
     return value

@@ -28,8 +28,11 @@ class ClientGradient:
 
     @classmethod
     def of(cls, pieces: dict[str, Piece]) -> "ClientGradient":
-        """Hold ``pieces``, each as factors where those are smaller than the matrix."""
-        pieces = {name: _smaller(piece) for name, piece in pieces.items()}
+        """What arrives when V clients send ``pieces``.
+
+        Raises:
+            AttackError: One of them is not finite.
+        """
         norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
         if not bool(torch.isfinite(norm).all()):
             bad = torch.nonzero(~torch.isfinite(norm)).flatten().tolist()
@@ -42,6 +45,10 @@ class ClientGradient:
         pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}
         return ClientGradient(pieces, self.norm[victims])
 
+    def to(self, device: torch.device) -> "ClientGradient":
+        pieces = {name: piece.to(device) for name, piece in self.pieces.items()}
+        return ClientGradient(pieces, self.norm.to(device))
+
 
 def _smaller(piece: Piece) -> Piece:
     if not isinstance(piece, OuterSum):
@@ -51,19 +58,18 @@ def _smaller(piece: Piece) -> Piece:
 
 
 def draw_masks(
-    sites: Sequence[Site], seed: int, victim_ids: Sequence[str], batch_size: int, like: Tensor, purpose: str
+    sites: Sequence[Site], seed: int, victim_ids: Sequence[str], batch_size: int, purpose: str
 ) -> list[Tensor]:
-    """Bernoulli(1 - p) masks of every site, (V, N, *site.shape), each victim's from its own generator.
+    """Bernoulli(1 - p) masks of every site, (V, N, *site.shape) bool, each victim's from its own generator.
 
     Args:
         sites: Dropout sites in module order.
         seed: The cell's seed.
         victim_ids: Ids of the V victims.
         batch_size: Images N of a victim.
-        like: Its dtype and device are those of the masks.
-        purpose: What they are for, e.g. ``client_masks`` or ``initial_masks``.
+        purpose: What they are for, e.g. ``client_masks``.
     """
-    return masks_from([generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size, like)
+    return masks_from([generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size)
 
 
 def draw_client_masks(
@@ -71,7 +77,6 @@ def draw_client_masks(
     seed: int,
     victim_ids: Sequence[str],
     batch_size: int,
-    like: Tensor,
     seed_space: int | None,
 ) -> list[Tensor]:
     """The clients' masks, as :func:`draw_masks`; or from a client's own small seed.
@@ -80,9 +85,9 @@ def draw_client_masks(
         seed_space: How many seeds a client chooses from, at random; None: a generator that nobody can guess.
     """
     if seed_space is None:
-        return draw_masks(sites, seed, victim_ids, batch_size, like, "client_masks")
+        return draw_masks(sites, seed, victim_ids, batch_size, "client_masks")
     chosen = [derive_seed(seed, victim, "client_seed") % seed_space for victim in victim_ids]
-    return masks_from([client_generator(number) for number in chosen], sites, batch_size, like)
+    return masks_from([client_generator(number) for number in chosen], sites, batch_size)
 
 
 def client_generator(client_seed: int) -> torch.Generator:
@@ -90,44 +95,39 @@ def client_generator(client_seed: int) -> torch.Generator:
     return generator(client_seed, "client_masks")
 
 
-def masks_from(
-    rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int, like: Tensor
-) -> list[Tensor]:
-    """Bernoulli(1 - p) masks of every site, one after the other, from one generator a victim."""
+def masks_from(rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int) -> list[Tensor]:
+    """Bernoulli(1 - p) masks of every site, bool on the CPU, one after the other, from one generator a victim."""
     return [
-        torch.stack(
-            [bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, like.dtype) for rng in rngs]
-        ).to(like.device)
+        torch.stack([bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, torch.bool) for rng in rngs])
         for site in sites
     ]
 
 
-def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> ClientGradient:
-    """FedSGD: the gradient of the mean cross-entropy over each victim's N images, with dropout.
+def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> dict[str, Piece]:
+    """What V clients compute: the gradient of the mean cross-entropy over each one's N images, with dropout.
 
     Args:
         model: The model as the server sent it.
         x: (V, N, C, H, W), normalised.
-        masks: The clients' masks, per site (V, N, *site.shape).
+        masks: The clients' masks, per site (V, N, *site.shape), of any type and on any device.
         labels: (V, N).
+
+    Returns:
+        A piece a parameter, as factors where those are smaller than the matrix.
     """
-    parts = [
-        model.gradients(x[v : v + 1], [m[v : v + 1] for m in masks], labels[v : v + 1], differentiable=False)
-        for v in range(len(x))
-    ]
-    held = [ClientGradient.of(part).pieces for part in parts]
-    return ClientGradient.of({name: joined([part[name] for part in held]) for name in held[0]})
+    pieces = model.gradients(x, [mask.to(x) for mask in masks], labels, differentiable=False)
+    return {name: _smaller(piece) for name, piece in pieces.items()}
 
 
 def protect(
-    gradient: ClientGradient,
+    gradient: dict[str, Piece],
     model: Engine,
     settings: DefenceSettings,
     seed: int,
     victim_ids: Sequence[str],
     unit: float = 1.0,
-) -> ClientGradient:
-    """What arrives of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
+) -> dict[str, Piece]:
+    """What is sent of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
 
     Args:
         gradient: What they compute.
@@ -141,12 +141,12 @@ def protect(
         return gradient
     plain = {}
     for name, parameter in model.model.named_parameters():
-        piece = gradient.pieces.get(name)
+        piece = gradient.get(name)
         plain[name] = (
             parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else unit * piece.dense()
         )
     rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
-    return ClientGradient.of({name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()})
+    return {name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()}
 
 
 def joined(pieces: Sequence[Piece]) -> Piece:

@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dia import models
 from dia.cell import Cell
 from dia.config_errors import config_error, known, validated
-from dia.errors import ConfigError
+from dia.files import read_yaml
 from dia.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.job import Job, canonical
-from dia.models.own import OwnModel
+from dia.models.own import OwnModel, PinnedModel
 from dia.models.sites import chosen
 from dia.settings import Closed, Count, Settings
 from dia.training_job import TrainingJob
@@ -110,6 +109,7 @@ class Config(Closed):
             *config._dangling(),
             *config._unknown_sites(),
             *config._too_few_images(),
+            *config._without_effect(),
             *config._duplicates(),
         ]:
             raise config_error(origin, faults)
@@ -122,13 +122,7 @@ class Config(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid config.
         """
-        try:
-            mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the config {path}: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from None
-        return cls.load(mapping, str(path))
+        return cls.load(read_yaml(path, "config"), str(path))
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -152,9 +146,13 @@ class Config(Closed):
         """The definition of a dataset of the config."""
         return self.datasets[name]
 
-    def model(self, name: str) -> OwnModel | None:
-        """The definition of a model of the config; None for a built-in architecture."""
-        return self.models.get(name)
+    def model(self, name: str) -> PinnedModel | None:
+        """A model of the config, as its files are when this is first asked; None for a built-in architecture."""
+        return self._pinned.get(name)
+
+    @cached_property
+    def _pinned(self) -> dict[str, PinnedModel]:
+        return {name: own.pinned() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
         """The settings of a cell: its scenario's, with the exceptions for its model."""
@@ -228,6 +226,19 @@ class Config(Closed):
                             f"{settings.batch_size} image(s) for model {model!r}, more than the {images} of "
                             f"datasets.{dataset}.images: raise that, or lower victims or batch_size"
                         )
+        return faults
+
+    def _without_effect(self) -> list[str]:
+        """Settings of local SGD in scenarios whose clients do none: the rows would say what was not done."""
+        faults, plain = [], Settings()
+        for name, model in dict.fromkeys((grid.scenario, m) for grid in self.grids for m in grid.models):
+            settings = self._settings.get((name, model), plain)
+            for key in ("local_batch_size", "local_learning_rate"):
+                if not settings.local_epochs and getattr(settings, key) != getattr(plain, key):
+                    faults.append(
+                        f"scenario {name!r}, model {model!r}: {key} means nothing while local_epochs is 0 (FedSGD): "
+                        f"set local_epochs, or leave {key} out"
+                    )
         return faults
 
     def _duplicates(self) -> list[str]:

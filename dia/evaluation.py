@@ -1,6 +1,6 @@
 """What an attack is measured by: scores, mask recovery and curves, against the truth that it never sees."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,43 +31,43 @@ NULLABLE = (
 
 
 def influential_entries(experiment: Experiment) -> list[Tensor]:
-    """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool.
+    """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool, on the CPU.
 
     An entry with no effect on the loss at the private images and full masks has none on the gradient either: its
     activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
     """
     found: list[list[Tensor]] = [[] for _ in experiment.client.sites]
-    mean, std = experiment.mean, experiment.std
-    for original, labels in zip(experiment.original, experiment.labels, strict=True):
-        x = (original.to(mean) - mean) / std
+    mean, std, device = experiment.mean, experiment.std, experiment.problem.device
+    for original, labels in zip(experiment.original, experiment.labels.to(device), strict=True):
+        x = ((original.to(mean) - mean) / std).to(device)
         masks = [x.new_ones(site.mask_shape(len(x))).requires_grad_() for site in experiment.client.sites]
         loss = experiment.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
         for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
-            site.append(slope != 0)
+            site.append((slope != 0).cpu())
     return [torch.stack(site) for site in found]
 
 
 def mask_accuracy(kept: Sequence[Tensor], true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
-    """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) a site."""
-    right = _entries([(k == (t > 0.5)) & c for k, t, c in zip(kept, true, counted, strict=True)])
+    """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) bool a site."""
+    right = _entries((k == t) & c for k, t, c in zip(kept, true, counted, strict=True))
     return right / _entries(counted)
 
 
-def _entries(marked: Sequence[Tensor]) -> Tensor:
+def _entries(marked: Iterable[Tensor]) -> Tensor:
     """(V,) how many entries are marked, over all sites together."""
     return torch.stack([mark.flatten(1).sum(1) for mark in marked]).sum(0)
 
 
 def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) what the better of "all kept" and "all dropped" reaches."""
-    ones = [torch.ones_like(t, dtype=torch.bool) for t in true]
+    ones = [torch.ones_like(t) for t in true]
     all_kept = mask_accuracy(ones, true, counted)
     return torch.maximum(all_kept, 1 - all_kept)
 
 
 def dropped_share(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) share of the counted entries that the recovered masks drop: the attacker's estimate of p."""
-    return _entries([~k & c for k, c in zip(kept, counted, strict=True)]) / _entries(counted)
+    return _entries(~k & c for k, c in zip(kept, counted, strict=True)) / _entries(counted)
 
 
 def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
@@ -108,8 +108,8 @@ class Curves:
     def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
         if state.iteration % self.every:
             return
-        victims = state.victims
-        original = self.experiment.original[victims.cpu()]
+        victims = state.victims.cpu()
+        original = self.experiment.original[victims]
         pixels = self.experiment.to_pixels(state.x).to(original)
         order = match(original, pixels)
         pixels = pixels[torch.arange(len(order))[:, None], order]
@@ -117,7 +117,8 @@ class Curves:
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks and self.counted:
             true = [mask[victims] for mask in self.experiment.true_masks]
-            accuracy = mask_accuracy(state.kept(), true, [c[victims] for c in self.counted])
+            kept = [mask.cpu() for mask in state.kept()]
+            accuracy = mask_accuracy(kept, true, [c[victims] for c in self.counted])
         columns = (total_loss, matching_distance, mse, accuracy)
         going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
         for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
@@ -182,7 +183,7 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     if outcome.claimed is not None:
         x = ((original - experiment.mean.to(original)) / std).flatten(2)
         found["claimed"] = outcome.claimed.double().mean(1)
-        found["claim_cosine"] = claim_cosine(x, outcome.x.to(original).flatten(2), outcome.claimed.cpu())
+        found["claim_cosine"] = claim_cosine(x, outcome.x.to(original).flatten(2), outcome.claimed)
     if settings.lpips_network != "none":
         found["lpips"] = lpips(original, pixels, settings.lpips_network).mean(1)
     if settings.labels == "inferred":

@@ -1,38 +1,39 @@
 """From a cell's description and its victim set to what the attack is given and what it is measured against."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dia.attacks.labels import MADE_UP_IMAGES, aligned, infer_labels
-from dia.attacks.masks import first_masks, start_generators
-from dia.attacks.problem import Problem, Start, pixel_box
-from dia.client import ClientGradient, draw_client_masks, protect, send
+from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.starts import DrawnStarts
+from dia.client import ClientGradient, draw_client_masks, joined, protect, send
 from dia.defences.apply import keeps_scale
 from dia.engines import PRECISIONS, engine_of, gradients_sent, unit_of
 from dia.errors import AttackError, VictimError
 from dia.job import Job
 from dia.matching.engine import Engine
+from dia.matching.pieces import Piece
 from dia.matching.unknown_rate import START, UnknownRate
 from dia.models.registry import build
-from dia.randomness import generator, normal
+from dia.randomness import generator
 from dia.trained import TrainedModel
 from dia.victims.store import VictimSet
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One cell, ready to be attacked.
+    """One cell, ready to be attacked; all tensors on the CPU.
 
     Attributes:
         problem: What the attack sees (and, for well-informed attacks, the clients' masks).
-        original: (V, N, C, H, W) the private images in [0, 1], float64, on the CPU.
+        original: (V, N, C, H, W) the private images in [0, 1], float64.
         labels: (V, N) the true labels; the problem has those that the attacker knows or infers.
         num_classes: Number of classes C.
         client: The clients' model; where it drops nothing, one that drops where the attacker thinks it does.
-        true_masks: What the masks of ``client`` are, per site (V, N, *site.shape); ones where it drops nothing.
+        true_masks: What the masks of ``client`` are, per site (V, N, *site.shape) bool; True where it drops nothing.
         mean, std: (C, 1, 1) of the normalisation, in the cell's precision.
     """
 
@@ -47,7 +48,7 @@ class Experiment:
 
     def to_pixels(self, x: Tensor) -> Tensor:
         """Normalised images (..., C, H, W) to [0, 1]."""
-        return (x * self.std + self.mean).clamp(0, 1)
+        return (x.cpu() * self.std + self.mean).clamp(0, 1)
 
 
 def prepare(
@@ -58,7 +59,7 @@ def prepare(
     Args:
         job: The cell and its settings.
         victim_set: The images of its dataset.
-        device: Where.
+        device: Where the models compute; it holds one client at a time.
         trained: The trained model, where the settings ask for one.
 
     Weights, client masks and starting images depend on seed, architecture and victim alone, never on the attack.
@@ -83,46 +84,53 @@ def prepare(
     count = victims * batch_size
     pixels = torch.tensor(victim_set.images[:count], dtype=torch.float64).permute(0, 3, 1, 2) / 255
     original = pixels.reshape(victims, batch_size, *victim_set.shape)
-    labels = torch.tensor(victim_set.labels[:count]).view(victims, batch_size).to(device)
-    statistics = [torch.tensor(v, dtype=dtype)[:, None, None] for v in (victim_set.mean, victim_set.std)]
-    mean, std = (value.to(device) for value in statistics)
-    x = (original.to(device, dtype) - mean) / std
+    labels = torch.tensor(victim_set.labels[:count]).view(victims, batch_size)
+    mean, std = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (victim_set.mean, victim_set.std))
+    x = (original.to(dtype) - mean) / std
     low, high = pixel_box(mean.flatten(), std.flatten())
 
     client = _engine(job, victim_set, device, cell.p, trained)
     client_masks = draw_client_masks(
-        client.sites, cell.seed, ids, batch_size, x, settings.client_mask_seed_space
+        client.sites, cell.seed, ids, batch_size, settings.client_mask_seed_space
     )
-    sent = send(client, x, client_masks, labels)
-    received = protect(sent, client, settings, cell.seed, ids, unit_of(client))
+
+    def sent(victim: int) -> dict[str, Piece]:
+        only = slice(victim, victim + 1)
+        masks = [mask[only] for mask in client_masks]
+        gradient = send(client, x[only].to(device), masks, labels[only].to(device))
+        return protect(gradient, client, settings, cell.seed, ids[only], unit_of(client))
+
+    received = _gathered(map(sent, range(victims)))
     attacker = _attackers_engine(job, victim_set, device, client, trained)
-
-    def start(restart: int, victim_ids: Sequence[str]) -> Start:
-        draws = start_generators(cell.seed, victim_ids, "x0", restart)
-        x0 = torch.stack([normal(tuple(x.shape[1:]), rng, dtype) for rng in draws]).to(device)
-        draws = start_generators(cell.seed, victim_ids, "initial_masks", restart)
-        rates = [site.rate for site in attacker.sites]
-        masks = first_masks(settings.mask_init, attacker.sites, rates, batch_size, draws, dtype)
-        return x0, [mask.to(device) for mask in masks]
-
-    x0, initial_masks = start(0, ids)
     problem = Problem(
         model=attacker,
         received=received,
         labels=_attackers_labels(job, victim_set, client, received, labels, mean, std),
-        x0=x0,
-        low=low,
-        high=high,
+        shape=victim_set.shape,
+        low=low.to(device),
+        high=high.to(device),
         client_masks=client_masks,
-        initial_masks=initial_masks,
+        starts=DrawnStarts(
+            cell.seed, (batch_size, *victim_set.shape), attacker.sites, settings.mask_init, dtype
+        ),
         victim_ids=ids,
         settings=settings,
-        further_starts=start,
     )
     true_masks = client_masks
     if not client.sites and attacker.sites:
-        client, true_masks = _plain(attacker), [torch.ones_like(mask) for mask in problem.initial_masks]
+        client = _plain(attacker)
+        true_masks = [
+            torch.ones(victims, *site.mask_shape(batch_size), dtype=torch.bool) for site in client.sites
+        ]
     return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
+
+
+def _gathered(sent: Iterable[dict[str, Piece]]) -> ClientGradient:
+    """What several clients send, one after the other, together on the CPU."""
+    cpu = torch.device("cpu")
+    parts = [{name: piece.to(cpu) for name, piece in part.items()} for part in sent]
+    # Parameter by parameter, so that no second copy of all gradients is ever held.
+    return ClientGradient.of({name: joined([part.pop(name) for part in parts]) for name in list(parts[0])})
 
 
 def _engine(
@@ -163,12 +171,12 @@ def _attackers_labels(
     mean: Tensor,
     std: Tensor,
 ) -> Tensor:
-    """(V, N) the labels that the attacker uses; inferred ones in the order of the true ones as far as they agree."""
+    """(V, N) the attacker's labels, on the CPU; inferred ones in the order of the true ones as far as they agree."""
     if job.settings.labels == "known":
         return labels
     rng = generator(job.cell.seed, "made_up_images")
     pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
-    made_up = (pixels.to(mean) - mean) / std
+    made_up = ((pixels.to(mean) - mean) / std).to(next(client.model.parameters()).device)
     scale = float(gradients_sent(client)) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
     found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)

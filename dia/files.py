@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are written whole or not at all, and read with errors that name them."""
 
 import errno
 import os
@@ -6,8 +6,11 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from dia.errors import StorageError
+import yaml
+
+from dia.errors import ConfigError, StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where there is no room left: on the disk, in a quota, below a limit."""
@@ -43,3 +46,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """What a YAML (or JSON) file says.
+
+    Args:
+        path: The file.
+        what: What it is, for errors.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None

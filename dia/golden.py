@@ -6,7 +6,7 @@ A run is an ``.npz`` named ``<dataset>_<model>_<attack>_p<rate>[_variant].npz`` 
 
 import re
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from dia.attacks.problem import Problem, pixel_box
 from dia.attacks.registry import prepare
+from dia.attacks.starts import GivenStarts
 from dia.attacks.state import State
-from dia.client import send
+from dia.client import ClientGradient, send
 from dia.errors import GoldenError
 from dia.matching.engine import Engine
 from dia.matching.folded import FoldedModel
@@ -77,10 +78,7 @@ def replay(path: Path) -> Verdict:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
     run = _read(path)
     _check(run, path)
-    problem = _problem(run, match["dataset"], match["model"], path)
-    if match["attack"] == "dia":
-        initial_masks = _masks(run, "mask0", problem.model, path)
-        problem = replace(problem, initial_masks=initial_masks)
+    problem = _problem(run, match["dataset"], match["model"], match["attack"], path)
     losses: list[float] = []
 
     def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
@@ -96,7 +94,7 @@ def replay(path: Path) -> Verdict:
     return Verdict(path.stem, float(loss.max()), float(image.max()), len(losses))
 
 
-def _problem(run: dict[str, Any], dataset: str, model_name: str, path: Path) -> Problem:
+def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
     rate, x = float(run["dropout_rate"]), torch.tensor(run["victim"], dtype=torch.float64)[None]
     labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
     weights = _read(path.with_name(f"{dataset}_{model_name}_weights.npz"))
@@ -118,6 +116,9 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, path: Path) -> 
     )
     low, high = pixel_box(mean, std)
     client_masks = _masks(run, "client_mask", model, path)
+    x0, first_masks = torch.tensor(run["x0"], dtype=torch.float64)[None], []
+    if attack == "dia":
+        first_masks = [mask.double() for mask in _masks(run, "mask0", model, path)]
     settings = Settings(
         victims=1,
         batch_size=x.shape[1],
@@ -128,13 +129,13 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, path: Path) -> 
     )
     return Problem(
         model=model,
-        received=send(model, x, client_masks, labels),
+        received=ClientGradient.of(send(model, x, client_masks, labels)),
         labels=labels,
-        x0=torch.tensor(run["x0"], dtype=torch.float64)[None],
+        shape=shape,
         low=low,
         high=high,
         client_masks=client_masks,
-        initial_masks=[],
+        starts=GivenStarts(x0, first_masks, [path.stem]),
         victim_ids=[path.stem],
         settings=settings,
     )
@@ -155,7 +156,7 @@ def _check(run: dict[str, Any], path: Path) -> None:
 
 
 def _masks(run: dict[str, Any], kind: str, model: Engine, path: Path) -> list[Tensor]:
-    """One mask a dropout site, each (1, N, *site.shape)."""
+    """One mask a dropout site, each (1, N, *site.shape) bool."""
     sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
     if missing := [name for name in sites if name not in run]:
         raise GoldenError(f"{path}: lacks {', '.join(missing)}")
@@ -163,7 +164,7 @@ def _masks(run: dict[str, Any], kind: str, model: Engine, path: Path) -> list[Te
         right = (len(run["victim"]), *site.shape)
         if run[name].shape != right:
             raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
-    return [torch.tensor(run[name], dtype=torch.float64)[None] for name in sites]
+    return [torch.tensor(run[name], dtype=torch.bool)[None] for name in sites]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from dia.cell import Cell
 from dia.config_errors import validated
 from dia.errors import ConfigError
-from dia.models.own import OwnModel
+from dia.models.own import PinnedModel
 from dia.settings import Settings
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
@@ -36,11 +36,11 @@ class Job:
     cell: Cell
     settings: Settings
     dataset: dict[str, Any]
-    model: OwnModel | None = None
+    model: PinnedModel | None = None
 
     @classmethod
     def of(
-        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: OwnModel | None = None
+        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: PinnedModel | None = None
     ) -> Self:
         """A job from the full definition of its dataset."""
         return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _WHEREABOUTS}, model)
@@ -65,7 +65,7 @@ class Job:
         except ValidationError as error:
             raise ConfigError(f"the job's cell or dataset is not valid: {error}") from None
         settings = validated(Settings, parts["settings"], "the job's settings")
-        model = validated(OwnModel, parts["model"], "the job's model") if "model" in parts else None
+        model = validated(PinnedModel, parts["model"], "the job's model") if "model" in parts else None
         return cls(Cell.parse(cell.id), settings, dataset, model)
 
     @property

@@ -1,12 +1,9 @@
 """Where a row comes from: versions, machine, git commit, and a fingerprint of the code behind its numbers."""
 
-import ast
-import hashlib
 import os
 import platform
 import resource
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import dia
+from dia.syntax import fingerprint
 
 PACKAGE = Path(__file__).parent
 
@@ -104,40 +102,9 @@ def git_commit(package: Path = PACKAGE) -> str:
 def code_fingerprint(package: Path = PACKAGE) -> str:
     """SHA-256 over the package's modules that determine a cell's numbers (all but ``AFTER_THE_CELL``).
 
-    Syntax trees are hashed, without docstrings: neither comments nor layout matter, code does.
+    See :func:`dia.syntax.fingerprint`: comments and layout do not matter.
     """
-    total = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        relative = path.relative_to(package)
-        if relative.parts[0] not in AFTER_THE_CELL:
-            tree = ast.parse(path.read_bytes(), filename=str(path))
-            total.update(f"{relative.as_posix()}\n".encode())
-            for token in _tokens(tree):
-                total.update(f"{token}\n".encode())
-    return total.hexdigest()
-
-
-def _tokens(node: Any) -> Iterator[str]:
-    """A syntax tree as text; empty fields are left out, as their number varies between versions of Python."""
-    if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(value, list):
-                value = [entry for entry in value if not _is_bare_text(entry)]
-            if value is not None and value != []:
-                yield f".{name}"
-                yield from _tokens(value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for entry in node:
-            yield from _tokens(entry)
-        yield "]"
-    else:
-        yield f"{type(node).__name__} {node!r}"
-
-
-def _is_bare_text(node: ast.AST) -> bool:
-    """Whether a statement is a string alone: a docstring of a module, class, function or attribute."""
-    value = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+    files = sorted(package.rglob("*.py"))
+    return fingerprint(
+        (path for path in files if path.relative_to(package).parts[0] not in AFTER_THE_CELL), package
+    )

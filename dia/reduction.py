@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, model_validator
 
 from dia.config import Config
 from dia.config_errors import choice, validated
 from dia.errors import ConfigError
+from dia.files import read_yaml
 from dia.grid import Name, Rate, Seed
 from dia.settings import Closed, Count, Settings
 from dia.victims.spec import DatasetSpec
@@ -60,11 +60,7 @@ class Reduction(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid reduction.
         """
-        try:
-            mapping = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read the reduction {path}: {error}") from None
-        return validated(cls, mapping, str(path))
+        return validated(cls, read_yaml(path, "reduction"), str(path))
 
 
 def load(mapping: Mapping[str, Any], origin: str, reduction: str | Path) -> Config:

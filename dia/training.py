@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dia.client import draw_masks, protect, send
+from dia.client import ClientGradient, draw_masks, protect, send
 from dia.engines import PRECISIONS, engine_of, gradients_sent, unit_of
 from dia.errors import AttackError, TrainingError
 from dia.matching.engine import Engine
@@ -109,10 +109,10 @@ def _round(engine: Engine, batches: list[Batch], names: list[str], job: Training
     settings, parameters = job.settings, dict(engine.model.named_parameters())
     summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for (x, labels), name in zip(batches, names, strict=True):
-        masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], x, "training_masks")
+        masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], "training_masks")
         sent = send(engine, x, masks, labels)
-        received = protect(sent, engine, settings, job.seed, [name], unit_of(engine))
-        for key, piece in received.pieces.items():
+        sent = protect(sent, engine, settings, job.seed, [name], unit_of(engine))
+        for key, piece in ClientGradient.of(sent).pieces.items():
             summed[key] += piece.dense()[0]
     rate = settings.local_learning_rate if settings.local_epochs else settings.training_learning_rate
     with torch.no_grad():

@@ -12,7 +12,7 @@ from dia.defences.settings import DefenceSettings
 from dia.errors import ConfigError
 from dia.federated import FederatedSettings, TrainingSettings
 from dia.job import Job, canonical
-from dia.models.own import OwnModel
+from dia.models.own import PinnedModel
 from dia.settings import Settings
 
 SETTINGS = (
@@ -35,7 +35,7 @@ class _Parts(Closed):
     seed: int
     settings: dict[str, Any]
     dataset: dict[str, Any]
-    model: OwnModel | None = None
+    model: PinnedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TrainingJob:
     seed: int
     settings: Settings
     dataset: dict[str, Any]
-    model: OwnModel | None = None
+    model: PinnedModel | None = None
 
     @classmethod
     def of(cls, job: Job) -> Self | None:

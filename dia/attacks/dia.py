@@ -7,6 +7,6 @@ from dia.attacks.problem import Problem
 
 def prepare(problem: Problem, **how: object) -> Search:
     """Masks start as the setting ``mask_init`` says; without dropout there are none, and the attack is ``ig``."""
-    if not problem.initial_masks:
+    if not problem.model.sites:
         return ig.prepare(problem, **how)
     return Search(problem, seeks_masks=True, **how)  # type: ignore[arg-type]

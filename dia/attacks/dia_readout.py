@@ -13,14 +13,14 @@ def prepare(
     problem: Problem, announce: Callable[[str], None] = lambda message: None, **how: object
 ) -> Search:
     """``dia`` with the entries of :mod:`dia.attacks.readout` fixed; without dropout ``ig``."""
-    if not problem.initial_masks:
+    if not problem.model.sites:
         return ig.prepare(problem, announce=announce, **how)
     if isinstance(problem.model, LocalSteps):
         announce(
             "masks: none read off, since a sum over local steps has no zeros of one mask; all are sought"
         )
         return dia.prepare(problem, announce=announce, **how)
-    readout = Readout.of(problem.model, problem.x0, int(problem.labels.max()) + 1)
+    readout = Readout.of(problem.model, problem.shape, int(problem.labels.max()) + 1)
     known = readout.read(problem)
     told = sum(int((~mask.isnan()).sum()) for mask in known)
     announce(f"masks: {told} of {sum(mask.numel() for mask in known)} entries read off the gradients")

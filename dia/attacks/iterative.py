@@ -36,8 +36,8 @@ class Search:
 
     Args:
         problem: The victims as the server sees them.
-        fixed_masks: Masks used throughout, per site (V, N, *site.shape); where masks are sought, NaN stands for an
-            entry that is not fixed. Without masks given or sought dropout is off.
+        fixed_masks: Masks used throughout, per site (V, N, *site.shape), on the CPU; where masks are sought, NaN stands
+            for an entry that is not fixed. Without masks given or sought dropout is off.
         seeks_masks: Whether masks are optimised together with the image, from where the problem starts them.
         victims_per_pass: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
@@ -47,8 +47,8 @@ class Search:
 
     Attributes:
         ahead: Passes not begun, the next one last: which start, and which victims (K,). States are large.
-        waiting: States of passes begun, the next one last.
-        done: States of victims that have stopped, once a start, without the optimiser's moments.
+        waiting: States of passes begun, the next one last, on the device.
+        done: What remains of victims that have stopped, once a start, on the CPU.
     """
 
     def __init__(
@@ -65,9 +65,8 @@ class Search:
         self.problem, self.fixed = problem, fixed_masks
         self.observe, self.between, self.announce = observe, between, announce
         self.settings, self.seeks_masks = problem.settings, seeks_masks
-        fixed, sought = (None, problem.initial_masks) if seeks_masks else (fixed_masks, [])
-        self.per_pass = victims_per_pass or victims_that_fit(problem, fixed, sought)
-        everyone = torch.arange(len(problem), device=problem.x0.device)
+        everyone = torch.arange(len(problem))
+        self.per_pass = victims_per_pass or self._victims_that_fit(everyone[:1])
         self.ahead = [
             (restart, victims)
             for restart in range(self.settings.restarts)
@@ -91,13 +90,23 @@ class Search:
         self.waiting.append(state)
 
     def _start(self, restart: int, victims: Tensor) -> State:
-        problem = self.problem.select(victims)
-        x, masks = problem.start(restart)
-        if self.seeks_masks and self.fixed is not None:
-            masks = _filled(masks, [mask[victims] for mask in self.fixed])
+        problem, device = self.problem.select(victims), self.problem.device
+        masks = [mask.to(device) for mask in problem.masks(restart)] if self.seeks_masks else []
+        if masks and (fixed := self._fixed_of(victims)):
+            masks = _filled(masks, fixed)
         relaxed = parametrisation(self.settings, done=0)
-        variables = [relaxed.variables(mask) for mask in masks] if self.seeks_masks else []
-        return State.start(problem, victims, x, variables, relaxed.threshold, restart)
+        variables, x = [relaxed.variables(mask) for mask in masks], problem.images(restart).to(device)
+        return State.start(problem, victims.to(device), x, variables, relaxed.threshold, restart)
+
+    def _fixed_of(self, victims: Tensor) -> list[Tensor] | None:
+        """The fixed masks of some victims ((K,) numbers), on the device; None where none are fixed."""
+        at, dtype = self.problem.device, self.problem.dtype
+        return self.fixed and [mask[victims.cpu()].to(at, dtype) for mask in self.fixed]
+
+    def _victims_that_fit(self, first: Tensor) -> int:
+        """How many share a pass, as measured on the ``first`` victim ((1,) number)."""
+        state = self._start(0, first)
+        return victims_that_fit(*self._view(state), state, len(self.problem))
 
     def run(self) -> Outcome:
         """Go on until every victim has stopped.
@@ -110,14 +119,16 @@ class Search:
                 if not self.waiting:
                     self._begin()
                 self._run_pass()
+                continue
             except torch.OutOfMemoryError:
-                self._halve()
+                pass
+            self._halve()  # out here, where the exception no longer holds what did not fit
         return outcome_of(self.done, self.settings, self.per_pass, masks_sought=self.seeks_masks)
 
     def _run_pass(self) -> None:
         """Advance the pass on top of ``waiting``; those who stop move to ``done``, the others stay."""
-        view = self._view()
-        look_every = CHECK_EVERY.get(self.problem.x0.device.type, 1)
+        view = self._view(self.waiting[-1])
+        look_every = CHECK_EVERY.get(self.problem.device.type, 1)
         while True:
             self.between(self)
             state = self.waiting[-1]
@@ -128,18 +139,19 @@ class Search:
                 continue
             self._check_finite(state)
             if not bool(state.going.all()):
-                self.done.append(state.select(torch.nonzero(~state.going).flatten()).without_moments())
-                rest = state.select(torch.nonzero(state.going).flatten())
+                self.done.append(state.select(torch.nonzero(~state.going).flatten()).remains())
+                going = torch.nonzero(state.going).flatten()
+                rest = state.select(going)
                 self.waiting.pop()
                 if not len(rest):
                     return
                 self.waiting.append(rest)
-                view = self._view()
+                problem, fixed = view  # narrowed where it lies: nothing is moved a second time
+                view = problem.select(going), fixed and [mask[going] for mask in fixed]
 
-    def _view(self) -> tuple[Problem, list[Tensor] | None]:
-        """What the victims of the current pass need of the whole problem."""
-        victims = self.waiting[-1].victims
-        return self.problem.select(victims), self.fixed and [mask[victims] for mask in self.fixed]
+    def _view(self, state: State) -> tuple[Problem, list[Tensor] | None]:
+        """What the victims of a pass need of the whole problem, on the device."""
+        return self.problem.select(state.victims).placed(), self._fixed_of(state.victims)
 
     def _iterate(self, view: tuple[Problem, list[Tensor] | None], state: State) -> None:
         """One iteration of all victims of a pass.

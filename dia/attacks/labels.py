@@ -52,10 +52,10 @@ def infer_labels(
 
     Args:
         model: The model that the server sent out, its dropout off.
-        received: What the clients sent.
+        received: What the clients sent, on the CPU.
         images: Images N of a victim.
         num_classes: Number of classes C.
-        made_up: (K, C, H, W) images of the attacker's own, normalised; used for batches.
+        made_up: (K, C, H, W) images of the attacker's own, normalised, where the model is; used for batches.
         scale: By what a gradient was multiplied before it was sent; None where the server cannot know.
 
     Raises:
@@ -67,7 +67,7 @@ def infer_labels(
     bias = received.pieces.get(f"{prefix}bias") if layer.bias is not None else None
     if images == 1:
         return _one_label(rows, None if bias is None else bias.dense())[:, None]
-    features, probabilities = _averages(model, layer, made_up)
+    features, probabilities = (average.to(rows) for average in _averages(model, layer, made_up))
     if bias is not None:  # a bias is the weight of a feature that is always 1
         rows = torch.cat([rows, bias.dense()[..., None]], 2)
         features = torch.cat([features, features.new_ones(1)])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dia.attacks.objective import matching_distance
 from dia.attacks.problem import Problem
+from dia.attacks.state import State
 
 SHARE = 0.5
 """The share of the free memory that a pass may fill: other jobs and the allocator want some too."""
@@ -15,13 +16,17 @@ ENOUGH_BYTES = {"cpu": 2**30}
 """A pass of this size keeps a processor's core busy; a larger one only falls out of its caches."""
 
 
-def victims_that_fit(
-    problem: Problem, fixed_masks: list[Tensor] | None, optimised_masks: list[Tensor]
-) -> int:
-    """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass."""
-    one = problem.select(torch.zeros(1, dtype=torch.int64, device=problem.x0.device))
-    masks = [mask[:1].detach().requires_grad_() for mask in optimised_masks]
-    used = [mask[:1] for mask in fixed_masks] if fixed_masks is not None else masks or None
+def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: State, victims: int) -> int:
+    """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass.
+
+    Args:
+        one: The problem of a single victim, placed.
+        fixed_masks: Its fixed masks.
+        state: Where its attack starts.
+        victims: How many victims there are, and so the largest answer.
+    """
+    x = state.x.clone().requires_grad_()
+    masks = [mask.detach().requires_grad_() for mask in state.masks]
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -29,18 +34,18 @@ def victims_that_fit(
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    weights = {p.untyped_storage().data_ptr() for p in problem.model.model.parameters()}
+    weights = {p.untyped_storage().data_ptr() for p in one.model.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        matching_distance(one.model, one.received, one.x0.clone().requires_grad_(), used, one.labels)
+        matching_distance(one.model, one.received, x, masks or fixed_masks, one.labels)
     evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
     # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
     # L-BFGS has two vectors a pair, and about a dozen more.
-    settings = problem.settings
+    settings = one.settings
     copies = 6 if settings.quasi_newton_after is None else 18 + 2 * settings.quasi_newton_memory
-    state = copies * sum(v.nbytes for v in [one.x0, *masks])
-    device = problem.x0.device
+    variables = copies * sum(v.nbytes for v in [x, *masks])
+    device = one.device
     room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))
-    return max(1, min(int(room / (1.5 * evaluation + state)), len(problem)))
+    return max(1, min(int(room / (1.5 * evaluation + variables)), victims))
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -1,53 +1,60 @@
 """What an attack is given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
+from dia.attacks.starts import Starts
 from dia.client import ClientGradient
 from dia.matching.engine import Engine
 from dia.settings import Settings
-
-Start = tuple[Tensor, list[Tensor]]
-"""Where an attack starts: images (V, N, C, H, W), normalised, and masks, per site (V, N, *site.shape)."""
-
-
-def _no_further_starts(restart: int, victim_ids: Sequence[str]) -> Start:
-    raise ValueError(f"start {restart} was asked for, and there is only the first")
 
 
 @dataclass(frozen=True)
 class Problem:
     """V victims of N images of one cell, as the server sees them.
 
+    What belongs to all victims of a cell lies on the CPU, and a pass takes its share to the device (:meth:`placed`):
+    a device holds one pass, however many victims there are.
+
     Attributes:
-        model: The model that the server sent out.
+        model: The model that the server sent out, on the device that computes.
         received: The clients' gradients.
         labels: (V, N) class indices, as the attacker knows or infers them.
-        x0: (V, N, C, H, W) starting images, normalised space.
-        low, high: (C, 1, 1) the valid pixel box in normalised space.
-        client_masks: The clients' true masks, per site (V, N, *site.shape). For well-informed attacks alone.
-        initial_masks: Where a mask-optimising attack starts, likewise; empty without dropout.
+        shape: (C, H, W) of an image.
+        low, high: (C, 1, 1) the valid pixel box in normalised space, on the device.
+        client_masks: The clients' true masks, per site (V, N, *site.shape) bool, on the CPU even when placed. For
+            well-informed attacks alone.
+        starts: Where attacks start.
         victim_ids: Ids of the V victims.
         settings: The cell's settings.
-        further_starts: Draws start ``restart`` (from 1) of victims by their ids.
     """
 
     model: Engine
     received: ClientGradient
     labels: Tensor
-    x0: Tensor
+    shape: tuple[int, int, int]
     low: Tensor
     high: Tensor
-    client_masks: list[Tensor]
-    initial_masks: list[Tensor]
-    victim_ids: list[str]
+    client_masks: Sequence[Tensor]
+    starts: Starts = field(repr=False)
+    victim_ids: Sequence[str]
     settings: Settings = field(repr=False)
-    further_starts: Callable[[int, Sequence[str]], Start] = field(default=_no_further_starts, repr=False)
 
     def __len__(self) -> int:
         return len(self.victim_ids)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's precision."""
+        return next(self.model.model.parameters()).dtype
 
     @property
     def rates(self) -> list[float]:
@@ -59,23 +66,31 @@ class Problem:
         """Weight of the mask penalty; 0 where the rate is unknown, and so what share a mask should drop."""
         return 0.0 if self.settings.attacker_dropout_rate == "unknown" else self.settings.mask_penalty
 
-    def start(self, restart: int) -> Start:
-        """Where start ``restart``, from 0, begins."""
-        if restart == 0:
-            return self.x0, self.initial_masks
-        return self.further_starts(restart, self.victim_ids)
+    def images(self, restart: int = 0) -> Tensor:
+        """(V, N, C, H, W) the images of start ``restart``, on the CPU."""
+        return self.starts.images(restart, self.victim_ids)
+
+    def masks(self, restart: int = 0) -> list[Tensor]:
+        """The masks of start ``restart``, per site (V, N, *site.shape), on the CPU."""
+        return self.starts.masks(restart, self.victim_ids)
+
+    def gradient(self, victim: int, name: str) -> Tensor:
+        """What one victim sent of a parameter, in full and on the device."""
+        return self.received.pieces[name].select(torch.tensor([victim])).to(self.device).dense()[0]
 
     def select(self, victims: Tensor) -> "Problem":
-        """The same problem for some of the victims ((K,) indices)."""
+        """The same problem for some of the victims ((K,) indices), where it lies."""
         return replace(
             self,
-            received=self.received.select(victims),
-            labels=self.labels[victims],
-            x0=self.x0[victims],
-            client_masks=[mask[victims] for mask in self.client_masks],
-            initial_masks=[mask[victims] for mask in self.initial_masks],
-            victim_ids=[self.victim_ids[int(v)] for v in victims],
+            received=self.received.select(victims.to(self.received.norm.device)),
+            labels=self.labels[victims.to(self.labels.device)],
+            client_masks=[mask[victims.cpu()] for mask in self.client_masks],
+            victim_ids=[self.victim_ids[v] for v in victims.tolist()],
         )
+
+    def placed(self) -> "Problem":
+        """The same problem with what every iteration reads on the device."""
+        return replace(self, received=self.received.to(self.device), labels=self.labels.to(self.device))
 
 
 def pixel_box(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:

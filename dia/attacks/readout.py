@@ -86,12 +86,12 @@ class Readout:
     sights: tuple[Sight, ...]
 
     @classmethod
-    def of(cls, model: Engine, like: Tensor, classes: int) -> "Readout":
+    def of(cls, model: Engine, shape: tuple[int, int, int], classes: int) -> "Readout":
         """Probe a model.
 
         Args:
             model: The engine; one whose gradients are not those of a single step tells nothing.
-            like: (..., C, H, W) images, for shape, dtype and device.
+            shape: (C, H, W) of an image.
             classes: Labels of the probes are below this.
         """
         if not isinstance(
@@ -102,7 +102,7 @@ class Readout:
         unchanged = 0
         for image in range(MOST_IMAGES):
             before = sum(map(len, found.values()))
-            for key, pairs in _pairs(model, like, classes, image).items():
+            for key, pairs in _pairs(model, shape, classes, image).items():
                 known = found.get(key, np.empty((0, 3), np.int64))
                 together = np.concatenate([known, np.column_stack([pairs, np.ones(len(pairs), np.int64)])])
                 unique, inverse = np.unique(together[:, :2], axis=0, return_inverse=True)
@@ -114,35 +114,32 @@ class Readout:
         seen = image + 1
         sights = []
         for (site, place), rows in sorted(found.items()):
-            index, entry, count = torch.from_numpy(rows).to(like.device).unbind(1)
+            index, entry, count = torch.from_numpy(rows).unbind(1)
             sights.append(Sight(place, index, site, entry, bool((count == seen).all())))
         return cls(tuple(sights))
 
     def zeros(self, problem: Problem) -> list[Zeros]:
-        """What the received gradients show of every site."""
-        victims, device = len(problem), problem.labels.device
-        entries = [site.entries for site in problem.model.sites]
-        kept = [torch.zeros(victims, n, dtype=torch.bool, device=device) for n in entries]
-        told, certain = ([torch.zeros(n, dtype=torch.bool, device=device) for n in entries] for _ in range(2))
-        frozen = [torch.zeros(n, dtype=torch.bool, device=device) for n in entries]
+        """What the received gradients show of every site, on the CPU."""
+        victims, entries = len(problem), [site.entries for site in problem.model.sites]
+        kept = [torch.zeros(victims, n, dtype=torch.bool) for n in entries]
+        told, certain, frozen = ([torch.zeros(n, dtype=torch.bool) for n in entries] for _ in range(3))
         for sight in self.sights:
             name, kind = sight.place
             told[sight.site][sight.entry] = True
             certain[sight.site][sight.entry] |= sight.certain
-            piece = problem.received.pieces.get(name)
-            if piece is None:  # not sent: what it would have shown is not known
+            if name not in problem.received.pieces:  # not sent: what it would have shown is not known
                 frozen[sight.site][sight.entry] = True
                 continue
             for victim in range(victims):
-                alive = _alive(piece.select(torch.tensor([victim], device=device)), kind)[0]
-                kept[sight.site][victim, sight.entry] |= alive[sight.index]
+                alive = _alive(problem.gradient(victim, name)[None], kind)[0]
+                kept[sight.site][victim, sight.entry] |= alive.cpu()[sight.index]
         return [
             Zeros(alive, shown & ~missing, sure & ~missing)
             for alive, shown, sure, missing in zip(kept, told, certain, frozen, strict=True)
         ]
 
     def read(self, problem: Problem) -> list[Tensor]:
-        """Masks (V, N, *site.shape) of every site as far as the received gradients tell them, NaN elsewhere.
+        """Masks (V, N, *site.shape), on the CPU, as far as the received gradients tell them, NaN elsewhere.
 
         A site says nothing for a victim whose number of dropped entries its rate makes impossible: noise has
         no zeros, pruning too many.
@@ -151,7 +148,7 @@ class Readout:
         masks = []
         for site, (alive, told, certain) in zip(problem.model.sites, self.zeros(problem), strict=True):
             believed = _plausible(alive[:, told], site.rate**images, at_most=bool(certain[told].all()))
-            values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.x0.dtype)
+            values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.dtype)
             values = values.masked_fill(~(told & believed[:, None]), torch.nan)
             masks.append(values[:, None].expand(-1, images, -1).reshape(victims, images, *site.shape).clone())
         return masks
@@ -172,19 +169,19 @@ def _plausible(alive: Tensor, rate: float, at_most: bool) -> Tensor:
 
 
 def _pairs(
-    model: Engine, like: Tensor, classes: int, image: int
+    model: Engine, shape: tuple[int, int, int], classes: int, image: int
 ) -> dict[tuple[int, Place], NDArray[np.int64]]:
     """Per (site, place) the (index, entry) pairs that one probing image shows."""
     rng = torch.Generator().manual_seed(image)
-    x = torch.randn(1, 1, *like.shape[-3:], generator=rng, dtype=torch.float64).to(like)
-    label = torch.randint(classes, (1, 1), generator=rng).to(like.device)
+    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(next(model.model.parameters()))
+    label = torch.randint(classes, (1, 1), generator=rng).to(x.device)
     patterns: dict[Place, list[NDArray[np.bool_]]] = {}
     drawn: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
     for _ in range(MASKS // AT_ONCE):
         masks = [torch.rand(AT_ONCE, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
         pieces = model.gradients(
             x.expand(AT_ONCE, -1, -1, -1, -1),
-            [mask.to(like) for mask in masks],
+            [mask.to(x) for mask in masks],
             label.expand(AT_ONCE, -1),
             differentiable=False,
         )
@@ -219,13 +216,13 @@ def _places(model: nn.Module, pieces: Mapping[str, Piece]) -> dict[Place, Tensor
         owner = model.get_submodule(name.rpartition(".")[0])
         linear = isinstance(owner, nn.Linear | nn.Conv2d) and name.endswith("weight")
         for kind in ("row", "column") if linear else ("entry",):
-            found[name, kind] = _alive(piece, kind)
+            found[name, kind] = _alive(piece.dense(), kind)
     return found
 
 
-def _alive(piece: Piece, kind: str) -> Tensor:
-    """(V, K) bool: which rows, columns or entries of a gradient have anything that is not zero."""
-    value = piece.dense() != 0
+def _alive(gradient: Tensor, kind: str) -> Tensor:
+    """(V, K) bool: which rows, columns or entries of a gradient (V, ...) have anything that is not zero."""
+    value = gradient != 0
     if kind == "entry":
         return value.flatten(1)
     return value.flatten(2).any(2) if kind == "row" else value.transpose(1, 2).flatten(2).any(2)

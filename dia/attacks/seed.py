@@ -38,14 +38,14 @@ class SeedSearch(Search):
     def __init__(self, problem: Problem, seeds: list[int | None], **how: object) -> None:
         self.seeds = seeds
         images = problem.labels.shape[1]
+        sites, dtype = problem.model.sites, problem.dtype
         # Masks at 1 - p make dropout the identity: without a seed the attack is ig.
         masks = [
-            torch.full_like(mask, 1 - site.rate)
-            for mask, site in zip(problem.initial_masks, problem.model.sites, strict=True)
+            torch.full((len(problem), *site.mask_shape(images)), 1 - site.rate, dtype=dtype) for site in sites
         ]
         for victim, seed in enumerate(seeds):
             if seed is not None:
-                drawn = masks_from([client_generator(seed)], problem.model.sites, images, problem.x0)
+                drawn = masks_from([client_generator(seed)], sites, images)
                 for mask, values in zip(masks, drawn, strict=True):
                     mask[victim] = values[0]
         super().__init__(problem, fixed_masks=masks, **how)  # type: ignore[arg-type]
@@ -68,9 +68,9 @@ def prepare(
     problem: Problem, announce: Callable[[str], None] = lambda message: None, **how: object
 ) -> Search:
     """Try every candidate seed on every victim; without dropout there is nothing to find, and the attack is ``ig``."""
-    if not problem.initial_masks:
+    if not problem.model.sites:
         return ig.prepare(problem, announce=announce, **how)
-    zeros = Readout.of(problem.model, problem.x0, int(problem.labels.max()) + 1).zeros(problem)
+    zeros = Readout.of(problem.model, problem.shape, int(problem.labels.max()) + 1).zeros(problem)
     seeds = find_seeds(problem, zeros)
     if None in seeds:
         announce(f"no candidate seed fits {seeds.count(None)} of {len(seeds)} clients: attacking those as ig")
@@ -94,7 +94,7 @@ def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
     sites, shown = sites[:last], zeros[:last]
     matches: dict[int, list[int]] = {victim: [] for victim in waiting}
     for candidate in range(candidates):
-        masks = masks_from([client_generator(candidate)], sites, images, problem.x0)
+        masks = masks_from([client_generator(candidate)], sites, images)
         fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, shown, strict=True)]).all(0)
         for victim in waiting & set(fits.nonzero().flatten().tolist()):
             matches[victim].append(candidate)
@@ -113,6 +113,6 @@ def _bits(zeros: Zeros, rate: float) -> Tensor:
 
 def _fits(mask: Tensor, zeros: Zeros) -> Tensor:
     """(V,) whether a candidate's masks (N, *site.shape) leave exactly the zeros that the victims' gradients have."""
-    kept = (mask > 0).flatten(1).any(0)
+    kept = mask.flatten(1).any(0)
     contradicted = (zeros.alive & ~kept & zeros.told) | (~zeros.alive & kept & zeros.certain)
     return ~contradicted.any(1)

@@ -1,5 +1,6 @@
 """Everything an iterative attack carries from one iteration to the next, a row a victim."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -93,20 +94,24 @@ class State:
         """The masks of now, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]
 
-    def without_moments(self) -> "State":
-        """What is left of it when its victims have stopped."""
-        return replace(self, first=[], second=[], quasi_newton=None)
+    def remains(self) -> "State":
+        """What is left of it when its victims have stopped, on the CPU: no moments, of masks only the best ones."""
+        return replace(self, masks=[], first=[], second=[], quasi_newton=None).to(torch.device("cpu"))
 
     def select(self, rows: Tensor) -> "State":
         """The state of some of the victims ((K,) row indices)."""
-        return _select(self, rows)
+        return _mapped(self, lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> "State":
+        return _mapped(self, lambda tensor: tensor.to(device))
 
 
-def _select(value: Any, rows: Tensor) -> Any:
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """``value`` with every tensor in it changed."""
     if isinstance(value, Tensor):
-        return value[rows]
+        return change(value)
     if isinstance(value, list):
-        return [_select(item, rows) for item in value]
+        return [_mapped(item, change) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: _select(getattr(value, f.name), rows) for f in fields(value)})
+        return type(value)(**{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
     return value

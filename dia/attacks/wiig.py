@@ -6,4 +6,4 @@ from dia.attacks.problem import Problem
 
 def prepare(problem: Problem, **how: object) -> Search:
     """The client's true masks throughout: what DIA would reach with perfect masks."""
-    return Search(problem, fixed_masks=problem.client_masks, **how)  # type: ignore[arg-type]
+    return Search(problem, fixed_masks=list(problem.client_masks), **how)  # type: ignore[arg-type]

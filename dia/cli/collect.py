@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,6 @@ def add_parser(subparsers: Any) -> None:
         "--job-list", type=Path, required=True, metavar="FILE", help="JSON lines from `dia cells`"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the collected Parquet file")
-    parser.add_argument(
-        "--partial", action="store_true", help="leave out cells without a result file instead of failing"
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,16 +26,14 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = read_job_list(args.job_list)
-    here, missing = existing(jobs)
-    names = ", ".join(cell.id for cell, _ in missing[:10])
-    names += f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-    if missing and not args.partial:
+    _, missing = existing(jobs)
+    if missing:
+        names = ", ".join(cell.id for cell, _ in missing[:10])
+        names += f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise RecordError(
             f"{len(missing)} of {len(jobs)} cells have no result file: {names}; "
-            "run them, or collect what exists with --partial"
+            "run them, or list what can be collected with `dia cells --finished`"
         )
-    summary = collect(here, args.out)
-    print(f"collected {summary.rows} rows of {summary.cells} of {len(jobs)} cells in {args.out}")
-    if missing:
-        print(f"missing: {names}", file=sys.stderr)
+    summary = collect(jobs, args.out)
+    print(f"collected {summary.rows} rows of {summary.cells} cells in {args.out}")
     return 0

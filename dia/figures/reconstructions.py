@@ -21,7 +21,8 @@ _GAP = 0.07
 _GROUP_GAP = 0.2  # between dropout rates
 _HEAD = 0.72
 _MARGIN = 0.12
-_NARROWEST = 2.4  # room for title and footnote
+_NARROWEST = 2.4  # room for the footnote
+_LETTER = 0.09  # of the title
 
 
 def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Figure":
@@ -48,7 +49,13 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
     from matplotlib.lines import Line2D
 
     group = len(attacks) * (_IMAGE + _GAP) - _GAP
-    width = max(_NARROWEST, 2 * _MARGIN + _IMAGE + len(rates) * (_GROUP_GAP + group))
+    first = here[0][0]
+    title = f"{first.dataset}, {first.model} ({first.scenario})"
+    width = max(
+        _NARROWEST,
+        2 * _MARGIN + len(title) * _LETTER,
+        2 * _MARGIN + _IMAGE + len(rates) * (_GROUP_GAP + group),
+    )
     height = _HEAD + len(originals) * (_IMAGE + _BELOW) + 0.24
     figure = new_figure(width, height)
 
@@ -62,8 +69,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         axes.spines[:].set(linewidth=0.4, color=PALE)
         return axes
 
-    first = here[0][0]
-    text(_MARGIN, 0.16, f"{first.dataset}, {first.model}", ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+    text(_MARGIN, 0.16, title, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
     text(_MARGIN + _IMAGE / 2, _HEAD - 0.12, "original")
     for line, image in enumerate(originals):
         _show(panel(_MARGIN, line), image)

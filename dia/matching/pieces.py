@@ -35,6 +35,9 @@ class Dense:
     def select(self, victims: Tensor) -> "Dense":
         return Dense(self.value[victims])
 
+    def to(self, device: torch.device) -> "Dense":
+        return Dense(self.value.to(device))
+
     def detach(self) -> "Dense":
         return Dense(self.value.detach())
 
@@ -60,6 +63,9 @@ class OuterSum:
 
     def select(self, victims: Tensor) -> "OuterSum":
         return OuterSum(self.deltas[victims], self.inputs[victims], self.shape)
+
+    def to(self, device: torch.device) -> "OuterSum":
+        return OuterSum(self.deltas.to(device), self.inputs.to(device), self.shape)
 
     def detach(self) -> "OuterSum":
         return OuterSum(self.deltas.detach(), self.inputs.detach(), self.shape)

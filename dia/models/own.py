@@ -3,12 +3,14 @@
 import importlib
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
 from dia.closed import Closed
 from dia.errors import ModelError
+from dia.models.source import source_fingerprint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,23 +81,58 @@ class OwnModel(Closed):
             )
         return model
 
+    def pinned(self) -> "PinnedModel":
+        """This model as its source files in the working directory are now."""
+        return PinnedModel(
+            factory=self.factory, arguments=self.arguments, source=source_fingerprint(self.module, Path())
+        )
+
+    @property
+    def module(self) -> str:
+        """The module of the factory, dotted."""
+        match = _FACTORY.fullmatch(self.factory)
+        assert match is not None  # the validator saw to it
+        return match["module"]
+
     def _callable(self) -> Callable[..., Any]:
         from dia.torchvision_compat import import_torchvision
 
-        match = _FACTORY.fullmatch(self.factory)
-        assert match is not None  # the validator saw to it
+        name = self.factory.rpartition(".")[2]
         import_torchvision()  # the user's module may import it, and would not know how
         try:
-            module = importlib.import_module(match["module"])
+            module = importlib.import_module(self.module)
         except Exception as error:  # whatever the user's module raises when it is imported
             raise ModelError(
-                f"{self.factory}: the module {match['module']} cannot be imported ({_said(error)}); "
+                f"{self.factory}: the module {self.module} cannot be imported ({_said(error)}); "
                 "install it, or put it into the folder where snakemake is started"
             ) from error
-        found = getattr(module, match["name"], None)
+        found = getattr(module, name, None)
         if not callable(found):
-            raise ModelError(f"{self.factory}: the module {match['module']} has no callable {match['name']}")
+            raise ModelError(f"{self.factory}: the module {self.module} has no callable {name}")
         return found  # type: ignore[no-any-return]
+
+
+class PinnedModel(OwnModel):
+    """A user's own model with the version of its source: part of a cell's identity, so that an edit reruns it."""
+
+    source: str = Field(
+        "",
+        description="Fingerprint of the code in the model's files in the working directory; empty where it is "
+        "installed elsewhere.",
+    )
+
+    def make(self, shape: tuple[int, int, int], num_classes: int, p: float) -> "nn.Module":
+        """As of any model, from the files that this one was pinned to.
+
+        Raises:
+            ModelError: Also where they are others now, whose numbers would stand under a wrong name.
+        """
+        if source_fingerprint(self.module, Path()) != self.source:
+            raise ModelError(
+                f"{self.factory}: the files of {self.module} in {Path.cwd()} are not those that this job was planned "
+                "for; if they were edited while the workflow ran, start it again"
+            )
+        return super().make(shape, num_classes, p)
 
 
 def _without_fused_attention() -> None:

@@ -65,7 +65,7 @@ MODEL = _group(
     (
         "model_definition",
         "str",
-        "factory and arguments of a user's own model, as JSON; empty for a built-in architecture",
+        "factory, arguments and source fingerprint of a user's own model, as JSON; empty for a built-in architecture",
     ),
 )
 VICTIM = _group(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dia.federated import TrainingSettings
 from dia.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,16 +22,24 @@ def expected_cells(config: "Config") -> "pd.DataFrame":
 
 
 def unusual_settings(expected: "pd.DataFrame") -> str:
-    """The settings that differ from the paper's: ``victims 16; max_iterations 300 (mlp), 900 (vit)``."""
-    parts = []
+    """The settings that differ from the paper's: ``victims 16; max_iterations 300 (mlp), 900 (vit)``.
+
+    Those of training are left out where nothing is trained, and a model is named where models differ.
+    """
+    parts, trained = [], bool(expected["federated_rounds"].any())
     for name, default in Settings().model_dump(mode="json").items():
         values = expected[name].drop_duplicates().tolist()
-        if values == [default]:
+        if values == [default] or (name in TrainingSettings.model_fields and not trained):
             continue
         if len(values) == 1:
             parts.append(f"{name} {values[0]}")
             continue
-        by_model = expected.groupby("model", sort=False)[name].unique()
-        shown = [f"{', '.join(map(str, found))} ({model})" for model, found in by_model.items()]
-        parts.append(f"{name} {', '.join(shown)}")
+        by_model = {
+            m: tuple(found) for m, found in expected.groupby("model", sort=False)[name].unique().items()
+        }
+        alike = len(set(by_model.values())) == 1
+        shown = [
+            ", ".join(map(str, found)) + ("" if alike else f" ({model})") for model, found in by_model.items()
+        ]
+        parts.append(f"{name} {', '.join(shown[:1] if alike else shown)}")
     return "; ".join(parts)

@@ -37,8 +37,9 @@ def notes(
         "bootstrap": "95% bootstrap interval over seeds and victims",
         "wilson": "95% Wilson interval over images for the success rate",
     }
-    if shown := [text for kind, text in texts.items() if kind in kinds]:
-        said.append(f"In brackets: {'; '.join(shown)}. n: victims times seeds.")
+    counted = "n: victims times seeds" + (", of all columns together." if spec.columns else ".")
+    shown = [text for kind, text in texts.items() if kind in kinds]
+    said.append(f"In brackets: {'; '.join(shown)}. {counted}" if shown else counted)
     if spec.compare:
         said.append(
             f"{spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from dia.config_errors import choice, validated
-from dia.errors import ConfigError
+from dia.files import read_yaml
 from dia.records.columns import CHANCE, IDENTITY, SCORES, settings_columns
 from dia.settings import Closed, Flag
 
@@ -156,10 +155,4 @@ class TableSpec(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid table; every fault is named.
         """
-        try:
-            declared = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the table {path}: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not YAML: {error}") from None
-        return validated(cls, declared, str(path))
+        return validated(cls, read_yaml(path, "table"), str(path))

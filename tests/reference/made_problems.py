@@ -1,5 +1,6 @@
 """Small attack problems in float64, and the oracle's view of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,13 @@ from oracle import Client, Result, attack
 from plain_models import PLAIN
 from torch import Tensor, nn
 
+from dia.attacks.iterative import Search
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem, pixel_box
 from dia.attacks.registry import prepare
+from dia.attacks.starts import GivenStarts
 from dia.attacks.state import State
-from dia.client import draw_masks, send
+from dia.client import ClientGradient, draw_masks, send
 from dia.matching.folded import FoldedModel
 from dia.models.mlp import MLP
 from dia.models.vit import ViT
@@ -47,16 +50,18 @@ def problem(
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
-    client_masks = draw_masks(model.sites, seed, ids, images, x, "client_masks")
+    client_masks = draw_masks(model.sites, seed, ids, images, "client_masks")
+    first_masks = draw_masks(model.sites, seed, ids, images, "initial_masks")
+    x0 = torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids])
     return Problem(
         model=model,
-        received=send(model, x, client_masks, labels),
+        received=ClientGradient.of(send(model, x, client_masks, labels)),
         labels=labels,
-        x0=torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids]),
+        shape=shape,
         low=low,
         high=high,
         client_masks=client_masks,
-        initial_masks=draw_masks(model.sites, seed, ids, images, x, "initial_masks"),
+        starts=GivenStarts(x0, [mask.double() for mask in first_masks], ids),
         victim_ids=ids,
         settings=settings(**changes),
     )
@@ -75,8 +80,10 @@ class Run:
     last_masks: list[Tensor]
 
 
-def run(attack_name: str, of: Problem, **how: Any) -> Run:
-    """Attack ``of``; ``how`` is passed on, for instance ``victims_per_pass``."""
+def run(
+    attack_name: str, of: Problem, *, between: Callable[[Search], None] = lambda search: None, **how: Any
+) -> Run:
+    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_pass``."""
     losses: list[list[float]] = [[] for _ in of.victim_ids]
     rates: list[list[float]] = [[] for _ in of.victim_ids]
 
@@ -86,28 +93,34 @@ def run(attack_name: str, of: Problem, **how: Any) -> Run:
                 losses[victim].append(float(total_loss[row]))
                 rates[victim].append(float(state.plateau.rate[row]))
 
-    search = prepare(attack_name)(of, observe=observe, **how)
-    outcome = search.run()
-    order = torch.cat([state.victims for state in search.done]).argsort()
-    sites = range(len(search.done[0].masks))
-    masks = [torch.cat([state.masks[site] for state in search.done])[order] for site in sites]
+    last: dict[int, list[Tensor]] = {}
+
+    def watched(search: Search) -> None:
+        """Hold on to the masks, which are stepped in place."""
+        between(search)
+        state = search.waiting[-1]
+        last.update((v, [mask[row] for mask in state.masks]) for row, v in enumerate(state.victims.tolist()))
+
+    outcome = prepare(attack_name)(of, observe=observe, between=watched, **how).run()
+    masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(of))), strict=True)]
     return Run(outcome, losses, rates, masks)
 
 
-def plainly(attack_name: str, of: Problem, model_name: str) -> list[Result]:
-    """The same attack by the oracle, on a plainly written model with the same weights."""
+def plainly(attack_name: str, of: Problem, model_name: str, restart: int = 0) -> list[Result]:
+    """The same attack by the oracle, from one start, on a plainly written model with the same weights."""
     _, architecture, shape = MODELS[model_name]
     rate = of.rates[0] if of.rates else 0.0
     model = PLAIN_MODELS[model_name](shape, CLASSES, rate, **architecture).double()
     model.load_state_dict(of.model.model.state_dict())
     client = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
-    masks = {"ig": None, "wiig": of.client_masks, "dia": of.initial_masks}[attack_name]
+    true = [mask.double() for mask in of.client_masks]
+    masks = {"ig": None, "wiig": true, "dia": of.masks(restart)}[attack_name]
     return [
         attack(
             client,
             [of.received.pieces[name].dense()[v] for name in client.parameters],
             of.labels[v],
-            of.x0[v],
+            of.images(restart)[v],
             (of.low, of.high),
             of.settings,
             masks=None if masks is None else [mask[v] for mask in masks],

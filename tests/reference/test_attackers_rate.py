@@ -10,7 +10,7 @@ from plain_models import PLAIN
 from dia.attacks.objective import matching_distance
 from dia.cell import Cell
 from dia.cellrun import run_cell
-from dia.client import draw_masks, send
+from dia.client import ClientGradient, draw_masks, send
 from dia.experiment import prepare
 from dia.job import Job
 from dia.matching.folded import FoldedModel
@@ -32,7 +32,8 @@ def test_an_unknown_rate_is_what_the_mask_drops(name: str) -> None:
     x = torch.rand(victims, images, *SHAPE, generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     ids = ["0000", "0001"]
-    received = send(engine, x, draw_masks(engine.sites, 0, ids, images, x, "client_masks"), labels)
+    client_masks = draw_masks(engine.sites, 0, ids, images, "client_masks")
+    received = ClientGradient.of(send(engine, x, client_masks, labels))
     masks = [
         torch.rand(victims, images, *site.shape, generator=rng, dtype=torch.float64).requires_grad_()
         for site in engine.sites
@@ -92,7 +93,7 @@ def test_clients_send_the_same_whatever_the_attacker_assumes() -> None:
         sent.append([piece.dense() for piece in experiment.problem.received.pieces.values()])
         rates = {"known": 0.25, "unknown": 0.5}.get(str(assumed), assumed)
         assert set(experiment.problem.rates) == {rates}
-        kept = [float(mask.mean()) for mask in experiment.problem.initial_masks]
+        kept = [float(mask.mean()) for mask in experiment.problem.masks()]
         assert kept == pytest.approx([1 - float(rates)] * 3, abs=0.08)
     for other in sent[1:]:
         assert all(torch.equal(a, b) for a, b in zip(sent[0], other, strict=True))

@@ -13,6 +13,7 @@ from dia.attacks.iterative import CHECK_EVERY
 from dia.attacks.problem import Problem
 from dia.client import ClientGradient
 from dia.errors import AttackError
+from dia.matching.folded import FoldedModel
 from dia.matching.pieces import Dense
 
 ITERATIVE = ("ig", "wiig", "dia")
@@ -163,17 +164,17 @@ def test_one_victim_that_does_not_fit() -> None:
 class Starved:
     """A folded model that runs out of memory at the given evaluations."""
 
-    def __init__(self, model: object, fails_at: Sequence[int]) -> None:
-        self.model, self.fails_at, self.evaluations = model, fails_at, 0
+    def __init__(self, engine: FoldedModel, fails_at: Sequence[int]) -> None:
+        self.engine, self.fails_at, self.evaluations = engine, fails_at, 0
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self.model, name)
+        return getattr(self.engine, name)
 
     def gradients(self, *args: object, **how: object) -> object:
         self.evaluations += 1
         if self.evaluations - 1 in self.fails_at:
             raise torch.OutOfMemoryError("CUDA out of memory (made up)")
-        return self.model.gradients(*args, **how)  # type: ignore[attr-defined]
+        return self.engine.gradients(*args, **how)  # type: ignore[arg-type]
 
 
 def starved(of: Problem, fails_at: Sequence[int]) -> Problem:
@@ -183,7 +184,7 @@ def starved(of: Problem, fails_at: Sequence[int]) -> Problem:
 @pytest.mark.parametrize("attack", ITERATIVE)
 def test_loss_that_is_not_finite(attack: str) -> None:
     of = problem("mlp", victims=3)
-    of.x0[1, 0, 0, 0, 0] = torch.nan
+    of.starts.x[1, 0, 0, 0, 0] = torch.nan
     with pytest.raises(AttackError, match=r"the loss of victim 0001 is not finite .* iteration 0"):
         run(attack, of)
 
@@ -197,7 +198,7 @@ def test_client_gradient_that_is_not_finite() -> None:
 
 def test_dia_is_ig_without_dropout() -> None:
     of = problem("mlp", 0.0)
-    assert of.initial_masks == []
+    assert of.masks() == []
     got, expected = run("dia", of), run("ig", of)
     assert got.outcome.kept is None
     assert got.losses == expected.losses
@@ -210,7 +211,7 @@ def test_nothing_of_the_problem_is_changed() -> None:
 
     def held() -> list[Tensor]:
         pieces = [piece.dense() for piece in of.received.pieces.values()]
-        return [of.x0, of.labels, *of.client_masks, *of.initial_masks, *pieces, *of.model.model.parameters()]
+        return [of.images(), of.labels, *of.client_masks, *of.masks(), *pieces, *of.model.model.parameters()]
 
     before = [tensor.clone() for tensor in held()]
     for attack in ITERATIVE:

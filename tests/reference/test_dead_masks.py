@@ -63,13 +63,12 @@ def test_they_are_found(experiment: Experiment) -> None:
 def test_accuracy_leaves_them_out(experiment: Experiment) -> None:
     counted = influential_entries(experiment)
     true = experiment.problem.client_masks
-    right = [mask > 0.5 for mask in true]
-    wrong_where_dead = [mask ^ ~count for mask, count in zip(right, counted, strict=True)]
+    wrong_where_dead = [mask ^ ~count for mask, count in zip(true, counted, strict=True)]
     assert mask_accuracy(wrong_where_dead, true, counted).tolist() == [1, 1]
-    wrong_where_alive = [mask ^ count for mask, count in zip(right, counted, strict=True)]
+    wrong_where_alive = [mask ^ count for mask, count in zip(true, counted, strict=True)]
     assert mask_accuracy(wrong_where_alive, true, counted).tolist() == [0, 0]
     shares = [
-        sum(int((mask & count)[v].sum()) for mask, count in zip(right, counted, strict=True))
+        sum(int((mask & count)[v].sum()) for mask, count in zip(true, counted, strict=True))
         / sum(int(count[v].sum()) for count in counted)
         for v in range(2)
     ]
@@ -92,7 +91,7 @@ def test_they_are_stepped() -> None:
     dead = dead_entries(of)
     assert sum(int(site.sum()) for site in dead) == DEAD
     masks = run("dia", of).last_masks
-    for site, start, end, gone in zip(of.model.sites, of.initial_masks, masks, dead, strict=True):
+    for site, start, end, gone in zip(of.model.sites, of.masks(), masks, dead, strict=True):
         for v in range(2):
             dropped = 1 - start[v].mean()
             step = (end - start)[v, 0][gone]
@@ -106,6 +105,6 @@ def test_they_are_stepped() -> None:
 
 def test_without_penalty_they_stay() -> None:
     of = problem("vit", 0.5, victims=2, max_iterations=5, mask_penalty=0.0)
-    for start, end, gone in zip(of.initial_masks, run("dia", of).last_masks, dead_entries(of), strict=True):
+    for start, end, gone in zip(of.masks(), run("dia", of).last_masks, dead_entries(of), strict=True):
         assert torch.equal(start[:, 0][:, gone], end[:, 0][:, gone])
         assert gone.all() or not torch.equal(start, end)

@@ -104,7 +104,7 @@ def compare(
     x = 2 * random(victims, images, *shape) - 1
     masks = [random(victims, images, *site.shape) for site in engine.sites]
 
-    received = send(engine, private[0], kept, labels)
+    received = ClientGradient.of(send(engine, private[0], kept, labels))
     if dense:
         full: dict[str, Piece] = {name: Dense(piece.dense()) for name, piece in received.pieces.items()}
         received = ClientGradient(full, received.norm)

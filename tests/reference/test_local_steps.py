@@ -11,7 +11,7 @@ from torch.func import functional_call
 from zoo import CLASSES, FOLDED, GENERIC, made
 
 from dia.attacks.objective import matching_distance
-from dia.client import draw_masks, send
+from dia.client import ClientGradient, draw_masks, send
 from dia.federated import FederatedSettings
 from dia.local_order import local_steps
 from dia.matching.folded import FoldedModel
@@ -56,13 +56,13 @@ def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSteps:
     places = len(engine.sites) // len(STEPS)
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
     private, ids = 2 * random(VICTIMS, IMAGES, *shape) - 1, ["0000", "0001"]
-    client_masks = draw_masks(engine.sites, 0, ids, IMAGES, private, "client_masks")
-    received = send(engine, private, client_masks, labels)
+    client_masks = draw_masks(engine.sites, 0, ids, IMAGES, "client_masks")
+    received = ClientGradient.of(send(engine, private, client_masks, labels))
     x = (2 * random(VICTIMS, IMAGES, *shape) - 1).requires_grad_()
     masks = [random(VICTIMS, *site.mask_shape(IMAGES)).requires_grad_() for site in engine.sites]
 
     def by_step(masks: Sequence[Tensor], v: int) -> list[list[Tensor]]:
-        own = [mask[v] for mask in masks]
+        own = [mask[v].to(private) for mask in masks]
         return [own[s * places : (s + 1) * places] for s in range(len(STEPS))]
 
     for used in [masks, None] if masks else [None]:
@@ -107,9 +107,9 @@ def test_one_step_on_the_whole_batch_is_fedsgd() -> None:
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
     engine = LocalSteps(make_replayable(model), shape, CLASSES, [[0, 1, 2]], RATE)
     folded = FoldedModel(model, shape, CLASSES, IMAGES)
-    masks = draw_masks(folded.sites, 0, ["a", "b"], IMAGES, x, "client_masks")
-    for name, piece in send(folded, x, masks, labels).pieces.items():
-        difference = send(engine, x, masks, labels).pieces[name].dense()
+    masks = draw_masks(folded.sites, 0, ["a", "b"], IMAGES, "client_masks")
+    for name, piece in send(folded, x, masks, labels).items():
+        difference = send(engine, x, masks, labels)[name].dense()
         torch.testing.assert_close(difference, piece.dense(), rtol=1e-9, atol=1e-12)
 
 

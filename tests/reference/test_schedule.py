@@ -130,7 +130,7 @@ def four() -> Problem:
     """Four victims with endless pixel boxes, each labelled by its number."""
     of = problem("mlp", 0.0, victims=4, tv_weight=0.0)
     of.labels[:, 0] = torch.arange(4)
-    of.x0.zero_()
+    of.starts.x.zero_()
     of.low.fill_(-torch.inf)
     of.high.fill_(torch.inf)
     return of

@@ -1,22 +1,20 @@
 """Settings of the search against the oracle: unsigned gradients, logits for masks, where masks start, restarts."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from made_problems import Run, plainly, problem, run, settings
-from oracle import Result
 from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
 from dia.attacks.iterative import Search
 from dia.attacks.masks import Clipped, Parametrisation, Sigmoid, first_masks, start_generators
-from dia.attacks.problem import Problem, Start
+from dia.attacks.problem import Problem
+from dia.attacks.starts import DrawnStarts
 from dia.attacks.state import State
 from dia.models.dropout import Dropout, Site
-from dia.randomness import normal
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -40,6 +38,13 @@ def test_logits_for_masks(model: str, penalty: float) -> None:
 def test_weight_of_the_mask_penalty(weight: float) -> None:
     of = problem("mlp", 0.4, mask_penalty=weight)
     assert_equal(run("dia", of), plainly("dia", of, "mlp"))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+@pytest.mark.parametrize("attack", ITERATIVE)
+def test_weight_of_the_total_variation(attack: str, weight: float) -> None:
+    of = problem("mlp", 0.4, images=2, tv_weight=weight)
+    assert_equal(run(attack, of), plainly(attack, of, "mlp"))
 
 
 def test_a_strong_penalty_makes_the_masks_drop_their_share() -> None:
@@ -164,21 +169,9 @@ def test_masks_start_by_victim_and_seed() -> None:
 
 def restarting(of: Problem, restarts: int) -> Problem:
     """The same problem with further starts, drawn as a cell draws them."""
-
-    def start(restart: int, victim_ids: Sequence[str]) -> Start:
-        rngs = start_generators(0, victim_ids, "x0", restart)
-        x = torch.stack([normal(tuple(of.x0.shape[1:]), rng, torch.float64) for rng in rngs])
-        rngs = start_generators(0, victim_ids, "initial_masks", restart)
-        return x, first_masks("bernoulli", of.model.sites, of.rates, of.x0.shape[1], rngs)
-
-    settings = of.settings.model_copy(update={"restarts": restarts})
-    return replace(of, settings=settings, further_starts=start)
-
-
-def alone(attack: str, of: Problem, restart: int, model: str) -> list[Result]:
-    """The oracle from one start."""
-    x, masks = of.start(restart)
-    return plainly(attack, replace(of, x0=x, initial_masks=masks), model)
+    shape = (of.labels.shape[1], *of.shape)
+    starts = DrawnStarts(0, shape, of.model.sites, "bernoulli", torch.float64)
+    return replace(of, settings=of.settings.model_copy(update={"restarts": restarts}), starts=starts)
 
 
 @pytest.mark.parametrize("victims_per_pass", [None, 2])
@@ -186,7 +179,7 @@ def alone(attack: str, of: Problem, restart: int, model: str) -> list[Result]:
 def test_the_start_with_the_smallest_distance_is_kept(attack: str, victims_per_pass: int | None) -> None:
     of = restarting(problem("mlp", 0.3, victims=5, max_iterations=25, stop_loss=0.02), 3)
     outcome = run(attack, of, victims_per_pass=victims_per_pass).outcome
-    starts = [alone(attack, of, restart, "mlp") for restart in range(3)]
+    starts = [plainly(attack, of, "mlp", restart) for restart in range(3)]
     for v in range(len(of)):
         distances = [results[v].best_distance for results in starts]
         best = distances.index(min(distances))
@@ -209,7 +202,7 @@ def test_the_first_start_is_that_of_an_attack_without_restarts() -> None:
 
 def test_only_the_first_start_exists_unless_others_are_given() -> None:
     with pytest.raises(ValueError, match="start 1 was asked for, and there is only the first"):
-        problem("mlp").start(1)
+        problem("mlp").images(1)
 
 
 # Passes

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.starts import GivenStarts
 from dia.client import ClientGradient, draw_masks, send
 from dia.matching.folded import FoldedModel
 from dia.matching.pieces import Dense
@@ -41,12 +42,13 @@ def problem(
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
-    masks = draw_masks(model.sites, seed, ids, images, x, "client_masks")
-    start = draw_masks(model.sites, seed, ids, images, x, "initial_masks")
-    received = send(model, x, masks, labels)
+    masks = draw_masks(model.sites, seed, ids, images, "client_masks")
+    start = draw_masks(model.sites, seed, ids, images, "initial_masks")
+    received = ClientGradient.of(send(model, x, masks, labels))
     x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
     settings = Settings(victims=victims, batch_size=images, **changes)
-    return Problem(model, received, labels, x0, low, high, masks, start, ids, settings), x
+    starts = GivenStarts(x0, [mask.to(dtype) for mask in start], ids)
+    return Problem(model, received, labels, shape, low, high, masks, starts, ids, settings), x
 
 
 def vit(p: float = 0.5, **changes: Any) -> Callable[[], nn.Module]:

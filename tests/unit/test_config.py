@@ -87,6 +87,16 @@ def test_defaults_are_the_paper_s() -> None:
     assert (settings.tv_weight, settings.mask_penalty) == (1e-5, 1e-4)
 
 
+def test_every_setting_may_differ_by_model() -> None:
+    mapping = changed("scenarios", "default", "per_model", "vit", value={"victims": 4, "tv_weight": 0.01})
+    mapping["scenarios"]["default"]["tv_weight"] = 0.1
+    config = Config.load(mapping)
+    weights = {
+        cell.model: json.loads(job_json(config, cell))["settings"]["tv_weight"] for cell in config.cells
+    }
+    assert weights == {"mlp": 0.1, "vit": 0.01}
+
+
 def test_a_number_like_1e_5_is_a_number() -> None:
     """YAML reads 1e-5 (no point) as text."""
     mapping = changed("scenarios", "default", "tv_weight", value="1e-5")
@@ -188,6 +198,16 @@ REFUSED = [
         "'mlp', more than the 16 of datasets.mnist.images",
     ),
     (("scenarios", "default", "batch_size"), 2, "takes 16 victims of 2 image(s)"),
+    (
+        ("scenarios", "default", "local_batch_size"),
+        1,
+        "scenario 'default', model 'mlp': local_batch_size means nothing while local_epochs is 0 (FedSGD)",
+    ),
+    (
+        ("scenarios", "default", "per_model", "vit", "local_learning_rate"),
+        0.1,
+        "scenario 'default', model 'vit': local_learning_rate means nothing while local_epochs is 0",
+    ),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
     (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
     (

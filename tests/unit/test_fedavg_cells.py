@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from dia.attacks.memory import victims_that_fit
+from dia.attacks import dia
 from dia.cell import Cell
 from dia.cellrun import run_cell
 from dia.evaluation import influential_entries
@@ -46,13 +46,13 @@ def test_every_local_step_has_masks_of_its_own() -> None:
     assert shapes == [(2, images, 512) for images in (2, 2, 2, 1, 1, 1, 2, 2, 2, 1, 1, 1)]
     first, again = ready.problem.client_masks[0], ready.problem.client_masks[6]
     assert not torch.equal(first, again)
-    assert [mask.shape for mask in ready.problem.initial_masks] == [torch.Size(s) for s in shapes]
+    assert [mask.shape for mask in ready.problem.masks()] == [torch.Size(s) for s in shapes]
     assert all(bool(counted.all()) for counted in influential_entries(ready))
 
 
 def test_the_size_of_a_pass_is_found() -> None:
-    problem = experiment(**LOCAL).problem
-    assert victims_that_fit(problem, None, problem.initial_masks) >= 1
+    search = dia.prepare(experiment(**LOCAL).problem)
+    assert 1 <= search.per_pass <= 2
 
 
 @pytest.mark.parametrize("attack", ["ig", "wiig", "dia", "dia_readout"])

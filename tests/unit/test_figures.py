@@ -47,7 +47,7 @@ def drawn(figure: Any) -> list[np.ndarray]:
 
 def test_originals_and_reconstructions_by_rate_and_attack(tmp_path: Path) -> None:
     figure = reconstructions(jobs(tmp_path), victims=2)
-    assert texts(figure)[:2] == ["mnist, mlp", "original"]
+    assert texts(figure)[:2] == ["mnist, mlp (default)", "original"]
     heads = [text for text in texts(figure) if not re.fullmatch(r"0\.\d\d", text)]
     block = ["IG", "WIIG", "DIA"]
     assert heads[2:-1] == ["p = 0", *block, "p = 0.5", *block]

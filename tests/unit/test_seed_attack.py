@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dia.attacks import ig, seed, wiig
 from dia.attacks.problem import Problem
-from dia.client import draw_client_masks, send
+from dia.client import ClientGradient, draw_client_masks, send
 from dia.randomness import derive_seed
 
 SPACE = 50
@@ -21,8 +21,8 @@ def seeded(
 ) -> tuple[Problem, Tensor, list[int]]:
     """A problem whose clients seed their masks from a space, the images, and the seeds."""
     of, x = problem(build, seed_candidates=SPACE, **how)
-    masks = draw_client_masks(of.model.sites, 0, of.victim_ids, x.shape[1], x, space)
-    received = send(of.model, x, masks, of.labels)
+    masks = draw_client_masks(of.model.sites, 0, of.victim_ids, x.shape[1], space)
+    received = ClientGradient.of(send(of.model, x, masks, of.labels))
     seeds = [derive_seed(0, victim, "client_seed") % (space or 1) for victim in of.victim_ids]
     return Problem(**(vars(of) | {"client_masks": masks, "received": received})), x, seeds
 
@@ -67,9 +67,8 @@ def test_without_dropout_there_is_no_seed_to_find() -> None:
 
 
 def test_seeded_clients_share_their_masks_and_others_do_not() -> None:
-    of, x = problem(mlp())
+    of, _ = problem(mlp())
     ids = [f"{number:04d}" for number in range(40)]
-    like = x[:1].expand(40, -1, -1, -1, -1)
     for space, distinct in ((1, 1), (None, 40)):
-        (first, *_) = draw_client_masks(of.model.sites, 0, ids, 1, like, space)
+        (first, *_) = draw_client_masks(of.model.sites, 0, ids, 1, space)
         assert len({tuple(mask.flatten().tolist()) for mask in first}) == distinct

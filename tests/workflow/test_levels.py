@@ -1,5 +1,6 @@
 """Three levels of complexity from images to rows, offline: MNIST, CIFAR-10, and photographs at ImageNet's size."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ def test_a_model_of_one_s_own_may_lie_in_the_working_directory(workplace: Workpl
     )
     own = {"factory": "module:my_net.net", "arguments": {"side": "$width"}}
     found = row(workplace, "mnist", "net", "dia", models={"net": own}, max_iterations=3)
-    assert found["model_definition"] == '{"arguments":{"side":"$width"},"factory":"module:my_net.net"}'
+    definition = json.loads(found["model_definition"])
+    assert (definition["arguments"], definition["factory"]) == ({"side": "$width"}, "module:my_net.net")
+    assert len(definition["source"]) == 64
     assert found["model"] == "net"
 
 

@@ -47,11 +47,10 @@ class Analytic:
                 raise NotApplicable(self._why)
             solution = self._solver(victim)
         except NotApplicable as error:
-            neutral = torch.zeros_like(self.problem.x0[victim])
-            nothing = torch.zeros(len(neutral), dtype=torch.bool, device=neutral.device)
+            images = self.problem.labels.shape[1]
+            neutral = torch.zeros(images, *self.problem.shape, dtype=self.problem.dtype)
+            nothing = torch.zeros(images, dtype=torch.bool)
             solution = Solution(neutral, nothing, None, f"{NOT_APPLICABLE}: {error}")
-        if solution.x.is_cuda:
-            torch.cuda.synchronize()
         return solution, time.perf_counter() - began + self._preparation / len(self.problem)
 
     def run(self) -> Outcome:
@@ -62,13 +61,13 @@ class Analytic:
         if self.seeks_masks:
             sites = zip(*(solution.masks or [] for solution, _ in solved), strict=True)
             kept = [torch.stack(masks) for masks in sites]
-        everyone = torch.arange(len(self.problem), device=x.device)
         distances = []
-        for victim in everyone.split(1):
-            one = self.problem.select(victim)
-            masks = kept and [mask[victim].to(x) for mask in kept]
+        for victim in torch.arange(len(self.problem)).split(1):
+            one = self.problem.select(victim).placed()
+            image = x[victim].to(one.device)
+            masks = kept and [mask[victim].to(image) for mask in kept]
             distances.append(
-                matching_distance(one.model, one.received, x[victim], masks, one.labels).detach()
+                matching_distance(one.model, one.received, image, masks, one.labels).detach().cpu()
             )
         none = torch.zeros(len(x), dtype=torch.int64)
         return Outcome(

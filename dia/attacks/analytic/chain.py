@@ -59,7 +59,7 @@ class Chain:
     links: tuple[Link, ...]
 
     @classmethod
-    def of(cls, model: FoldedModel, shape: torch.Size) -> "Chain":
+    def of(cls, model: FoldedModel, shape: tuple[int, ...]) -> "Chain":
         """Read the network's modules in order, and check on a random image that this is how they are called.
 
         Raises:
@@ -89,7 +89,7 @@ class Chain:
             raise NotApplicable("the network is not a plain chain of its linear layers")
         return chain
 
-    def _agrees(self, model: FoldedModel, shape: torch.Size) -> bool:
+    def _agrees(self, model: FoldedModel, shape: tuple[int, ...]) -> bool:
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(2, *shape, generator=rng, dtype=torch.float64).to(model.device)
         with torch.no_grad(), replayed(model.sites, None):

@@ -22,7 +22,7 @@ class PixelLayer:
     name: str
     index: Tensor
 
-    def image(self, inputs: Tensor, shape: torch.Size) -> Tensor:
+    def image(self, inputs: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The image (C, H, W) whose inputs (T, in_features) these are."""
         flat = torch.empty_like(inputs).flatten()
         flat[self.index.flatten()] = inputs.flatten()
@@ -34,7 +34,7 @@ class PixelLayer:
 
 
 @torch.no_grad()
-def pixel_layers(model: FoldedModel, shape: torch.Size) -> list[PixelLayer]:
+def pixel_layers(model: FoldedModel, shape: tuple[int, ...]) -> list[PixelLayer]:
     """Find them by sending an image through whose pixels are their own numbers."""
     pixels = int(torch.Size(shape).numel())
     numbers = torch.arange(pixels, device=model.device, dtype=torch.float64)

@@ -22,7 +22,7 @@ SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "nothing_iso
 
 
 class Solution(NamedTuple):
-    """What was found for one victim of N images.
+    """What was found for one victim of N images, on the CPU.
 
     Attributes:
         x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
@@ -48,7 +48,7 @@ def solver(problem: Problem) -> Solver:
     Raises:
         NotApplicable: There is none; the message says why.
     """
-    model, shape = problem.model, problem.x0.shape[2:]
+    model, shape = problem.model, problem.shape
     if not isinstance(model, FoldedModel):
         raise NotApplicable("what was sent is not the gradient of one step")
     layers = pixel_layers(model, shape)
@@ -76,10 +76,8 @@ def solver(problem: Problem) -> Solver:
 
 
 def _by_positions(problem: Problem, positions: vit.Positions, victim: int) -> Solution:
-    row = torch.tensor([victim], device=problem.labels.device)
     embedding, position = (
-        problem.received.pieces[name].select(row).dense()[0]
-        for name in (f"{positions.layer.name}.weight", positions.parameter)
+        problem.gradient(victim, name) for name in (f"{positions.layer.name}.weight", positions.parameter)
     )
     patches, residual = vit.reconstruct(positions, embedding, position)
     return _one(problem, positions.layer, patches, None, residual)
@@ -104,7 +102,7 @@ def _single(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: in
         by_site = {
             link.site: mask for link, mask in zip(chain.links, masks, strict=False) if mask is not None
         }
-        kept = [by_site[n].bool().view(1, *site.shape) for n, site in enumerate(problem.model.sites)]
+        kept = [by_site[n].bool().cpu().view(1, *site.shape) for n, site in enumerate(problem.model.sites)]
     return _one(problem, layer, image[None], kept, residual)
 
 
@@ -112,8 +110,8 @@ def _of_batch(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: 
     gradients = _gradients(problem, layer, chain, victim)
     bias = gradients.get(f"{layer.name}.bias")
     box = _box(problem, layer)
-    x = torch.zeros_like(problem.x0[victim])
-    claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    x = torch.zeros(problem.labels.shape[1], *problem.shape, dtype=problem.dtype)
+    claimed = torch.zeros(len(x), dtype=torch.bool)
     behind = (
         gradients.get(f"{chain.links[1].name}.weight") if chain is not None and len(chain.links) > 1 else None
     )
@@ -136,24 +134,22 @@ def _one(
     problem: Problem, layer: PixelLayer, inputs: Tensor, kept: list[Tensor] | None, residual: float
 ) -> Solution:
     """A single image, clipped to the pixel box."""
-    image = layer.image(inputs, problem.x0.shape[2:])
+    image = layer.image(inputs, problem.shape)
     image = image.nan_to_num().clamp(problem.low.double(), problem.high.double())
-    exact = residual <= CONSISTENT
-    claimed = torch.tensor([exact], device=image.device)
-    return Solution(image[None].to(problem.x0), claimed, kept, SOLVED if exact else INEXACT)
+    exact, x = residual <= CONSISTENT, image[None].to(problem.dtype).cpu()
+    return Solution(x, torch.tensor([exact]), kept, SOLVED if exact else INEXACT)
 
 
 def _gradients(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> dict[str, Tensor]:
     """What was received of the linear layers, in float64 (masks are read from it: it keeps exact zeros)."""
-    row = torch.tensor([victim], device=problem.labels.device)
     names = [link.name for link in chain.links] if chain is not None else [layer.name]
-    pieces = problem.received.pieces
     wanted = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
-    return {name: pieces[name].select(row).dense()[0].double() for name in wanted if name in pieces}
+    sent = [name for name in wanted if name in problem.received.pieces]
+    return {name: problem.gradient(victim, name).double() for name in sent}
 
 
 def _box(problem: Problem, layer: PixelLayer) -> Box:
     """The pixel box of every input of a layer that sees the whole image."""
-    bounds = torch.stack([problem.low, problem.high]).double().expand(2, *problem.x0.shape[2:])
+    bounds = torch.stack([problem.low, problem.high]).double().expand(2, *problem.shape)
     low, high = layer.inputs(bounds)[:, 0]
     return low, high

