@@ -161,8 +161,7 @@ def step(name):
     began = time.process_time()
 import torch; step("import torch")
 import pyarrow.parquet; step("import pyarrow")
-import dia.metrics; step("import torchmetrics, scipy")
-import dia.cellrun, dia.records, dia.checkpoint; step("import the rest of dia")
+import dia.metrics, dia.cellrun, dia.records, dia.checkpoint; step("import dia")
 from pathlib import Path
 from dia.job import Job
 from dia.victims.store import VictimSet

@@ -6,7 +6,6 @@ import os
 import platform
 import resource
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -111,30 +110,31 @@ def code_fingerprint(package: Path = PACKAGE) -> str:
         relative = path.relative_to(package)
         if relative.parts[0] not in AFTER_THE_CELL:
             tree = ast.parse(path.read_bytes(), filename=str(path))
-            total.update(f"{relative.as_posix()}\n".encode())
-            for token in _tokens(tree):
-                total.update(f"{token}\n".encode())
+            tokens = [relative.as_posix()]
+            _append_tokens(tree, tokens)
+            total.update("".join(f"{token}\n" for token in tokens).encode())
     return total.hexdigest()
 
 
-def _tokens(node: Any) -> Iterator[str]:
+def _append_tokens(node: Any, tokens: list[str]) -> None:
     """A syntax tree as text; empty fields are left out, as their number varies between versions of Python."""
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for name, value in ast.iter_fields(node):
+        tokens.append(f"({type(node).__name__}")
+        for name in node._fields:
+            value = getattr(node, name, None)
             if name == "body" and isinstance(value, list):
                 value = [entry for entry in value if not _is_bare_text(entry)]
             if value is not None and value != []:
-                yield f".{name}"
-                yield from _tokens(value)
-        yield ")"
+                tokens.append(f".{name}")
+                _append_tokens(value, tokens)
+        tokens.append(")")
     elif isinstance(node, list):
-        yield "["
+        tokens.append("[")
         for entry in node:
-            yield from _tokens(entry)
-        yield "]"
+            _append_tokens(entry, tokens)
+        tokens.append("]")
     else:
-        yield f"{type(node).__name__} {node!r}"
+        tokens.append(f"{type(node).__name__} {node!r}")
 
 
 def _is_bare_text(node: ast.AST) -> bool:
