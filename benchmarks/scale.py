@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py [--cells 1000 10000] [--parts plan collect status sync overhead]
 
-Cells are made up (two victims of 8 by 8 pixels, curves of 100 points) and written to a temporary folder; nothing else is touched. For each
-part it prints wall time and CPU time (which other busy programs hardly change) at each size, and the exponent of the
-CPU time's growth: 1 is linear.
+Cells are made up (two victims of 8 by 8 pixels, curves of 100 points) and written to a temporary folder; nothing else
+is touched. For each part it prints wall time and CPU time (which other busy programs hardly change) at each size, and
+the exponent of the CPU time's growth: 1 is linear.
 """
 
 import argparse

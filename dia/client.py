@@ -32,9 +32,9 @@ class ClientGradient:
         pieces = {name: _smaller(piece) for name, piece in pieces.items()}
         norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
         if not bool(torch.isfinite(norm).all()):
-            bad = torch.nonzero(~torch.isfinite(norm)).flatten().tolist()
+            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~torch.isfinite(norm)).flatten().tolist())
             raise AttackError(
-                f"client gradient of victim(s) {bad} is not finite; check the model and its weights"
+                f"the client gradient of victim {bad} is not finite; check the model and its weights"
             )
         return cls(pieces, norm)
 
@@ -111,11 +111,11 @@ def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> C
         masks: The clients' masks, per site (V, N, *site.shape).
         labels: (V, N).
     """
-    parts = [
-        model.gradients(x[v : v + 1], [m[v : v + 1] for m in masks], labels[v : v + 1], differentiable=False)
-        for v in range(len(x))
-    ]
-    held = [ClientGradient.of(part).pieces for part in parts]
+    held = []  # one victim after the other, each as small as can be
+    for v in range(len(x)):
+        mine = [mask[v : v + 1] for mask in masks]
+        pieces = model.gradients(x[v : v + 1], mine, labels[v : v + 1], differentiable=False)
+        held.append({name: _smaller(piece) for name, piece in pieces.items()})
     return ClientGradient.of({name: joined([part[name] for part in held]) for name in held[0]})
 
 

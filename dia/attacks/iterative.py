@@ -103,7 +103,8 @@ class Search:
         """Go on until every victim has stopped.
 
         Raises:
-            AttackError: A loss is not finite (names victim and iteration), or one victim alone does not fit.
+            AttackError: A loss or its gradient is not finite (names victim and iteration), or one victim alone does
+                not fit.
         """
         while self.waiting or self.ahead:
             try:
@@ -186,6 +187,10 @@ class Search:
     def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
         """Adam, the constraints, the schedule; keep what is best."""
         settings, low, high = self.settings, self.problem.low, self.problem.high
+        # Here, because the sign of NaN is 0: the loss would stay finite.
+        sound = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
+        state.bad_gradient |= state.going & torch.isfinite(total) & ~sound
+        state.bad_loss |= state.going & ~torch.isfinite(total)
         if settings.signed_gradients:
             gradients[0] = gradients[0].sign()
         for value, gradient, first, second in zip(
@@ -213,7 +218,6 @@ class Search:
             else:
                 chosen = better.view(-1, *[1] * (mask.dim() - 1))
                 torch.where(chosen, mask > state.threshold, kept, out=kept)
-        state.failed |= state.going & ~torch.isfinite(total)
         state.iteration += 1
         stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)
         stops |= torch.full_like(stops, state.iteration >= settings.max_iterations)
@@ -221,12 +225,16 @@ class Search:
         state.going = state.going & ~stops
 
     def _check_finite(self, state: State) -> None:
-        if bool(state.failed.any()):
-            row = int(torch.nonzero(state.failed)[0])
+        failed = state.bad_gradient | state.bad_loss
+        if bool(failed.any()):
+            row = int(torch.nonzero(failed)[0])
             name = self.problem.victim_ids[int(state.victims[row])]
+            what = (
+                "gradient of the loss" if state.bad_gradient[row] else "loss"
+            )  # the loss only follows a gradient
             raise AttackError(
-                f"the loss of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
-                "check the client gradient and the learning rate"
+                f"the {what} of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
+                "check the model, the client gradient and the learning rate"
             )
 
     def _halve(self) -> None:

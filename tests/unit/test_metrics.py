@@ -1,4 +1,4 @@
-"""Scores against scikit-image, torchmetrics and plain formulas, matching against permutations, chance levels by hand."""
+"""Scores against scikit-image, torchmetrics and formulas, matching against permutations, chance levels by hand."""
 
 from itertools import permutations
 
