@@ -187,9 +187,9 @@ class Search:
     def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
         """Adam, the constraints, the schedule; keep what is best."""
         settings, low, high = self.settings, self.problem.low, self.problem.high
-        # Here, because the sign of NaN is 0: the loss would stay finite.
-        sound = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
-        state.bad_gradient |= state.going & torch.isfinite(total) & ~sound
+        # Before the step, because the sign of NaN is 0 and the loss would stay finite. What is not finite stays in a sum.
+        slopes = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients]).sum(0)
+        state.bad_gradient |= state.going & torch.isfinite(total) & ~torch.isfinite(slopes)
         state.bad_loss |= state.going & ~torch.isfinite(total)
         if settings.signed_gradients:
             gradients[0] = gradients[0].sign()
@@ -229,9 +229,8 @@ class Search:
         if bool(failed.any()):
             row = int(torch.nonzero(failed)[0])
             name = self.problem.victim_ids[int(state.victims[row])]
-            what = (
-                "gradient of the loss" if state.bad_gradient[row] else "loss"
-            )  # the loss only follows a gradient
+            # A gradient that is not finite soon makes the loss so: it is then the cause.
+            what = "gradient of the loss" if state.bad_gradient[row] else "loss"
             raise AttackError(
                 f"the {what} of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
                 "check the model, the client gradient and the learning rate"
