@@ -158,7 +158,10 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     cluster.kill_node(slurm)
     set_pace(workplace, 0)
     cluster.start_node(slurm)
-    assert run.wait(timeout=PATIENCE) == 0, (workplace.folder / "printed").read_text()
+    found = run.wait(timeout=PATIENCE)
+    printed = (workplace.folder / "printed").read_text()
+    assert found == 0, printed
+    assert "mem_mb=16000" in printed and "runtime=480" in printed  # a second attempt gets twice as much
     after = workplace.written(config)
     assert set(after) == {cell.id for cell in config.cells}
     assert {cell: after[cell] for cell in before} == before  # nothing finished was touched
