@@ -187,7 +187,7 @@ class Search:
     def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
         """Adam, the constraints, the schedule; keep what is best."""
         settings, low, high = self.settings, self.problem.low, self.problem.high
-        # Before the step, because the sign of NaN is 0 and the loss would stay finite. What is not finite stays in a sum.
+        # Before the step: the sign of NaN is 0, and the loss would stay finite. What is not finite stays in a sum.
         slopes = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients]).sum(0)
         state.bad_gradient |= state.going & torch.isfinite(total) & ~torch.isfinite(slopes)
         state.bad_loss |= state.going & ~torch.isfinite(total)
