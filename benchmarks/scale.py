@@ -1,14 +1,15 @@
 """What the pipeline costs around the attacks: planning, collecting, surveying and tracking many cells, starting one.
 
-    python benchmarks/scale.py [--cells 1000 10000] [--tracked 100 1000] [--parts plan collect status sync overhead]
+    python benchmarks/scale.py [--cells 1000 10000] [--parts plan collect status sync overhead]
 
-Cells are made up (two victims of 8 by 8 pixels) and written to a temporary folder; nothing else is touched. For each
-part it prints wall time and CPU time (which other busy programs hardly change) at each size, and the exponent of the
-CPU time's growth: 1 is linear.
+Cells are made up (two victims of 8 by 8 pixels, curves of 100 points) and written to a temporary folder; nothing else
+is touched. For each part it prints wall time and CPU time (which other busy programs hardly change) at each size, and
+the exponent of the CPU time's growth: 1 is linear.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import math
 import os
@@ -25,12 +26,15 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit")]  # made-up rows are those of the tests
 
 import made_up  # noqa: E402
+import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
 from dia.config import Config, job_json  # noqa: E402
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 RATES = ["0", "0.1", "0.25", "0.5", "0.75"]
+CURVES = ["history_total_loss", "history_matching_distance", "history_mse", "history_mask_accuracy"]
+FOLDERS = contextlib.ExitStack()
 
 
 def config_of(cells: int) -> dict[str, Any]:
@@ -76,14 +80,19 @@ def command(*words: str | Path, cwd: Path) -> Took:
     return took(run)
 
 
-def write(folder: Path, cells: int) -> None:
-    """Write a config, all its cells and their job list."""
+@functools.cache
+def written(cells: int) -> Path:
+    """A folder with a config, all its cells and their job list; it is there until the program ends."""
+    folder = Path(FOLDERS.enter_context(tempfile.TemporaryDirectory()))
     (folder / "config.yaml").write_text(yaml.safe_dump(config_of(cells)))
     config = Config.from_file(folder / "config.yaml")
     for cell in config.cells:
-        made_up.write(folder / config.results / "cells", cell)
+        curves = {name: np.linspace(1, 0, 100) for name in CURVES[: 4 if cell.attack == "dia" else 3]}
+        curves["history_iteration"] = np.arange(0, 1000, 10)
+        made_up.write(folder / config.results / "cells", cell, **curves)
     lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in config.cells]
     (folder / "cells.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return folder
 
 
 def plan(cells: int) -> Took:
@@ -97,34 +106,30 @@ def plan(cells: int) -> Took:
 
 def collect(cells: int) -> Took:
     """``dia collect`` of all cells."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), cells)
-        return command("dia", "collect", "--job-list", "cells.jsonl", "--out", "r.parquet", cwd=Path(folder))
+    return command("dia", "collect", "--job-list", "cells.jsonl", "--out", "r.parquet", cwd=written(cells))
 
 
 def status(cells: int) -> Took:
     """``dia status`` of all cells."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), cells)
-        return command("dia", "status", "--config", "config.yaml", cwd=Path(folder))
+    return command("dia", "status", "--config", "config.yaml", cwd=written(cells))
 
 
 def sync(cells: int) -> Took:
     """``dia sync`` of all cells to a fresh SQLite file."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), cells)
-        return command(
-            "dia", "sync", "--config", "config.yaml", "--job-list", "cells.jsonl", cwd=Path(folder)
-        )
+    for file in written(cells).glob("results/*/mlflow.db"):
+        file.unlink()
+    return _sync(cells)
 
 
 def sync_again(cells: int) -> Took:
     """A second ``dia sync``, which finds every run as it should be."""
-    with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), cells)
-        words = ("dia", "sync", "--config", "config.yaml", "--job-list", "cells.jsonl")
-        command(*words, cwd=Path(folder))
-        return command(*words, cwd=Path(folder))
+    if not list(written(cells).glob("results/*/mlflow.db")):
+        _sync(cells)
+    return _sync(cells)
+
+
+def _sync(cells: int) -> Took:
+    return command("dia", "sync", "--config", "config.yaml", "--job-list", "cells.jsonl", cwd=written(cells))
 
 
 PARTS: dict[str, Callable[[int], Took]] = {
@@ -161,8 +166,7 @@ def step(name):
     began = time.process_time()
 import torch; step("import torch")
 import pyarrow.parquet; step("import pyarrow")
-import dia.metrics; step("import torchmetrics, scipy")
-import dia.cellrun, dia.records, dia.checkpoint; step("import the rest of dia")
+import dia.metrics, dia.cellrun, dia.records, dia.checkpoint; step("import dia")
 from pathlib import Path
 from dia.job import Job
 from dia.victims.store import VictimSet
@@ -225,17 +229,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", type=int, nargs="+", default=[1000, 10000], metavar="N")
-    parser.add_argument(
-        "--tracked", type=int, nargs="+", default=[100, 1000], metavar="N", help="cells to sync"
-    )
     parser.add_argument("--parts", nargs="+", default=[*PARTS, "overhead"], choices=[*PARTS, "overhead"])
     args = parser.parse_args()
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for part in args.parts:
-        if part == "overhead":
-            overhead()
-        else:
-            grow(part, args.tracked if part.startswith("sync") else args.cells)
+    with FOLDERS:
+        for part in args.parts:
+            overhead() if part == "overhead" else grow(part, args.cells)
 
 
 if __name__ == "__main__":

@@ -74,14 +74,17 @@ def run_cell(
     began = provenance(torch=torch, device=str(where), threads=threads)
     check_weights(job.settings.lpips_network)
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
-    experiment = prepare(job, victim_set, where, trained)
-    LOG.info("%s", sites_in_words(experiment.problem.model.sites))
-    outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
-    began |= {
-        "victims_per_pass": outcome.victims_per_pass,
-        "peak_memory_mb": peak_memory_mb(torch, str(where)),
-    }
-    rows = score(experiment, outcome, curves.counted)
+    try:
+        experiment = prepare(job, victim_set, where, trained)
+        LOG.info("%s", sites_in_words(experiment.problem.model.sites))
+        outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
+        began |= {
+            "victims_per_pass": outcome.victims_per_pass,
+            "peak_memory_mb": peak_memory_mb(torch, str(where)),
+        }
+        rows = score(experiment, outcome, curves.counted)
+    except AttackError as error:
+        raise type(error)(f"cell {job.cell.id}: {error}") from error
     utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
     levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
@@ -137,8 +140,6 @@ def attack(
         if checkpointer is not None and isinstance(search, Search):
             checkpointer.restore(search, curves)
         outcome = search.run()
-    except AttackError as error:
-        raise type(error)(f"cell {job.cell.id}: {error}") from error
     finally:
         progress.close()
     if problem.model.generic:

@@ -35,9 +35,9 @@ class ClientGradient:
         """
         norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
         if not bool(torch.isfinite(norm).all()):
-            bad = torch.nonzero(~torch.isfinite(norm)).flatten().tolist()
+            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~torch.isfinite(norm)).flatten().tolist())
             raise AttackError(
-                f"client gradient of victim(s) {bad} is not finite; check the model and its weights"
+                f"the client gradient of victim {bad} is not finite; check the model and its weights"
             )
         return cls(pieces, norm)
 

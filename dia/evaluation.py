@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binom
 from torch import Tensor
 
 from dia.attacks.outcome import Outcome
@@ -76,6 +75,8 @@ def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
     A class that occurs n times and is drawn B times gives min(n, B) right ones, B ~ Binomial(N, 1 / C); the
     expected minimum is the sum of P(B >= k) over k = 1..n.
     """
+    from scipy.stats import binom  # most of a second, which a cell with known labels is spared
+
     images = labels.shape[1]
     reached = binom.sf(np.arange(images), images, 1 / num_classes).cumsum()  # E min(n, B) at n - 1
     shares = []

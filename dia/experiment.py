@@ -78,7 +78,7 @@ def prepare(
         )
     if bool(settings.federated_rounds) != (trained is not None):
         needs = "needs its trained model (--trained)" if trained is None else "attacks an untrained model"
-        raise AttackError(f"cell {cell.id} {needs}: federated_rounds is {settings.federated_rounds}")
+        raise AttackError(f"it {needs}: federated_rounds is {settings.federated_rounds}")
     dtype = PRECISIONS[settings.precision]
     ids = [f"{number:04d}" for number in range(victims)]
     count = victims * batch_size

@@ -5,36 +5,26 @@ V victims of N images each; every score is in float64, whatever the attack compu
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
-from dia.torchvision_compat import import_torchvision
-
-import_torchvision()  # torchmetrics imports torchvision by itself
-from torchmetrics.functional.image import (  # noqa: E402
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 PSNR_CAP = 100.0
 """dB. Identical images have an infinite PSNR, which no mean survives; 100 dB is an MSE of 1e-10."""
 
-SSIM_WINDOW = 11
-"""Pixels. Wang et al. 2004: a Gaussian of sigma 1.5 cut off at 3.5 sigma.
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5
+"""Pixels. Wang et al. 2004: a Gaussian cut off at 3.5 sigma.
 
 As torchmetrics has it, SSIM is the mean over all pixels, the border seen as mirrored; scikit-image leaves out
-the border of 5 pixels and gives other numbers where the border is special (MNIST's is black).
+the border of 5 pixels and gives other numbers where the border is special (MNIST's is black). Written out here,
+because to import torchmetrics takes longer than all else that a short cell does.
 """
 
 SLACK = 1e-3
 """How far outside [0, 1] a pixel may be by rounding (float32, clipped in normalised space)."""
 
-# Images are scored a few at a time: torch's float64 convolution on the CPU first writes out every window of
-# its batch, 121 x 5 numbers a pixel (0.2 seconds and 350 MB for one colour image of 224 x 224). It stays
-# float64 all the same: the variances in SSIM are differences of nearly equal numbers, and a GPU's default
-# (TF32) convolution would leave nothing of them.
-_PIXELS_AT_ONCE = 16_000
+# Images are scored in pieces of about this many pixels, so that memory does not grow with the victims.
+_PIXELS_AT_ONCE = 2**16
 
 
 def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dict[str, Tensor]:
@@ -86,6 +76,8 @@ def match(original: Tensor, reconstruction: Tensor) -> Tensor:
     order = torch.zeros(victims, images, dtype=torch.int64, device=original.device)
     if images == 1:
         return order
+    from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
+
     a, b = (x.flatten(2).to(torch.float64) for x in (original, reconstruction))
     # Differences, not the expanded square: near-perfect reconstructions would drown in its rounding.
     cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square().cpu().numpy()
@@ -137,15 +129,38 @@ def _per_image(original: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": []}
     at_once = max(1, _PIXELS_AT_ONCE // original[0].numel())
     for a, b in zip(original.split(at_once), reconstruction.split(at_once), strict=True):
-        parts["mse"].append((a - b).square().mean((1, 2, 3)))
-        psnr = peak_signal_noise_ratio(b, a, data_range=1.0, reduction="none", dim=(1, 2, 3))
-        parts["psnr"].append(psnr.clamp(max=PSNR_CAP))
-        ssim = structural_similarity_index_measure(
-            b, a, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
-        )
-        assert isinstance(ssim, Tensor)  # it returns more only when asked to
-        parts["ssim"].append(ssim.reshape(-1))
+        mse = (a - b).square().mean((1, 2, 3))
+        parts["mse"].append(mse)
+        parts["psnr"].append((10 * mse.reciprocal().log10()).clamp(max=PSNR_CAP))
+        parts["ssim"].append(_ssim(a, b))
     return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def _ssim(a: Tensor, b: Tensor) -> Tensor:
+    """SSIM of pairs of float64 images (n, C, H, W) in [0, 1], (n,); Wang et al. 2004, equation 13."""
+    down, across = (_blur(length, a.device) for length in a.shape[-2:])
+
+    def local_mean(x: Tensor) -> Tensor:
+        return down @ x @ across.T
+
+    mean_a, mean_b = local_mean(a), local_mean(b)
+    # Differences of nearly equal numbers: float64, or nothing would be left of them.
+    variances = (local_mean(a * a) - mean_a**2).clamp(min=0) + (local_mean(b * b) - mean_b**2).clamp(min=0)
+    covariance = local_mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).mean((1, 2, 3))
+
+
+def _blur(length: int, device: torch.device) -> Tensor:
+    """The Gaussian window over ``length`` pixels with mirrored ends, as a matrix (length, length)."""
+    reach = SSIM_WINDOW // 2
+    offsets = torch.arange(-reach, reach + 1)
+    weights = (-0.5 * (offsets.double() / SSIM_SIGMA).square()).exp()
+    seen = (torch.arange(length)[:, None] + offsets).abs()  # mirrored at the first pixel,
+    seen = (length - 1) - (length - 1 - seen).abs()  # and at the last
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add(1, seen, (weights / weights.sum()).expand(length, -1)).to(device)
 
 
 def _checked(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +15,35 @@ def fingerprint(files: Iterable[Path], folder: Path) -> str:
     """
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        tokens = [path.relative_to(folder).as_posix()]
         source = path.read_bytes()
         try:
-            tree = ast.parse(source, filename=str(path))
+            _append_tokens(ast.parse(source, filename=str(path)), tokens)
         except (SyntaxError, ValueError):
             total.update(source)
-            continue
-        for token in _tokens(tree):
-            total.update(f"{token}\n".encode())
+        total.update("".join(f"{token}\n" for token in tokens).encode())
     return total.hexdigest()
 
 
-def _tokens(node: Any) -> Iterator[str]:
+def _append_tokens(node: Any, tokens: list[str]) -> None:
     """A syntax tree as text; empty fields are left out, as their number varies between versions of Python."""
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for name, value in ast.iter_fields(node):
+        tokens.append(f"({type(node).__name__}")
+        for name in node._fields:
+            value = getattr(node, name, None)
             if name == "body" and isinstance(value, list):
                 value = [entry for entry in value if not _is_bare_text(entry)]
             if value is not None and value != []:
-                yield f".{name}"
-                yield from _tokens(value)
-        yield ")"
+                tokens.append(f".{name}")
+                _append_tokens(value, tokens)
+        tokens.append(")")
     elif isinstance(node, list):
-        yield "["
+        tokens.append("[")
         for entry in node:
-            yield from _tokens(entry)
-        yield "]"
+            _append_tokens(entry, tokens)
+        tokens.append("]")
     else:
-        yield f"{type(node).__name__} {node!r}"
+        tokens.append(f"{type(node).__name__} {node!r}")
 
 
 def _is_bare_text(node: ast.AST) -> bool:

@@ -112,7 +112,8 @@ class Search:
         """Go on until every victim has stopped.
 
         Raises:
-            AttackError: A loss is not finite (names victim and iteration), or one victim alone does not fit.
+            AttackError: A loss or its gradient is not finite (names victim and iteration), or one victim alone does
+                not fit.
         """
         while self.waiting or self.ahead:
             try:
@@ -205,17 +206,20 @@ class Search:
         self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor, relaxed: Parametrisation
     ) -> None:
         """Move images and masks, keep what is best and find out who stops."""
+        # Before the step: the sign of NaN is 0, and the loss would stay finite. What is not finite stays in a sum.
+        slopes = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients]).sum(0)
+        state.bad_gradient |= state.going & torch.isfinite(total) & ~torch.isfinite(slopes)
+        state.bad_loss |= state.going & ~torch.isfinite(total)
         if state.quasi_newton is not None:
             state.quasi_newton.watch(gradients)
         if update.by_quasi_newton(self.settings, state.iteration):
-            self._keep_best(
-                state, total, distance
-            )  # what was evaluated, as the step from it may be taken back
+            # What was evaluated is kept, as the step from it may be taken back.
+            self._keep_best(state, total, distance)
             update.quasi_newton_step(state, gradients, total, self.problem, relaxed)
         else:
             update.adam_step(state, gradients, total, self.problem, relaxed)
             self._keep_best(state, total, distance)
-        self._stop(state, total)
+        self._stop(state)
         update.round_masks(state, self.settings, relaxed)
 
     def _keep_best(self, state: State, total: Tensor, distance: Tensor) -> None:
@@ -233,10 +237,9 @@ class Search:
                 chosen = better.view(-1, *[1] * (mask.dim() - 1))
                 torch.where(chosen, mask > state.threshold, kept, out=kept)
 
-    def _stop(self, state: State, total: Tensor) -> None:
+    def _stop(self, state: State) -> None:
         """Count the iteration and mark the victims that it ends for."""
         settings = self.settings
-        state.failed |= state.going & ~torch.isfinite(total)
         state.iteration += 1
         stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)
         stops |= torch.full_like(stops, state.iteration >= settings.max_iterations)
@@ -244,12 +247,15 @@ class Search:
         state.going = state.going & ~stops
 
     def _check_finite(self, state: State) -> None:
-        if bool(state.failed.any()):
-            row = int(torch.nonzero(state.failed)[0])
+        failed = state.bad_gradient | state.bad_loss
+        if bool(failed.any()):
+            row = int(torch.nonzero(failed)[0])
             name = self.problem.victim_ids[int(state.victims[row])]
+            # A gradient that is not finite soon makes the loss so: it is then the cause.
+            what = "gradient of the loss" if state.bad_gradient[row] else "loss"
             raise AttackError(
-                f"the loss of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
-                "check the client gradient and the learning rate"
+                f"the {what} of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
+                "check the model, the client gradient and the learning rate"
             )
 
     def _halve(self) -> None:

@@ -29,7 +29,8 @@ class State:
         best_kept: That iterate's masks, rounded: True where an entry is kept.
         best_distance: (V,) the bare matching distance that belongs to the best loss.
         going: (V,) bool, False once a victim has stopped.
-        failed: (V,) bool, True once a loss was not finite.
+        bad_gradient: (V,) bool, True once the gradient of a finite loss was not finite.
+        bad_loss: (V,) bool, True once a loss was not finite.
         stopped: (V,) the number of iterations at which it stopped.
         seconds: (V,) each victim's share of the time spent.
         threshold: The value of a mask variable from which its entry counts as kept.
@@ -49,7 +50,8 @@ class State:
     best_kept: list[Tensor]
     best_distance: Tensor
     going: Tensor
-    failed: Tensor
+    bad_gradient: Tensor
+    bad_loss: Tensor
     stopped: Tensor
     seconds: Tensor
     threshold: float
@@ -80,7 +82,8 @@ class State:
             best_kept=[mask > threshold for mask in masks],
             best_distance=torch.full_like(plateau.best, torch.inf),
             going=torch.ones(count, dtype=torch.bool, device=device),
-            failed=torch.zeros(count, dtype=torch.bool, device=device),
+            bad_gradient=torch.zeros(count, dtype=torch.bool, device=device),
+            bad_loss=torch.zeros(count, dtype=torch.bool, device=device),
             stopped=torch.zeros(count, dtype=torch.int64, device=device),
             seconds=torch.zeros_like(plateau.rate),
             threshold=threshold,

@@ -79,7 +79,7 @@ def sync(
 
 
 def _holds(run: "Run", content: str) -> bool:
-    """Whether a run is complete and has this content: its tag is written last."""
+    """Whether a run is complete, as its status says last of all, and has this content."""
     return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
 
 
@@ -121,13 +121,14 @@ def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], ce
 def _write(
     client: "MlflowClient", experiment: str, parent: str, cell: Cell, path: Path, content: str
 ) -> None:
-    """Write a cell's run; the tag that makes it count comes last."""
-    from mlflow.entities import Param, RunTag
+    """Write a cell's run; the status that makes it count comes last."""
+    from mlflow.entities import Param
 
     run = run_content(cell, path)
     tags = {
         KIND: "cell",
         CELL_ID: cell.id,
+        CONTENT: content,
         PATH: str(path),
         "mlflow.parentRunId": parent,
         "mlflow.user": "dia",
@@ -146,7 +147,6 @@ def _write(
         run_id,
         metrics=_metrics(run),
         params=[Param(key, value) for key, value in run.params.items()],
-        tags=[RunTag(CONTENT, content)],
     )
     client.set_terminated(run_id, end_time=round(run.end * 1000))
 

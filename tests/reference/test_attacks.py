@@ -177,6 +177,18 @@ class Starved:
         return self.engine.gradients(*args, **how)  # type: ignore[arg-type]
 
 
+class Steep(Starved):
+    """A model that makes a gradient by the second victim's image NaN at chosen evaluations."""
+
+    def gradients(self, x: Tensor, *args: object, **how: object) -> object:
+        self.evaluations += 1
+        if self.evaluations - 1 in self.fails_at:
+            spoilt = torch.zeros_like(x)
+            spoilt[1, 0, 0, 0, 0] = torch.nan
+            x.register_hook(lambda gradient: gradient + spoilt)
+        return self.model.gradients(x, *args, **how)  # type: ignore[attr-defined]
+
+
 def starved(of: Problem, fails_at: Sequence[int]) -> Problem:
     return replace(of, model=Starved(of.model, fails_at))  # type: ignore[arg-type]
 
@@ -189,10 +201,18 @@ def test_loss_that_is_not_finite(attack: str) -> None:
         run(attack, of)
 
 
+@pytest.mark.parametrize("attack", ITERATIVE)
+def test_gradient_of_a_finite_loss_that_is_not_finite(attack: str) -> None:
+    """The sign of NaN is 0: unnoticed, the victim's image would stay as it is and its loss finite."""
+    of = problem("mlp", victims=3)
+    with pytest.raises(AttackError, match=r"the gradient of the loss of victim 0001 .* before iteration 2"):
+        run(attack, replace(of, model=Steep(of.model, [2])), victims_per_pass=3)  # type: ignore[arg-type]
+
+
 def test_client_gradient_that_is_not_finite() -> None:
     values = torch.ones(3, 2, 2)
     values[2, 0, 0] = torch.inf
-    with pytest.raises(AttackError, match=r"client gradient of victim\(s\) \[2\] is not finite"):
+    with pytest.raises(AttackError, match=r"the client gradient of victim 0002 is not finite"):
         ClientGradient.of({"weight": Dense(values)})
 
 

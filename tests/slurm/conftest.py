@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dia.cell import Cell
 from dia.config import Config
 
 ROOT = Path(__file__).parents[2]
+IMPATIENT = str(Path(__file__).with_name("impatient.py"))
 PATIENCE = 900  # seconds for one run of Snakemake, on a machine that is busy with other things
 # Of the profile, only what this Slurm differs in: no accounting, and no reason to wait for it or for files.
 HERE = (
@@ -31,14 +32,15 @@ class Workplace:
     """A folder in which Snakemake runs this repository's workflow."""
 
     folder: Path
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def start(self, *arguments: str | Path, profile: str | None = "slurm") -> "subprocess.Popen[str]":
         """Start Snakemake; what it prints goes to ``<folder>/printed``."""
         chosen = [] if profile is None else ["--profile", profile, *HERE]
-        command = [sys.executable, "-m", "snakemake", *chosen, "--directory", str(self.folder)]
+        command = [sys.executable, IMPATIENT, *chosen, "--directory", str(self.folder)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         with (self.folder / "printed").open("w") as printed:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*command, *map(str, arguments)],
                 cwd=ROOT,
                 env=environment | {"OMP_NUM_THREADS": "1"},
@@ -46,6 +48,8 @@ class Workplace:
                 stdout=printed,
                 stderr=subprocess.STDOUT,
             )
+        self.started.append(process)
+        return process
 
     def snakemake(self, *arguments: str | Path, status: int = 0, profile: str | None = "slurm") -> str:
         """Run Snakemake and return all that it prints."""
@@ -75,7 +79,12 @@ class Workplace:
     def is_attacking(self, config: Config, cell: Cell) -> bool:
         """Whether a cell is past its preparations."""
         log = self.folder / config.results / "logs" / "attack" / f"{cell.id}.log"
-        return self.attempt(config, cell).get("status") == "running" and "dropout sites" in log.read_text()
+        try:  # Snakemake removes the log of an earlier attempt
+            return (
+                self.attempt(config, cell).get("status") == "running" and "dropout sites" in log.read_text()
+            )
+        except FileNotFoundError:
+            return False
 
     def attacking(self, config: Config, cell: Cell, attempt: int = 1) -> dict[str, Any]:
         """Wait until a cell is being attacked; its attempt record."""
@@ -113,6 +122,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, slurm: Path) -> Workplace:
-    """A fresh, empty workplace."""
-    return Workplace(tmp_path)
+def workplace(tmp_path: Path, slurm: Path) -> Iterator[Workplace]:
+    """A fresh, empty workplace; a Snakemake that a failed test left behind is ended."""
+    workplace = Workplace(tmp_path)
+    yield workplace
+    for process in workplace.started:
+        process.kill()
+        process.wait()

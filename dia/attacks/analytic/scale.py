@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 CANDIDATES = 24
@@ -38,6 +37,8 @@ def search(mismatch: Callable[[Tensor], Tensor], u: Tensor, box: Box) -> tuple[f
     losses = mismatch(tried)
     if int((losses < 1e-9).sum()) > CANDIDATES // 4:
         return None
+    from scipy.optimize import minimize_scalar  # half a second, which other attacks are spared
+
     best = int(losses.argmin())
     ends = float(tried[max(0, best - 1)]), float(tried[min(len(tried) - 1, best + 1)])
     found = minimize_scalar(
