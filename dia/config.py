@@ -36,6 +36,16 @@ Passes = Annotated[
 ]
 
 
+NEEDED = {
+    "local_batch_size": ("local_epochs", 0),
+    "local_learning_rate": ("local_epochs", 0),
+    "final_learning_rate": ("learning_rate_schedule", "plateau"),
+    "mask_annealing": ("mask_parametrisation", "clipped"),
+    "quasi_newton_memory": ("quasi_newton_after", None),
+}
+"""Setting -> another, and the value of that other at which the first does nothing."""
+
+
 class Execution(Closed):
     """How cells are run; none of this changes their numbers or reruns them."""
 
@@ -229,15 +239,16 @@ class Config(Closed):
         return faults
 
     def _without_effect(self) -> list[str]:
-        """Settings of local SGD in scenarios whose clients do none: the rows would say what was not done."""
+        """Settings that others make idle: the rows would say what was not done."""
         faults, plain = [], Settings()
         for name, model in dict.fromkeys((grid.scenario, m) for grid in self.grids for m in grid.models):
             settings = self._settings.get((name, model), plain)
-            for key in ("local_batch_size", "local_learning_rate"):
-                if not settings.local_epochs and getattr(settings, key) != getattr(plain, key):
+            for key, (needed, value) in NEEDED.items():
+                idle = getattr(settings, needed) == value
+                if idle and getattr(settings, key) != getattr(plain, key):
                     faults.append(
-                        f"scenario {name!r}, model {model!r}: {key} means nothing while local_epochs is 0 (FedSGD): "
-                        f"set local_epochs, or leave {key} out"
+                        f"scenario {name!r}, model {model!r}: {key} means nothing while {needed} is {value}: "
+                        f"set {needed}, or leave {key} out"
                     )
         return faults
 
