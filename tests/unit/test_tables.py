@@ -216,8 +216,11 @@ grids:
         mapping["scenarios"]["b"] |= changes
         return unusual_settings(expected_cells(Config.load(mapping)))
 
-    assert unusual() == "victims 2; max_iterations 7 (mlp), 5 (vit); mask_penalty 0.0, 0.0001"
+    assert unusual() == "victims 2; max_iterations 7 (mlp), 5 (vit); mask_penalty 0, 0.0001"
     assert "federated_rounds 0, 4; training_clients 3;" in unusual(federated_rounds=4)
+    assert unusual(local_epochs=1, local_batch_size=1).startswith(
+        "local_epochs 0, 1; local_batch_size null, 1;"
+    )
 
 
 def test_cells_that_the_config_does_not_have_are_refused(tmp_path: Path) -> None:
