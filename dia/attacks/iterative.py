@@ -187,9 +187,9 @@ class Search:
     def _step(self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor) -> None:
         """Adam, the constraints, the schedule; keep what is best."""
         settings, low, high = self.settings, self.problem.low, self.problem.high
-        # Before the step: the sign of NaN is 0, and the loss would stay finite. What is not finite stays in a sum.
-        slopes = torch.stack([gradient.flatten(1).sum(1) for gradient in gradients]).sum(0)
-        state.bad_gradient |= state.going & torch.isfinite(total) & ~torch.isfinite(slopes)
+        # Before the step, because the sign of NaN is 0 and the loss would stay finite.
+        sound = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
+        state.bad_gradient |= state.going & torch.isfinite(total) & ~sound
         state.bad_loss |= state.going & ~torch.isfinite(total)
         if settings.signed_gradients:
             gradients[0] = gradients[0].sign()
