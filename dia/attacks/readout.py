@@ -113,7 +113,8 @@ class Readout:
         if not self.chain or any(name not in pieces for name in self.chain):
             return []
         row = torch.tensor([victim], device=problem.labels.device)
-        gradients = [pieces[name].select(row).dense()[0].double() for name in self.chain]
+        # A convolution with one output position is a linear layer on what it sees.
+        gradients = [pieces[name].select(row).dense()[0].flatten(1).double() for name in self.chain]
         layers = unmix.chain(gradients, images, [problem.model.sites[site].rate for site in self.between])
         if len(layers) < len(self.chain):
             return []

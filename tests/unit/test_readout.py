@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from small_problems import CLASSES, mlp, noisy, problem, sequential, vit, without
+from small_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
 from torch import Tensor, nn
 
 from dia.attacks import dia, dia_readout
@@ -72,6 +72,19 @@ def test_a_batch_behind_convolutions_tells_the_masks_of_every_image(images: int)
     assert float(told.double().mean()) > 0.9
     assert torch.equal(found[told & active], true[told & active])
     assert float(found[told & ~active].max()) == 0
+
+
+def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
+    """As the last one of lenet on 28 x 28 pixels: its rows tell what its units' columns behind it tell."""
+    of, _ = problem(
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 80, SHAPE[1:]), nn.GELU(), nn.Flatten(), nn.Dropout(), nn.Linear(80, CLASSES)
+        ),
+        images=2,
+    )
+    assert len(Readout.of(of.model, of.x0, CLASSES).chain) == 2
+    (found,) = in_order(read(of), of.client_masks, of.labels)
+    assert torch.equal(found, of.client_masks[0])
 
 
 def test_a_batch_of_a_transformer_tells_what_all_its_images_dropped() -> None:
