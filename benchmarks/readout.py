@@ -18,7 +18,7 @@ from dia.attacks.readout import Readout, counts
 from dia.attacks.registry import prepare as prepare_attack
 from dia.attacks.state import State
 from dia.cell import Cell
-from dia.evaluation import influential_entries
+from dia.evaluation import in_order, influential_entries
 from dia.experiment import Experiment, prepare
 from dia.job import Job
 from dia.settings import Settings
@@ -41,6 +41,7 @@ def known_entries(experiment: Experiment) -> None:
     problem = experiment.problem
     classes = experiment.num_classes
     known = Readout.of(problem.model, problem.shape, classes).read(problem)
+    known = in_order(known, experiment.true_masks, experiment.labels)
     influential = influential_entries(experiment)
     wrong = [
         int(((k != true) & ~k.isnan() & i).sum())

@@ -46,6 +46,31 @@ def influential_entries(experiment: Experiment) -> list[Tensor]:
     return [torch.stack(site) for site in found]
 
 
+def in_order(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+    """Recovered masks (V, N, ...) a site, images of one label in the order that agrees best with the true ones.
+
+    A gradient tells images apart by their labels alone. Masks of local steps over some of the images stay as they are.
+    """
+    from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
+
+    victims, images = labels.shape
+    order = torch.arange(images).expand(victims, -1).clone()
+    whole = all(mask.shape[1] == images for mask in kept)
+    for victim in range(victims if whole else 0):
+        for label in set(labels[victim].tolist()):
+            same = torch.nonzero(labels[victim] == label).flatten()
+            if len(same) > 1:
+                agreement = torch.zeros(len(same), len(same), dtype=torch.int64)
+                for k, t in zip(kept, true, strict=True):
+                    a, b = ((mask[victim, same] > 0.5).flatten(1) for mask in (t, k))
+                    agreement += (a[:, None] == b[None]).sum(2).cpu()
+                order[victim, same.cpu()] = same.cpu()[
+                    linear_sum_assignment(agreement.numpy(), maximize=True)[1]
+                ]
+    rows = torch.arange(victims)[:, None]
+    return [mask[rows, order] for mask in kept] if whole else list(kept)
+
+
 def mask_accuracy(kept: Sequence[Tensor], true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) bool a site."""
     right = _entries((k == t) & c for k, t, c in zip(kept, true, counted, strict=True))
@@ -118,7 +143,7 @@ class Curves:
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks and self.counted:
             true = [mask[victims] for mask in self.experiment.true_masks]
-            kept = [mask.cpu() for mask in state.kept()]
+            kept = in_order([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
             accuracy = mask_accuracy(kept, true, [c[victims] for c in self.counted])
         columns = (total_loss, matching_distance, mse, accuracy)
         going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
@@ -178,7 +203,8 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
         true = experiment.true_masks
-        found["mask_accuracy"] = mask_accuracy(outcome.kept, true, counted)
+        kept = in_order(outcome.kept, true, experiment.labels)
+        found["mask_accuracy"] = mask_accuracy(kept, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
         found["dropout_rate_estimate"] = dropped_share(outcome.kept, counted)
     if outcome.claimed is not None:

@@ -1,63 +1,25 @@
-"""Mask entries that can be read in a gradient's zeros.
-
-A dropped unit often leaves an exact zero somewhere: the row or column of a weight gradient, the entry of a
-position's or a bias's. Which zeros tell which mask entries depends on the architecture, and nothing about it
-is taken on trust: the attacker computes gradients of random images under random masks of its own, and looks
-for places in the gradient that are zero exactly where an entry was dropped, every time. With 64 masks a
-coincidence has probability 2^-64.
+"""Mask entries that can be read in a gradient's zeros (where they are, :mod:`dia.attacks.sights` finds out).
 
 One image: each such place tells its entry. A batch: a zero tells that all images dropped the entry, anything
-else that some kept it.
+else that some kept it; and where a chain of linear layers ends the network, the gradient can be taken apart into
+those of its images (:mod:`dia.attacks.unmix`), each of which tells its own entries.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from dia.attacks import unmix
 from dia.attacks.problem import Problem
+from dia.attacks.sights import Sight, alive, find_chain, find_sights
 from dia.matching.engine import Engine
 from dia.matching.folded import FoldedModel
-from dia.matching.pieces import Piece
-
-MASKS = 64
-"""Random masks a probing image is seen under: one bit each of a pattern."""
-
-MOST_IMAGES = 12
-"""Probing images at most. A unit that a ReLU silences shows its mask under other images only."""
-
-AT_ONCE = 8
-"""Gradients computed together."""
 
 SIGMAS = 6.0
 """How far the number of dropped entries may be from what the rate lets expect, in standard deviations."""
-
-Place = tuple[str, str]
-"""A parameter and what of it is looked at: ``row``, ``column`` or ``entry``."""
-
-
-@dataclass(frozen=True)
-class Sight:
-    """Places in the gradient of one parameter that tell entries of one site's masks.
-
-    Attributes:
-        place: Where.
-        index: (K,) which rows, columns or entries.
-        site: Which site.
-        entry: (K,) which entries of its flattened mask.
-        certain: Whether a zero always meant dropped; else it may also be a silent unit (as behind a ReLU), whose
-            entry cannot influence the gradient.
-    """
-
-    place: Place
-    index: Tensor
-    site: int
-    entry: Tensor
-    certain: bool
 
 
 class Zeros(NamedTuple):
@@ -81,9 +43,13 @@ class Readout:
 
     Attributes:
         sights: Where to look.
+        chain: Weights of the last linear layers, as :func:`~dia.attacks.sights.find_chain` finds them.
+        between: The sites before them.
     """
 
     sights: tuple[Sight, ...]
+    chain: tuple[str, ...] = ()
+    between: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, model: Engine, shape: tuple[int, int, int], classes: int) -> "Readout":
@@ -94,29 +60,11 @@ class Readout:
             shape: (C, H, W) of an image.
             classes: Labels of the probes are below this.
         """
-        if not isinstance(
-            model, FoldedModel
-        ):  # after several local steps a zero tells of all their masks at once
+        if not isinstance(model, FoldedModel):  # after local steps a zero tells of all their masks at once
             return cls(())
-        found: dict[tuple[int, Place], NDArray[np.int64]] = {}  # rows (index, entry, images that showed it)
-        unchanged = 0
-        for image in range(MOST_IMAGES):
-            before = sum(map(len, found.values()))
-            for key, pairs in _pairs(model, shape, classes, image).items():
-                known = found.get(key, np.empty((0, 3), np.int64))
-                together = np.concatenate([known, np.column_stack([pairs, np.ones(len(pairs), np.int64)])])
-                unique, inverse = np.unique(together[:, :2], axis=0, return_inverse=True)
-                counts = np.bincount(inverse.ravel(), weights=together[:, 2]).astype(np.int64)
-                found[key] = np.column_stack([unique, counts])
-            unchanged = unchanged + 1 if sum(map(len, found.values())) == before else 0
-            if unchanged:
-                break
-        seen = image + 1
-        sights = []
-        for (site, place), rows in sorted(found.items()):
-            index, entry, count = torch.from_numpy(rows).unbind(1)
-            sights.append(Sight(place, index, site, entry, bool((count == seen).all())))
-        return cls(tuple(sights))
+        like = next(model.model.parameters()).new_zeros(shape)
+        sights = find_sights(model, like, classes)
+        return cls(sights, *find_chain(model, sights, like, classes))
 
     def zeros(self, problem: Problem) -> list[Zeros]:
         """What the received gradients show of every site, on the CPU."""
@@ -131,27 +79,61 @@ class Readout:
                 frozen[sight.site][sight.entry] = True
                 continue
             for victim in range(victims):
-                alive = _alive(problem.gradient(victim, name)[None], kind)[0]
-                kept[sight.site][victim, sight.entry] |= alive.cpu()[sight.index]
+                shown = alive(problem.gradient(victim, name)[None], kind)[0].cpu()
+                kept[sight.site][victim, sight.entry] |= shown[sight.index]
         return [
-            Zeros(alive, shown & ~missing, sure & ~missing)
-            for alive, shown, sure, missing in zip(kept, told, certain, frozen, strict=True)
+            Zeros(any_kept, shows & ~missing, sure & ~missing)
+            for any_kept, shows, sure, missing in zip(kept, told, certain, frozen, strict=True)
         ]
 
     def read(self, problem: Problem) -> list[Tensor]:
         """Masks (V, N, *site.shape), on the CPU, as far as the received gradients tell them, NaN elsewhere.
 
         A site says nothing for a victim whose number of dropped entries its rate makes impossible: noise has
-        no zeros, pruning too many.
+        no zeros, pruning too many. Images with the same label may be in any order.
         """
         victims, images = problem.labels.shape
         masks = []
-        for site, (alive, told, certain) in zip(problem.model.sites, self.zeros(problem), strict=True):
-            believed = _plausible(alive[:, told], site.rate**images, at_most=bool(certain[told].all()))
-            values = torch.where(alive, 1.0 if images == 1 else torch.nan, 0.0).to(problem.dtype)
+        for site, (shown, told, certain) in zip(problem.model.sites, self.zeros(problem), strict=True):
+            believed = _plausible(shown[:, told], site.rate**images, at_most=bool(certain[told].all()))
+            values = torch.where(shown, 1.0 if images == 1 else torch.nan, 0.0).to(problem.dtype)
             values = values.masked_fill(~(told & believed[:, None]), torch.nan)
             masks.append(values[:, None].expand(-1, images, -1).reshape(victims, images, *site.shape).clone())
+        if images > 1:
+            for victim in range(victims):
+                for place, entry, values in self._unmixed(problem, victim):
+                    masks[place][victim].view(images, -1)[:, entry] = values
         return masks
+
+    def _unmixed(self, problem: Problem, victim: int) -> list[tuple[int, Tensor, Tensor]]:
+        """Sites, their entries (K,) and values (N, K) of a batch that can be taken apart down to its labels."""
+        pieces, images = problem.received.pieces, problem.labels.shape[1]
+        if not self.chain or any(name not in pieces for name in self.chain):
+            return []
+        # A convolution with one output position is a linear layer on what it sees.
+        gradients = [problem.gradient(victim, name).flatten(1).double().cpu() for name in self.chain]
+        layers = unmix.chain(gradients, images, [problem.model.sites[site].rate for site in self.between])
+        if len(layers) < len(self.chain):
+            return []
+        of_images = unmix.order(layers[-1], problem.labels[victim].cpu())
+        if of_images is None:
+            return []
+        columns = [(name, "column") for name in self.chain]
+        places = {sight.site: sight for sight in self.sights if sight.place in columns}
+        found = []
+        for number, place in enumerate(self.between):
+            before, layer = (None, layers[0]) if len(layers) == 1 else layers[number : number + 2]
+            sight = places[place]
+            dropped, kept = (
+                side[sight.index][:, of_images].T for side in unmix.kept(before, layer)
+            )  # (N, K)
+            entries, which = sight.entry.unique(return_inverse=True)  # a channel's entry shows at each pixel
+            none = kept.new_zeros(images, len(entries), dtype=torch.int64)
+            some_kept = none.index_add(1, which, kept.long()) > 0
+            all_dropped = none.index_add(1, which, (~dropped).long()) == 0
+            values = torch.where(some_kept, 1.0, torch.where(all_dropped, 0.0, torch.nan))
+            found.append((place, entries, values.to(problem.dtype)))
+        return found
 
 
 def _plausible(alive: Tensor, rate: float, at_most: bool) -> Tensor:
@@ -166,66 +148,6 @@ def _plausible(alive: Tensor, rate: float, at_most: bool) -> Tensor:
     expected, room = count * rate, SIGMAS * (count * rate * (1 - rate)) ** 0.5 + 3
     enough = (dropped >= expected - room) & ((dropped > 0) | ((1 - rate) ** count > 0.01))
     return enough & (dropped <= expected + room) if at_most else enough
-
-
-def _pairs(
-    model: Engine, shape: tuple[int, int, int], classes: int, image: int
-) -> dict[tuple[int, Place], NDArray[np.int64]]:
-    """Per (site, place) the (index, entry) pairs that one probing image shows."""
-    rng = torch.Generator().manual_seed(image)
-    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(next(model.model.parameters()))
-    label = torch.randint(classes, (1, 1), generator=rng).to(x.device)
-    patterns: dict[Place, list[NDArray[np.bool_]]] = {}
-    drawn: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
-    for _ in range(MASKS // AT_ONCE):
-        masks = [torch.rand(AT_ONCE, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
-        pieces = model.gradients(
-            x.expand(AT_ONCE, -1, -1, -1, -1),
-            [mask.to(x) for mask in masks],
-            label.expand(AT_ONCE, -1),
-            differentiable=False,
-        )
-        for place, alive in _places(model.model, pieces).items():
-            patterns.setdefault(place, []).append(alive.cpu().numpy())
-        for site, mask in zip(drawn, masks, strict=True):
-            site.append(mask.flatten(1).numpy())
-    keys = {place: _key(np.concatenate(parts)) for place, parts in patterns.items()}
-    pairs = {}
-    for number, parts in enumerate(drawn):
-        wanted = _key(np.concatenate(parts))
-        order = np.argsort(wanted)
-        ranked = wanted[order]
-        for place, present in keys.items():
-            at = np.searchsorted(ranked, present).clip(max=len(ranked) - 1)
-            index = np.nonzero(ranked[at] == present)[0]
-            if len(index):
-                pairs[number, place] = np.column_stack([index, order[at[index]]])
-    return pairs
-
-
-def _key(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """(64, K) patterns as K numbers."""
-    packed = np.packbits(bits, axis=0, bitorder="little")
-    return np.ascontiguousarray(packed.T).view(np.uint64).ravel()
-
-
-def _places(model: nn.Module, pieces: Mapping[str, Piece]) -> dict[Place, Tensor]:
-    """Every place of a gradient: whether it is not zero, (V, K) bool."""
-    found = {}
-    for name, piece in pieces.items():
-        owner = model.get_submodule(name.rpartition(".")[0])
-        linear = isinstance(owner, nn.Linear | nn.Conv2d) and name.endswith("weight")
-        for kind in ("row", "column") if linear else ("entry",):
-            found[name, kind] = _alive(piece.dense(), kind)
-    return found
-
-
-def _alive(gradient: Tensor, kind: str) -> Tensor:
-    """(V, K) bool: which rows, columns or entries of a gradient (V, ...) have anything that is not zero."""
-    value = gradient != 0
-    if kind == "entry":
-        return value.flatten(1)
-    return value.flatten(2).any(2) if kind == "row" else value.transpose(1, 2).flatten(2).any(2)
 
 
 def counts(known: Sequence[Tensor], influential: Sequence[Tensor]) -> list[tuple[int, int, int]]:

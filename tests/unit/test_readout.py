@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_problems import CLASSES, mlp, noisy, problem, sequential, vit, without
+from small_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
 from torch import Tensor, nn
 
 from dia.attacks import dia, dia_readout
@@ -15,6 +15,7 @@ from dia.attacks.starts import GivenStarts
 from dia.attacks.state import State
 from dia.client import ClientGradient
 from dia.defences.prune import prune
+from dia.evaluation import in_order
 from dia.matching.pieces import Dense
 
 
@@ -57,12 +58,51 @@ def test_a_silent_unit_counts_as_dropped_and_an_active_one_is_told() -> None:
 
 
 @pytest.mark.parametrize("images", [2, 3])
-def test_a_batch_tells_what_all_its_images_dropped(images: int) -> None:
-    of, _ = problem(mlp(), images=images)
-    for found, true in zip(read(of), of.client_masks, strict=True):
-        everywhere = (true == 0).all(1, keepdim=True).expand_as(true)
-        assert bool((found[everywhere] == 0).all())
-        assert bool(found[~everywhere].isnan().all())
+def test_a_batch_of_a_linear_network_tells_the_masks_of_every_image(images: int) -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=200), images=images)
+    found = in_order(read(of), of.client_masks, of.labels)
+    for known, true in zip(found, of.client_masks, strict=True):
+        assert torch.equal(known, true)
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_batch_behind_convolutions_tells_the_masks_of_every_image(images: int) -> None:
+    of, x = problem(conv, images=images)
+    (true,) = of.client_masks
+    (found,) = in_order(read(of), [true], of.labels)
+    active = of.model.model[1](of.model.model[0](x.flatten(0, 1))).flatten(1).view_as(found) > 0
+    told = ~found.isnan()
+    assert float(told.double().mean()) > 0.9
+    assert torch.equal(found[told & active], true[told & active])
+    assert float(found[told & ~active].max()) == 0
+
+
+def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
+    """As the last one of lenet on 28 x 28 pixels: its rows tell what its units' columns behind it tell."""
+    of, _ = problem(
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 80, SHAPE[1:]), nn.GELU(), nn.Flatten(), nn.Dropout(), nn.Linear(80, CLASSES)
+        ),
+        images=2,
+    )
+    assert len(Readout.of(of.model, of.x0, CLASSES).chain) == 2
+    (found,) = in_order(read(of), of.client_masks, of.labels)
+    assert torch.equal(found, of.client_masks[0])
+
+
+def test_a_batch_of_a_transformer_tells_what_all_its_images_dropped() -> None:
+    of, _ = problem(vit(), images=2)
+    found, true = read(of)[0], of.client_masks[0]
+    everywhere = (true == 0).all(1, keepdim=True).expand_as(true)
+    assert bool((found[everywhere] == 0).all())
+    assert bool(found[~everywhere].isnan().all())
+
+
+def test_labels_that_are_not_those_of_the_batch_tell_no_image_from_another() -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=200), images=2)
+    other = Problem(**(vars(of) | {"labels": (of.labels + 1) % CLASSES}))
+    for found in read(other):
+        assert not bool((found == 1).any())
 
 
 def test_noise_and_pruning_tell_nothing() -> None:

@@ -6,19 +6,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dia.attacks.analytic import mlp, vit
+from dia.attacks import unmix
+from dia.attacks.analytic import batch, mlp, vit
 from dia.attacks.analytic.chain import Chain
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.isolate import isolated, scaled_by_bias, scaled_by_units, single
 from dia.attacks.analytic.pixels import PixelLayer, pixel_layers
-from dia.attacks.analytic.scale import Box, guess_by_box
+from dia.attacks.analytic.scale import Box
 from dia.attacks.problem import Problem
 from dia.matching.folded import FoldedModel
 
 CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
 
-SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "nothing_isolated"
+SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "not_separable"
 
 
 class Solution(NamedTuple):
@@ -26,11 +26,11 @@ class Solution(NamedTuple):
 
     Attributes:
         x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
-        claimed: (N,) bool, the images that the attack knows to have recovered (those of a batch up to scale and
-            sign, where only the pixel box tells them).
+        claimed: (N,) bool, the images that the attack knows to have recovered (up to scale and sign where only the
+            pixel box tells them).
         masks: Per dropout site (N, *site.shape) bool as read off, or None where they were not.
-        reason: ``solved`` (every image recovered), ``partial``, ``nothing_isolated``, or ``inexact`` (the
-            equations contradict each other: the gradient was altered).
+        reason: ``solved`` (every image recovered), ``partial``, ``not_separable`` (no image of a batch could be told
+            from the others), or ``inexact`` (the equations contradict each other: the gradient was altered).
     """
 
     x: Tensor
@@ -97,37 +97,40 @@ def _single(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: in
         label = int(problem.labels[victim, 0])
         image, mismatch = mlp.scaled(chain, found.direction, gradients, masks, label, _box(problem, layer))
         residual = found.residual + mismatch
-    kept = None
-    if chain is not None and masks is not None:
-        by_site = {
-            link.site: mask for link, mask in zip(chain.links, masks, strict=False) if mask is not None
-        }
-        kept = [by_site[n].bool().cpu().view(1, *site.shape) for n, site in enumerate(problem.model.sites)]
+    kept = None if chain is None or masks is None else _by_site(problem, chain, [masks])
     return _one(problem, layer, image[None], kept, residual)
+
+
+def _by_site(problem: Problem, chain: Chain, masks: list[list[Tensor | None]]) -> list[Tensor]:
+    """Per dropout site (N, *site.shape) bool, from every image's masks behind the links."""
+    links = {link.site: number for number, link in enumerate(chain.links[:-1])}
+    return [
+        torch.stack([image[links[number]].bool().cpu().view(site.shape) for image in masks])  # type: ignore[union-attr]
+        for number, site in enumerate(problem.model.sites)
+    ]
 
 
 def _of_batch(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> Solution:
     gradients = _gradients(problem, layer, chain, victim)
-    bias = gradients.get(f"{layer.name}.bias")
-    box = _box(problem, layer)
-    x = torch.zeros(problem.labels.shape[1], *problem.shape, dtype=problem.dtype)
-    claimed = torch.zeros(len(x), dtype=torch.bool)
-    behind = (
-        gradients.get(f"{chain.links[1].name}.weight") if chain is not None and len(chain.links) > 1 else None
+    labels, shape = problem.labels[victim].to(problem.device), problem.shape
+    links = chain.links[:-1] if chain is not None else ()
+    rates = [1 - 1 / link.factor for link in links] or [max(problem.rates, default=0.0)]
+    weights = [gradients[f"{link.name}.weight"] for link in chain.links] if chain is not None else []
+    layers = unmix.chain(weights or [gradients[f"{layer.name}.weight"]], len(labels), rates)
+    images = batch.images(
+        layers, chain, gradients.get(f"{layer.name}.bias"), labels, _box(problem, layer), CONSISTENT
     )
-    groups = isolated(gradients[f"{layer.name}.weight"])
-    for number, image in enumerate([group for group in groups if single(group, bias, behind)][: len(x)]):
-        scaled = None
-        if bias is not None:
-            scaled = scaled_by_bias(image, bias)
-        elif chain is not None and behind is not None:
-            scaled = scaled_by_units(image, chain.links[0], behind, box)
-        if scaled is None:
-            scaled = guess_by_box(image.direction, box)
-        x[number] = layer.image(scaled[None], x.shape[1:]).clamp(problem.low.double(), problem.high.double())
-        claimed[number] = True
+    x = torch.zeros(len(labels), *shape, dtype=problem.dtype)
+    claimed = torch.zeros(len(x), dtype=torch.bool)
+    for number, image in enumerate(images):
+        if image.inputs is not None:
+            whole = layer.image(image.inputs[None], shape)
+            x[number] = whole.clamp(problem.low.double(), problem.high.double())
+            claimed[number] = True
+    known = len(images) == len(x) and all(image.masks is not None for image in images)
+    kept = _by_site(problem, chain, [image.masks or [] for image in images]) if known and chain else None
     share = int(claimed.sum())
-    return Solution(x, claimed, None, SOLVED if share == len(x) else PARTIAL if share else NOTHING)
+    return Solution(x, claimed, kept, SOLVED if share == len(x) else PARTIAL if share else NOTHING)
 
 
 def _one(
