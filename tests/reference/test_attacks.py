@@ -186,7 +186,7 @@ class Steep(Starved):
             spoilt = torch.zeros_like(x)
             spoilt[1, 0, 0, 0, 0] = torch.nan
             x.register_hook(lambda gradient: gradient + spoilt)
-        return self.model.gradients(x, *args, **how)  # type: ignore[attr-defined]
+        return self.engine.gradients(x, *args, **how)  # type: ignore[arg-type]
 
 
 def starved(of: Problem, fails_at: Sequence[int]) -> Problem:

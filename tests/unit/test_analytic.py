@@ -137,7 +137,12 @@ def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
 def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
     of, x = problem(mlp(0.9))
     masks = [torch.zeros_like(of.client_masks[0]), *of.client_masks[1:]]
-    of = Problem(**(vars(of) | {"client_masks": masks, "received": send(of.model, x, masks, of.labels)}))
+    of = Problem(
+        **(
+            vars(of)
+            | {"client_masks": masks, "received": ClientGradient.of(send(of.model, x, masks, of.labels))}
+        )
+    )
     outcome = prepare(of).run()
     assert all("the first layer's gradient is zero" in reason for reason in outcome.stop_reason)
     assert not bool(outcome.claimed.any())
@@ -145,7 +150,9 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
 
 def sending(of: Problem, x: Tensor) -> Problem:
     """The same problem with other private images."""
-    return Problem(**(vars(of) | {"received": send(of.model, x, of.client_masks, of.labels)}))
+    return Problem(
+        **(vars(of) | {"received": ClientGradient.of(send(of.model, x, of.client_masks, of.labels))})
+    )
 
 
 REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ...], str]] = {

@@ -215,7 +215,7 @@ REFUSED = [
     ),
     (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
     (("scenarios", "default", "quasi_newton_memory"), 5, "means nothing while quasi_newton_after is None"),
-    (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be less than 1"),
+    (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be below 1.0"),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
     (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
     (
