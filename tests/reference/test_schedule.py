@@ -173,13 +173,14 @@ def test_search(
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
-def test_adam(dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize("beta2", [0.999, 0.9])
+def test_adam(dtype: torch.dtype, tolerance: float, beta2: float) -> None:
     """Three victims with rates that change, gradients from 1e-12 to 1e4 and exact zeros, 50 steps."""
     rng = torch.Generator().manual_seed(0)
     value = torch.randn(3, 2, 5, generator=rng, dtype=dtype)
     first, second = torch.zeros_like(value), torch.zeros_like(value)
     theirs = [row.clone().requires_grad_() for row in value]
-    optimizers = [torch.optim.Adam([row], lr=0.1) for row in theirs]
+    optimizers = [torch.optim.Adam([row], lr=0.1, betas=(0.9, beta2)) for row in theirs]
     for number in range(1, 51):
         exponents = torch.randint(-12, 5, (3, 2, 5), generator=rng)
         gradient = torch.randn(3, 2, 5, generator=rng, dtype=dtype) * 10.0**exponents
@@ -189,7 +190,7 @@ def test_adam(dtype: torch.dtype, tolerance: float) -> None:
             row.grad = gradient[v].clone()
             optimizer.param_groups[0]["lr"] = float(rate[v])
             optimizer.step()
-        adam.step(value, gradient, first, second, number, rate)
+        adam.step(value, gradient, first, second, number, rate, beta2)
         torch.testing.assert_close(
             value, torch.stack([row.detach() for row in theirs]), rtol=0, atol=tolerance
         )

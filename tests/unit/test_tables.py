@@ -216,7 +216,7 @@ grids:
         mapping["scenarios"]["b"] |= changes
         return unusual_settings(expected_cells(Config.load(mapping)))
 
-    assert unusual() == "victims 2; max_iterations 7 (mlp), 5 (vit); mask_penalty 0, 0.0001"
+    assert unusual() == "max_iterations 7 (mlp), 5 (vit); mask_penalty 0, 0.0001; victims 2"
     assert "federated_rounds 0, 4; training_clients 3;" in unusual(federated_rounds=4)
     assert unusual(local_epochs=1, local_batch_size=1).startswith(
         "local_epochs 0, 1; local_batch_size null, 1;"
