@@ -175,6 +175,6 @@ def test_every_form_is_the_same(
 
 
 @given(random_models(), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2, 4]), st.integers(0, 2**16))
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_random_models(case: Case, victims: int, images: int, seed: int) -> None:
     compare(*made(case, seed), victims, images, seed=seed, assume=assume)

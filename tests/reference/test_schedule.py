@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made_problems import problem, run
 from torch import Tensor
@@ -142,7 +141,6 @@ def four() -> Problem:
     early_stop_patience=st.sampled_from([1, 2, 5]),
     per_pass=st.sampled_from([1, 2, 4]),
 )
-@hypothesis_settings(deadline=None)
 def test_search(
     four: Problem,
     table: list[list[float]],

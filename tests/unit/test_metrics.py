@@ -129,7 +129,7 @@ def test_victims_do_not_influence_each_other() -> None:
             assert torch.allclose(together[name][v], values[0], rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(0, 10_000), st.floats(0, 0.5))
 def test_matching_is_the_best_of_all_permutations(count: int, seed: int, amount: float) -> None:
     original = torch.rand(2, count, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
