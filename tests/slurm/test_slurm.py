@@ -1,5 +1,6 @@
 """The workflow on a real Slurm: the numbers of a local run, and a night on which cells fail."""
 
+import contextlib
 import os
 import re
 import signal
@@ -172,8 +173,10 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     # What was stopped and went on has the numbers of a cell that never was.
     alone = workplace.folder / "alone.parquet"
     command = ["--victims", "results/night/victims/mnist.npz", "--out", str(alone), "--device", "cpu"]
+    with contextlib.chdir(workplace.folder):  # where the model's file is, whose version is in the job
+        job = job_json(config, cancelled)
     subprocess.run(
-        [sys.executable, "-m", "dia", "attack", "--job", job_json(config, cancelled), *command],
+        [sys.executable, "-m", "dia", "attack", "--job", job, *command],
         cwd=workplace.folder, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert_same_numbers(alone, workplace.cell_file(config, cancelled))
