@@ -174,7 +174,7 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     alone = workplace.folder / "alone.parquet"
     command = ["--victims", "results/night/victims/mnist.npz", "--out", str(alone), "--device", "cpu"]
     with contextlib.chdir(workplace.folder):  # where the model's file is, whose version is in the job
-        job = job_json(config, cancelled)
+        job = job_json(Config.from_file(file), cancelled)
     subprocess.run(
         [sys.executable, "-m", "dia", "attack", "--job", job, *command],
         cwd=workplace.folder, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
