@@ -158,13 +158,15 @@ def ui(finished: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        for _ in range(90):
+        for _ in range(300):
             assert server.poll() is None, log.read_text()
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
                 break
             except OSError:
                 time.sleep(1)
+        else:
+            raise AssertionError(f"the page was not up after five minutes:\n{log.read_text()}")
         (line,) = [line for line in log.read_text().splitlines() if line.startswith("Open http")]
         yield line.split()[1]
     finally:
