@@ -247,7 +247,8 @@ class Config(Closed):
                 idle = getattr(settings, needed) == value
                 if idle and getattr(settings, key) != getattr(plain, key):
                     faults.append(
-                        f"scenario {name!r}, model {model!r}: {key} means nothing while {needed} is {value}: "
+                        f"scenario {name!r}, model {model!r}: {key} means nothing while {needed} is "
+                        f"{'null' if value is None else value}: "
                         f"set {needed}, or leave {key} out"
                     )
         return faults
