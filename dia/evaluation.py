@@ -51,9 +51,11 @@ def in_order(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> 
 
     A gradient tells images apart by their labels alone. Masks of local steps over some of the images stay as they are.
     """
+    victims, images = labels.shape
+    if images == 1:
+        return list(kept)
     from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
 
-    victims, images = labels.shape
     order = torch.arange(images).expand(victims, -1).clone()
     whole = all(mask.shape[1] == images for mask in kept)
     for victim in range(victims if whole else 0):

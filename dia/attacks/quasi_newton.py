@@ -103,9 +103,10 @@ class QuasiNewton:
             flat([bound.expand_as(v) for bound, v in zip(bounds, variables, strict=True)])
             for bounds in zip(*box, strict=True)
         )
-        accepted = self._accept(trial, gradient, loss, memory)
+        diagonal = self._diagonal()
+        accepted = self._accept(trial, gradient, loss, diagonal, memory)
         free = ~((self.point <= low) & (self.gradient > 0) | (self.point >= high) & (self.gradient < 0))
-        downhill = self._downhill(self.gradient * free, longest) * free
+        downhill = self._downhill(self.gradient * free, diagonal, longest) * free
         self.direction = torch.where(accepted[:, None], downhill, self.direction)
         step = self.direction * self.length[:, None].to(trial)
         tiny = torch.finfo(step.dtype).tiny
@@ -116,7 +117,7 @@ class QuasiNewton:
         ):
             variable.copy_(part.view_as(variable))
 
-    def _accept(self, trial: Tensor, gradient: Tensor, loss: Tensor, memory: int) -> Tensor:
+    def _accept(self, trial: Tensor, gradient: Tensor, loss: Tensor, diagonal: Tensor, memory: int) -> Tensor:
         """(V,) whose step is accepted; remember what it tells."""
         moved, change = trial - self.point, gradient - self.gradient
         begun = self.loss.isfinite()
@@ -131,7 +132,7 @@ class QuasiNewton:
         for known in self.curvatures:
             known[stuck] = torch.inf
         self.scale[stuck] = 0
-        bent = (change.square() * self._diagonal()).sum(1).double()
+        bent = (change.square() * diagonal).sum(1).double()
         self.scale = torch.where(used, curvature / bent, self.scale)
         self.steps = [*self.steps, moved][-memory:]
         self.changes = [*self.changes, change][-memory:]
@@ -150,9 +151,9 @@ class QuasiNewton:
         ]
         return 1 / flat(damped).clamp_min(torch.finfo(roots[0].dtype).tiny)
 
-    def _downhill(self, gradient: Tensor, longest: float) -> Tensor:
+    def _downhill(self, gradient: Tensor, diagonal: Tensor, longest: float) -> Tensor:
         """(V, D) minus the inverse Hessian times ``gradient``; along the diagonal alone where that does not descend."""
-        diagonal, rest, shares = self._diagonal(), gradient, []
+        rest, shares = gradient, []
         pairs = list(zip(self.steps, self.changes, self.curvatures, strict=True))
         for step, change, curvature in reversed(pairs):
             share = ((step * rest).sum(1) / curvature).to(rest)

@@ -70,7 +70,7 @@ def quasi_newton_step(
 def round_masks(state: State, settings: SearchSettings, parametrisation: Parametrisation) -> None:
     """Round the masks once, when the share ``mask_rounding`` of the iterations is done."""
     share = settings.mask_rounding
-    if share is None or state.iteration != round(share * settings.max_iterations):
+    if share is None or not state.masks or state.iteration != round(share * settings.max_iterations):
         return
     for mask, kept in zip(state.masks, state.kept(), strict=True):
         mask.copy_(parametrisation.variables(kept.to(mask)))
