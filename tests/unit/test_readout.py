@@ -1,5 +1,6 @@
 """Masks read off gradients: right where claimed, silent elsewhere."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -154,3 +155,11 @@ def test_without_anything_to_read_it_is_dia() -> None:
     found, plain = dia_readout.prepare(altered).run(), dia.prepare(altered).run()
     assert torch.equal(found.x, plain.x)
     assert torch.equal(found.total_loss, plain.total_loss)
+
+
+def test_masks_of_single_images_are_in_order_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import takes half a second, of every job."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it now fails
+    masks = [torch.tensor([[[True, False]], [[False, False]]])]
+    (found,) = in_order(masks, masks, torch.zeros(2, 1, dtype=torch.int64))
+    assert torch.equal(found, masks[0])
