@@ -39,6 +39,7 @@ def test_the_numbers_are_those_of_a_local_run(
         printed.count("has been submitted with SLURM jobid") == 8
     )  # every cell is one job, all else is local
     assert "gpu=1" in printed and "mem_mb=8000" in printed and "runtime=240" in printed
+    assert "Provided remote nodes: 100" in printed  # the most that Snakemake queues at a time
     assert "8 of 8 cells" in (workplace.folder / "results/test/tables/dropout.md").read_text()
     assert {workplace.attempt(config, cell)["status"] for cell in config.cells} == {"done"}
     assert all(workplace.attempt(config, cell)["job_id"] for cell in config.cells)
