@@ -40,6 +40,8 @@ NEEDED = {
     "local_batch_size": ("local_epochs", 0),
     "local_learning_rate": ("local_epochs", 0),
     "final_learning_rate": ("learning_rate_schedule", "plateau"),
+    "tv_annealing": ("tv_weight", 0),
+    "tv_annealing_iterations": ("tv_annealing", 1),
     "mask_annealing": ("mask_parametrisation", "clipped"),
     "quasi_newton_memory": ("quasi_newton_after", None),
 }

@@ -56,6 +56,14 @@ class SearchSettings(Closed):
         ge=0,
         description="Weight of the image's total variation in the loss. At least 0; paper: 0.00001.",
     )
+    tv_annealing: float = Field(
+        1.0,
+        ge=1,
+        description="Factor on tv_weight at the start; it falls geometrically to 1. At least 1; paper: 1, never more.",
+    )
+    tv_annealing_iterations: Count = Field(
+        600, ge=1, description="Iterations until that factor is 1. At least 1."
+    )
     mask_penalty: float = Field(
         1e-4,
         ge=0,

@@ -17,6 +17,7 @@ from dia.attacks.memory import victims_that_fit
 from dia.attacks.objective import indecision, mask_penalty, matching_distance
 from dia.attacks.outcome import Outcome, outcome_of
 from dia.attacks.problem import Problem
+from dia.attacks.schedule import annealed
 from dia.attacks.state import State
 from dia.errors import AttackError
 from dia.ops.total_variation import total_variation
@@ -183,7 +184,8 @@ class Search:
         optimised = [mask.detach().requires_grad_() for mask in optimised]
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
-        total = distance + settings.tv_weight * total_variation(x)
+        smoothing = annealed(state.iteration / settings.tv_annealing_iterations, settings.tv_annealing)
+        total = distance + settings.tv_weight * smoothing * total_variation(x)
         gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))
         total, distance = total.detach(), distance.detach()
         if self.seeks_masks:

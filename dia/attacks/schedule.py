@@ -49,6 +49,11 @@ def cosine(done: float, first: float, last: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
+def annealed(done: float, first: float) -> float:
+    """A factor that falls geometrically from ``first`` to 1, which it is once the share ``done`` is 1 or more."""
+    return float(first ** max(1 - done, 0))
+
+
 @dataclass
 class Best:
     """The best loss of each victim, when it was, and for how long nothing better came.

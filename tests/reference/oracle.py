@@ -195,7 +195,12 @@ def attack(
             used = [torch.sigmoid(sharp * variable) if logits else variable for variable in sought]
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
-        loss = distance + settings.tv_weight * total_variation(x)
+        smoothing = 1.0
+        if iteration < settings.tv_annealing_iterations:
+            smoothing = math.exp(
+                math.log(settings.tv_annealing) * (1 - iteration / settings.tv_annealing_iterations)
+            )
+        loss = distance + settings.tv_weight * smoothing * total_variation(x)
         for mask, rate in zip(used if sought else [], client.rates if sought else [], strict=True):
             loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
             loss = loss + settings.mask_binarisation * (mask * (1 - mask)).mean()

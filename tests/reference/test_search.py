@@ -77,6 +77,8 @@ def test_parametrisations(parametrisation: Parametrisation) -> None:
 
 RECIPES: list[dict[str, Any]] = [
     {"learning_rate_schedule": "cosine", "final_learning_rate": 1e-3},
+    {"tv_annealing": 30.0, "tv_annealing_iterations": 12},
+    {"tv_annealing": 1000.0, "quasi_newton_after": 5},
     {"mask_learning_rate": 0.02},
     {"mask_learning_rate": 0.3, "learning_rate_schedule": "cosine"},
     {"signed_mask_gradients": True},

@@ -88,7 +88,8 @@ def test_job_text_is_stable() -> None:
         '"quasi_newton_after":null,"quasi_newton_memory":10,"restarts":1,"seed_candidates":4096,'
         '"signed_gradients":true,"signed_mask_gradients":false,"stop_loss":1e-05,"success_ssim":0.6,'
         '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'
-        '"training_images":10000,"training_learning_rate":0.1,"tv_weight":1e-05,"victims":16}}'
+        '"training_images":10000,"training_learning_rate":0.1,"tv_annealing":1.0,'
+        '"tv_annealing_iterations":600,"tv_weight":1e-05,"victims":16}}'
     )
 
 

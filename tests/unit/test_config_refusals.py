@@ -120,6 +120,7 @@ REFUSED = [
         "final_learning_rate means nothing while learning_rate_schedule is plateau: set learning_rate_schedule, or",
     ),
     (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
+    (("scenarios", "default", "tv_annealing_iterations"), 5, "means nothing while tv_annealing is 1: set"),
     (("scenarios", "default", "quasi_newton_memory"), 5, "means nothing while quasi_newton_after is null"),
     (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be below 1.0"),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
