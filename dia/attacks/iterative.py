@@ -208,8 +208,9 @@ class Search:
         self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor, relaxed: Parametrisation
     ) -> None:
         """Move images and masks, keep what is best and find out who stops."""
-        # Before the step, because the sign of NaN is 0 and the loss would stay finite.
-        sound = torch.stack([gradient.isfinite().flatten(1).all(1) for gradient in gradients]).all(0)
+        # Before the step, because the sign of NaN is 0 and the loss would stay finite. 0 times NaN or infinity is NaN,
+        # which costs less than half of asking every entry.
+        sound = torch.stack([(gradient * 0).flatten(1).sum(1) == 0 for gradient in gradients]).all(0)
         state.bad_gradient |= state.going & torch.isfinite(total) & ~sound
         state.bad_loss |= state.going & ~torch.isfinite(total)
         if state.quasi_newton is not None:
