@@ -5,7 +5,8 @@
 
 One line a scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
-how many victims get there. Images are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.
+how many victims get there; ``--each`` adds a line a victim. Images are those of ``mnist_128.npz`` and
+``cifar10_128.npz`` in the folder ``--data``.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--victims", type=int, default=4)
     parser.add_argument("--iterations", type=int, help="of every scenario; without, each has its own")
     parser.add_argument("--scenarios", nargs="+", choices=list(config.scenarios), metavar="NAME")
+    parser.add_argument("--each", action="store_true", help="a line a victim, too, with its MSE")
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = args.scenarios or [
@@ -71,6 +73,12 @@ def main() -> None:
             f"{values['iterations']:10.0f}  {median:14.0f} ({there} of {len(after)})  {each:14.1f}",
             flush=True,
         )
+        for number, (row, count) in enumerate(zip(rows, after, strict=True) if args.each else []):
+            print(
+                f"  {number:<16d} {row['matching_distance']:.2e}  {row['ssim']:.3f}  "
+                f"{row['mask_accuracy']:.3f}  {row['iterations']:10.0f}  {count:14.0f}  MSE {row['mse']:.2e}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

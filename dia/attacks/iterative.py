@@ -184,6 +184,7 @@ class Search:
         optimised = [mask.detach().requires_grad_() for mask in optimised]
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
+        # L-BFGS meets a loss that falls a little by itself meanwhile: it accepts a step the sooner, never later.
         smoothing = annealed(state.iteration / settings.tv_annealing_iterations, settings.tv_annealing)
         total = distance + settings.tv_weight * smoothing * total_variation(x)
         gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))

@@ -120,6 +120,12 @@ REFUSED = [
         "final_learning_rate means nothing while learning_rate_schedule is plateau: set learning_rate_schedule, or",
     ),
     (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
+    (
+        ("scenarios", "default"),
+        {"victims": 16, "tv_weight": 0, "tv_annealing": 5},
+        "tv_annealing means nothing while tv_weight is 0",
+    ),
+    (("scenarios", "default", "tv_annealing"), 0.5, "tv_annealing = 0.5: must be at least 1"),
     (("scenarios", "default", "tv_annealing_iterations"), 5, "means nothing while tv_annealing is 1: set"),
     (("scenarios", "default", "quasi_newton_memory"), 5, "means nothing while quasi_newton_after is null"),
     (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be below 1.0"),
