@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import cluster
 import pytest
 import yaml
+from waiting import wait_for
 
 from dia.cell import Cell
 from dia.config import Config
@@ -99,14 +99,6 @@ class Workplace:
         """When each cell that is there was written."""
         files = {cell.id: self.cell_file(config, cell) for cell in config.cells}
         return {cell: path.stat().st_mtime_ns for cell, path in files.items() if path.exists()}
-
-
-def wait_for(what: Callable[[], bool], words: str, seconds: float = 400) -> None:
-    """Wait until something is true; says what it waited for when it never is."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds} s for {words}"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="session")

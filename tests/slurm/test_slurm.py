@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import cluster
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import PATIENCE, ROOT, Workplace, wait_for
+from conftest import PATIENCE, ROOT, Workplace
+from slow import set_pace
+from waiting import wait_for
 
 from dia.config import Config, job_json
 
@@ -52,18 +55,6 @@ def test_the_numbers_are_those_of_a_local_run(
     assert "Nothing to be done" in workplace.snakemake("-n", "--configfile", CONFIG, profile=None)
 
 
-SLOW = """
-import time
-from pathlib import Path
-from dia.models.mlp import MLP
-
-class Slow(MLP):
-    def forward(self, x):
-        time.sleep(float(Path("pace").read_text()))
-        return super().forward(x)
-"""
-"""A model that waits before each pass for as long as the file ``pace`` says: a long attack that needs no processor."""
-
 SETTINGS = {"victims": 2, "max_iterations": 20, "history_points": 5}
 LONG = {
     **{"victims": 2, "max_iterations": 500, "history_points": 5, "precision": "float64"},
@@ -72,16 +63,9 @@ LONG = {
 LONGER = {**LONG, "max_iterations": 1000}  # longer than Slurm takes to warn of a limit of a minute
 
 
-def set_pace(workplace: Workplace, seconds: float) -> None:
-    """What an iteration of a slow model takes from now on."""
-    path = workplace.folder / "pace"
-    path.with_suffix(".new").write_text(str(seconds))
-    path.with_suffix(".new").replace(path)
-
-
 def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """A config of quick cells, long ones, and one whose loss is not finite."""
-    (workplace.folder / "slow.py").write_text(SLOW)
+    shutil.copy(ROOT / "tests" / "slow.py", workplace.folder)
     axes = {"datasets": ["mnist"], "dropout_rates": ["0.5"]}
     quick, slow = {**axes, "models": ["mlp"]}, {**axes, "models": ["slow"], "attacks": ["dia"]}
     grids = [
@@ -111,7 +95,7 @@ def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] =
 def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     """scancel, kill -9, the time limit and a loss that is not finite; then a node that dies; then all is done."""
     file = workplace.config(night(workplace))
-    set_pace(workplace, 0.2)
+    set_pace(workplace.folder, 0.2)
     config = Config.from_file(file)
     good, cancelled, killed, limited, bad = config.cells[:2], *config.cells[2:]
     cpu_only = ("--set-resources", "attack:gpu=0")
@@ -158,7 +142,7 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
     run = workplace.start("--configfile", file, *("--retries", "1"), *cpu_only)
     workplace.attacking(config, killed, attempt=2)
     cluster.kill_node(slurm)
-    set_pace(workplace, 0)
+    set_pace(workplace.folder, 0)
     cluster.start_node(slurm)
     found = run.wait(timeout=PATIENCE)
     printed = (workplace.folder / "printed").read_text()
@@ -200,7 +184,7 @@ def test_a_cell_that_snakemake_left_behind_can_be_cancelled(workplace: Workplace
     """kill -9 of Snakemake, then of slurmd, leaves the job running; the attempt record names it."""
     mapping = night(workplace)
     file = workplace.config(mapping | {"grids": mapping["grids"][2:3]})
-    set_pace(workplace, 0.2)
+    set_pace(workplace.folder, 0.2)
     config = Config.from_file(file)
     run = workplace.start("--configfile", file, "--set-resources", "attack:gpu=0")
     record = workplace.attacking(config, config.cells[0])

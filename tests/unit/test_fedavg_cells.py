@@ -75,8 +75,9 @@ def test_the_true_images_and_masks_match_what_is_sent() -> None:
         assert bool((distance.abs() < 1e-7).all()) == close
 
 
-def test_one_step_of_one_image_is_fedsgd() -> None:
-    once = {"batch_size": 1, "precision": "float64"}
+@pytest.mark.parametrize("images", [1, 4])
+def test_one_step_on_the_whole_batch_is_fedsgd(images: int) -> None:
+    once = {"batch_size": images, "precision": "float64"}
     for a, b in zip(rows(**once), rows(**once, local_epochs=1), strict=True):
         assert a["total_loss"] == pytest.approx(b["total_loss"], rel=1e-9)
         assert a["mask_accuracy"] == b["mask_accuracy"]

