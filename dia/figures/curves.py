@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.curves import held_curves
 from dia.figures.rows import read_rows
-from dia.figures.style import chart, colour, legend, mark_panel
+from dia.figures.style import attack_name, chart, colour, legend, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def curves(
         mark_panel(axes, f"p = {rate}")
     for axes in grid[-1]:
         axes.set_xlabel("iteration")
-    legend(figure, [(line_handle(colour(a)), a.upper()) for a in attacks])
+    legend(figure, [(line_handle(colour(a)), attack_name(a)) for a in attacks])
     return figure
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TINTS = ("#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#000000")
 """Okabe and Ito's colours for the rates, from light to dark."""
+_ACROSS = 4
+"""Most panels in a row: wider figures cannot be read on a page."""
 
 
 def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "Figure":
@@ -30,10 +32,13 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     )
     # Masks are found early: logarithmic, but linear up to the first sample.
     first = max(1, min(int(i[1]) for i in rows.frame["history_iteration"] if len(i) > 1))
-    figure, grid = chart(
-        1, len(panels), f"Mask recovery by DIA ({scenario})", note, panel=(2.6, 2.1), sharey=True
-    )
-    for axes, (dataset, model) in zip(grid[0], panels, strict=True):
+    across = min(_ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    title = f"Mask recovery by DIA ({scenario})"
+    figure, grid = chart(down, across, title, note, panel=(2.6, 2.1), sharey=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (dataset, model) in zip(grid.flat, panels, strict=False):
         mark_panel(axes, f"{dataset}, {model}")
         for number, rate in enumerate(rates):
             here = rows.at(dataset=dataset, model=model, dropout_rate=rate)
@@ -46,7 +51,8 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
         axes.set_xlim(0, None)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("iteration")
-    grid[0, 0].set_ylabel("mask accuracy")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mask accuracy")
     grid[0, 0].set_ylim(None, 1.015)
     entries = [(line_handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
     legend(figure, [*entries, (chance_handle((0, (2, 4))), "chance")])

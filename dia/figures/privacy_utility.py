@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dia.figures.rates import COLUMNS, chance_entries, chance_lines, estimate
 from dia.figures.rows import NothingToShow, read_rows
-from dia.figures.style import PALE, SMALL, chart, legend, mark_panel
+from dia.figures.style import PALE, SMALL, attack_name, chart, legend, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = trained[(trained["dataset"] == dataset) & (trained["model"] == model)]
         for axes, attack in zip(line, attacks, strict=True):
-            mark_panel(axes, f"{dataset}, {model}: {attack.upper()}")
+            mark_panel(axes, f"{dataset}, {model}: {attack_name(attack)}")
             chance_lines(axes, here, "ssim")
             for scenario, style in styles.items():
                 shown = here[(here["attack"] == attack) & (here["scenario"] == scenario)]

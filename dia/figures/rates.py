@@ -8,6 +8,7 @@ import numpy as np
 from dia.figures.rows import Rows, read_rows
 from dia.figures.style import (
     attack_handle,
+    attack_name,
     chance_handle,
     chart,
     colour,
@@ -59,13 +60,14 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
             mark_panel(axes, f"{dataset}, {model}: {label}")
             chance_lines(axes, here, column)
             for number, attack in enumerate(attacks):
-                draw_attack(axes, here[here["attack"] == attack], attack, column, (number - 1) * 0.008)
+                shift = (number - (len(attacks) - 1) / 2) * 0.008
+                draw_attack(axes, here[here["attack"] == attack], attack, column, shift)
             scale(axes, column)
     for axes in grid[-1]:
         axes.set_xlabel("dropout rate p")
     ticks = [float(rate) for rate in rows.planned("dropout_rate")]
     grid[0, 0].set_xticks(ticks, [f"{t:g}" for t in ticks])
-    legend(figure, [*((attack_handle(a), a.upper()) for a in attacks), *chance_entries(rows)])
+    legend(figure, [*((attack_handle(a), attack_name(a)) for a in attacks), *chance_entries(rows)])
     return figure
 
 

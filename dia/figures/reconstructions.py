@@ -8,7 +8,7 @@ import numpy as np
 
 from dia.cell import Cell
 from dia.errors import RecordError
-from dia.figures.style import FONT_SIZE, PALE, SMALL, colour, new_figure
+from dia.figures.style import FONT_SIZE, PALE, SMALL, attack_name, colour, new_figure
 from dia.records import existing, read_pictures
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _HEAD = 0.72
 _MARGIN = 0.12
 _NARROWEST = 2.4  # room for the footnote
 _LETTER = 0.09  # of the title
+_BOLD = 0.083  # of an attack's name
 
 
 def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Figure":
@@ -80,7 +81,9 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=PALE))
         for position, attack in enumerate(attacks):
             x = left + position * (_IMAGE + _GAP)
-            text(x + _IMAGE / 2, _HEAD - 0.12, attack.upper(), color=colour(attack), weight="bold")
+            name = attack_name(attack)
+            size = min(FONT_SIZE, FONT_SIZE * (_IMAGE + _GAP) / (len(name) * _BOLD))
+            text(x + _IMAGE / 2, _HEAD - 0.12, name, color=colour(attack), weight="bold", fontsize=size)
             found = pictures.get((rate, attack))
             for line in range(len(originals)):
                 axes = panel(x, line)

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf")
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
-COLOURS = {"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2", "analytic": "#CC79A7"}
-MARKERS = {"ig": "o", "wiig": "s", "dia": "D", "analytic": "^"}
+COLOURS = {
+    **{"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2"},
+    **{"dia_readout": "#56B4E9", "seed": "#E69F00", "analytic": "#CC79A7"},
+}
+MARKERS = {"ig": "o", "wiig": "s", "dia": "D", "dia_readout": "P", "seed": "X", "analytic": "^"}
+NAMES = {"dia_readout": "DIA + zeros", "seed": "seed", "analytic": "analytic"}
 OTHER_COLOUR = "#444444"
 PALE = "#767676"  # the palest grey that is still readable on white
 
 FONT_SIZE = 9.0  # points, readable when a figure is scaled down to the width of a page
 SMALL = 8.0
+_LEGEND_LINE = 0.17  # inches
 
 
 def colour(attack: str) -> str:
@@ -33,6 +38,11 @@ def colour(attack: str) -> str:
 def marker(attack: str) -> str:
     """The marker of an attack: the eye tells attacks apart without colours too."""
     return MARKERS.get(attack, "v")
+
+
+def attack_name(attack: str) -> str:
+    """What an attack is called in figures, as in tables: an acronym, where it has no other name."""
+    return NAMES.get(attack, attack.upper())
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -80,20 +90,42 @@ def chart(
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set(color=PALE, linewidth=0.7)
         axes.tick_params(labelsize=SMALL, color=PALE, width=0.7)
-        axes.tick_params(which="minor", length=0)
+        axes.tick_params(which="minor", length=0, labelsize=SMALL)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, panels
 
 
 def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
-    """One legend for all panels, in a line below the title."""
+    """One legend for all panels below the title: in a line, or in as many as the figure's width asks for."""
     handles, labels = zip(*entries, strict=True)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    more = 0  # lines besides the one that the title has left empty
+    while more + 1 < len(labels) and _legend_width(labels, more + 1) > width - 0.1:
+        more += 1
+    if more:
+        height += more * _LEGEND_LINE
+        figure.set_figheight(height)
+        figure.suptitle(
+            figure.get_suptitle() + "\n " * more, x=0.07 / width, ha="left", weight="bold", fontsize=FONT_SIZE + 1
+        )  # fmt: skip
     figure.legend(
-        handles, labels, loc="upper left", ncols=len(labels), frameon=False, fontsize=SMALL, handlelength=1.8,
-        columnspacing=1.2, borderpad=0, borderaxespad=0,
-        bbox_to_anchor=(0.08 / figure.get_figwidth(), 1 - 0.29 / figure.get_figheight()),
+        handles, labels, loc="upper left", ncols=_across(labels, more + 1), frameon=False, fontsize=SMALL,
+        handlelength=1.8, columnspacing=1.2, borderpad=0, borderaxespad=0,
+        bbox_to_anchor=(0.08 / width, 1 - 0.29 / height),
     )  # fmt: skip
+
+
+def _across(labels: Sequence[str], lines: int) -> int:
+    return -(-len(labels) // lines)
+
+
+def _legend_width(labels: Sequence[str], lines: int) -> float:
+    """Inches that a legend of so many lines takes: handle, space and the longest label of each column."""
+    import numpy as np
+
+    columns = np.array_split(np.array([len(label) for label in labels]), _across(labels, lines))
+    return sum(0.48 + 0.068 * float(column.max()) for column in columns)  # matplotlib fills it in this way
 
 
 def attack_handle(attack: str) -> Any:

@@ -7,13 +7,14 @@ import numpy as np
 
 from dia.figures.rates import COLUMNS, chance_entries, chance_lines
 from dia.figures.rows import read_rows
-from dia.figures.style import attack_handle, chart, colour, legend, mark_panel, marker
+from dia.figures.style import attack_handle, attack_name, chart, colour, legend, mark_panel, marker
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_WIDTH = 0.26  # of the place of one attack beside a rate
+_TOGETHER = 0.78  # of the space between two rates, for all attacks
+_PLACE = 0.38  # inches that the points of an attack need
 
 
 def victims(
@@ -30,8 +31,10 @@ def victims(
     note = "A point a victim; line: median; box: quartiles; solid grey: success from here on"
     note += f"; {done}" if (done := rows.completeness()) else ""
     figure, grid = chart(
-        1, 1, f"Victims: {dataset}, {model} ({scenario})", note, panel=(max(4.4, 1.2 * len(found)), 2.3)
-    )
+        1, 1, f"Victims: {dataset}, {model} ({scenario})", note,
+        panel=(max(4.4, _PLACE * len(attacks) * len(found)), 2.3),
+    )  # fmt: skip
+    own = _TOGETHER / len(attacks)
     axes = grid[0, 0]
     mark_panel(axes, "SSIM")
     chance_lines(axes, rows.frame, "ssim")
@@ -41,15 +44,15 @@ def victims(
             values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].to_numpy())
             if not len(values):
                 continue
-            middle = place + (number - (len(attacks) - 1) / 2) * _WIDTH
+            middle = place + (number - (len(attacks) - 1) / 2) * own
             # Neighbours in value stand apart: the same points give the same picture, without a random jitter.
-            spread = ((np.arange(len(values)) * 0.618) % 1 - 0.5) * _WIDTH * 0.6
+            spread = ((np.arange(len(values)) * 0.618) % 1 - 0.5) * own * 0.6
             axes.plot(
                 middle + spread, values, linestyle="", marker=marker(attack), markersize=2.6, color=colour(attack),
                 alpha=0.55, markeredgewidth=0,
             )  # fmt: skip
             low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-            half = _WIDTH * 0.4
+            half = own * 0.4
             axes.fill_between(
                 [middle - half, middle + half], low, high, color=colour(attack), alpha=0.2, linewidth=0
             )
@@ -57,5 +60,5 @@ def victims(
     axes.set_xticks(range(len(found)), [f"p = {rate}" for rate in found])
     axes.set_ylim(min(-0.04, axes.get_ylim()[0]), 1.04)
     axes.tick_params(axis="x", length=0)
-    legend(figure, [*((attack_handle(a), a.upper()) for a in attacks), *chance_entries(rows)])
+    legend(figure, [*((attack_handle(a), attack_name(a)) for a in attacks), *chance_entries(rows)])
     return figure

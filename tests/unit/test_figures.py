@@ -169,6 +169,9 @@ def test_masks_show_recovery_beside_chance(tmp_path: Path) -> None:
     found, chance = figure.axes[0].lines
     assert (found.get_ydata()[0], found.get_ydata()[-1]) == pytest.approx((0.5, 0.95))
     assert list(chance.get_ydata()) == [0.5, 0.5]
+    unfinished = [expected.assign(cell_id=expected["cell_id"] + name, model=name) for name in "abc"]
+    figure = masks(results, pd.concat([expected, *unfinished]), scenario="default")
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False] * 3  # two rows of four
 
 
 def test_victims_shows_every_victim(tmp_path: Path) -> None:
