@@ -34,6 +34,8 @@ figures: []
 """)
 CELLS = Path("results/own/cells")
 NET = ["fresh/digits/net/p0.5/dia/seed0", "trained/digits/net/p0.5/ig/seed0"]
+OTHERS = ["fresh/digits/mlp/p0.5/dia/seed0", "fresh/digits/other/p0.5/dia/seed0"]
+TARGETS = [CELLS / f"{cell}.parquet" for cell in NET + OTHERS]  # what is made of them has tests of its own
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +44,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     (workplace.folder / "nets").mkdir()
     for name in ("nets/small.py", "other.py"):
         (workplace.folder / name).write_text(SOURCE)
-    workplace.snakemake("--configfile", workplace.config(CONFIG))
+    workplace.snakemake(*TARGETS, "--configfile", workplace.config(CONFIG))
     return workplace
 
 
 def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Workplace) -> None:
     config, path = finished.folder / "config.yaml", finished.folder / "nets/small.py"
-    assert finished.planned("--configfile", config) == {}
+    assert finished.planned(*TARGETS, "--configfile", config) == {}
 
     path.write_text(f"# A comment.\n{SOURCE}")
-    assert finished.planned("--configfile", config) == {}
+    assert finished.planned(*TARGETS, "--configfile", config) == {}
 
     path.write_text(SOURCE.replace("nn.ReLU()", "nn.Tanh()"))
-    planned = finished.planned("--configfile", config)
+    planned = finished.planned(*TARGETS, "--configfile", config)
     assert (planned["attack"], planned["train"]) == (2, 1)
     assert "victims" not in planned
 
@@ -64,9 +66,9 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
     assert "2 of 4 cells are finished" in log
 
     before = {cell: pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()[0] for cell in NET}
-    finished.snakemake("--configfile", config)
+    finished.snakemake(*TARGETS, "--configfile", config)
     for cell, old in before.items():
         (new,) = pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()
         assert new["model_definition"] != old["model_definition"]
         assert new["matching_distance"] != old["matching_distance"]
-    assert finished.planned("--configfile", config) == {}
+    assert finished.planned(*TARGETS, "--configfile", config) == {}
