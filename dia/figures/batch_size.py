@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from dia.errors import RecordError
 from dia.figures.rates import COLUMNS, chance_entries, chance_lines, draw_attack, scale
 from dia.figures.rows import read_rows
-from dia.figures.style import attack_handle, attack_name, chart, legend, mark_panel
+from dia.figures.style import attack_entries, chart, legend, mark_panel
 from dia.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
         axes.set_xlabel("images in a batch")
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(size) for size in sizes])
-    legend(figure, [*((attack_handle(a), attack_name(a)) for a in attacks), *chance_entries(rows)])
+    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
     return figure

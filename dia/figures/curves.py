@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.curves import held_curves
 from dia.figures.rows import read_rows
-from dia.figures.style import attack_name, chart, colour, legend, mark_panel
+from dia.figures.style import chart, handle, legend, look, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,12 +47,12 @@ def curves(
             for number, attack in enumerate(attacks):
                 here = rows.at(dropout_rate=rate, attack=attack)
                 # Thinner from line to line: where they coincide, as at p = 0, all stay visible.
-                draw_median(axes, here, column, colour(attack), 1.2 + 0.6 * (len(attacks) - 1 - number))
+                draw_median(axes, here, column, look(attack).colour, 1.2 + 0.6 * (len(attacks) - 1 - number))
     for axes, rate in zip(grid[0], found, strict=True):
         mark_panel(axes, f"p = {rate}")
     for axes in grid[-1]:
         axes.set_xlabel("iteration")
-    legend(figure, [(line_handle(colour(a)), attack_name(a)) for a in attacks])
+    legend(figure, [(handle(shown.colour), shown.name) for shown in map(look, attacks)])
     return figure
 
 
@@ -64,10 +64,3 @@ def draw_median(axes: "Axes", rows: "pd.DataFrame", column: str, tint: str, widt
     low, middle, high = np.quantile(held, [0.25, 0.5, 0.75], axis=0)
     axes.fill_between(iterations, low, high, color=tint, alpha=0.18, linewidth=0)
     axes.plot(iterations, middle, color=tint, linewidth=width)
-
-
-def line_handle(tint: str) -> object:
-    """A plain line for a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=tint, linewidth=1.6)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dia.figures.curves import draw_median, line_handle
+from dia.figures.curves import draw_median
 from dia.figures.rows import read_rows
-from dia.figures.style import chance_handle, chart, legend, mark_panel
+from dia.figures.style import PALE, chart, handle, legend, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,6 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     for axes in grid[:, 0]:
         axes.set_ylabel("mask accuracy")
     grid[0, 0].set_ylim(None, 1.015)
-    entries = [(line_handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
-    legend(figure, [*entries, (chance_handle((0, (2, 4))), "chance")])
+    entries = [(handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
+    legend(figure, [*entries, (handle(PALE, (0, (2, 4)), width=1.0), "chance")])
     return figure

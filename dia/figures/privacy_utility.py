@@ -4,9 +4,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dia.figures.rates import COLUMNS, chance_entries, chance_lines, estimate
+from dia.figures.rates import COLUMNS, chance_entries, chance_lines, estimates
 from dia.figures.rows import NothingToShow, read_rows
-from dia.figures.style import PALE, SMALL, attack_name, chart, legend, mark_panel
+from dia.figures.style import PALE, SMALL, chart, handle, legend, look, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = trained[(trained["dataset"] == dataset) & (trained["model"] == model)]
         for axes, attack in zip(line, attacks, strict=True):
-            mark_panel(axes, f"{dataset}, {model}: {attack_name(attack)}")
+            mark_panel(axes, f"{dataset}, {model}: {look(attack).name}")
             chance_lines(axes, here, "ssim")
             for scenario, style in styles.items():
                 shown = here[(here["attack"] == attack) & (here["scenario"] == scenario)]
@@ -68,9 +68,9 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for axes in grid[-1]:
         axes.set_xlabel("test accuracy of the model")
     grid[0, 0].set_ylim(min(-0.04, grid[0, 0].get_ylim()[0]), 1.04)
-    legend(figure, [*((_handle(PALE, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)])
+    legend(figure, [*((handle(PALE, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)])
     figure.legend(
-        [_handle(*style) for style in styles.values()], list(styles), loc="outside right upper", title="scenario",
+        [handle(*style) for style in styles.values()], list(styles), loc="outside right upper", title="scenario",
         frameon=False, fontsize=SMALL, title_fontsize=SMALL, alignment="left", handlelength=2.2,
     )  # fmt: skip
     return figure
@@ -80,22 +80,25 @@ def _draw_scenario(
     axes: "Axes", rows: "pd.DataFrame", style: tuple[str, Any], markers: dict[str, str]
 ) -> None:
     """A line through the rates, in ascending order, and a point with its interval at each."""
+    here = {rate: rows[rows["dropout_rate"] == rate] for rate in markers}
+    groups = {rate: group for rate, group in here.items() if len(group)}
+    if not groups:
+        return
     colour, dashes = style
-    points = []
-    for rate, marker in markers.items():
-        group = rows[rows["dropout_rate"] == rate]
-        if not len(group):
-            continue
-        accuracy, (value, low, high) = float(group["test_accuracy"].mean()), estimate(group, "ssim")
-        points.append((accuracy, value))
-        reach = [[max(0.0, value - low)], [max(0.0, high - value)]] if low == low else None
-        axes.errorbar(
-            accuracy, value, yerr=reach, color=colour, marker=marker, markersize=4, linestyle="", elinewidth=0.8,
-            capsize=1.5,
-        )  # fmt: skip
-    axes.plot(
-        *zip(*points, strict=True) if points else ([], []), color=colour, linestyle=dashes, linewidth=1.0
+    accuracies = [float(group["test_accuracy"].mean()) for group in groups.values()]
+    means, reach = estimates(list(groups.values()), "ssim")
+    axes.errorbar(
+        accuracies,
+        means,
+        yerr=reach,
+        color=colour,
+        linestyle=dashes,
+        linewidth=1.0,
+        elinewidth=0.8,
+        capsize=1.5,
     )
+    for rate, x, y in zip(groups, accuracies, means, strict=True):
+        axes.plot(x, y, color=colour, marker=markers[rate], markersize=4)
 
 
 def _widen(axes: "Axes") -> None:
@@ -108,10 +111,3 @@ def _widen(axes: "Axes") -> None:
         axes.set_xlim(middle - _NARROWEST / 2, middle + _NARROWEST / 2)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-
-
-def _handle(colour: str, dashes: Any, marker: str = "") -> Any:
-    """A line or a marker in a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=colour, linestyle=dashes, marker=marker, markersize=4, linewidth=1.2)

@@ -1,21 +1,13 @@
 """Scores against the dropout rate: what dropout does to each attack, with intervals and chance levels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dia.figures.rows import Rows, read_rows
-from dia.figures.style import (
-    attack_handle,
-    attack_name,
-    chance_handle,
-    chart,
-    colour,
-    legend,
-    mark_panel,
-    marker,
-)
+from dia.figures.style import PALE, attack_entries, chart, handle, legend, look, mark_panel
 from dia.stats import Estimate, bootstrap, success_rate
 
 if TYPE_CHECKING:
@@ -67,7 +59,7 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
         axes.set_xlabel("dropout rate p")
     ticks = [float(rate) for rate in rows.planned("dropout_rate")]
     grid[0, 0].set_xticks(ticks, [f"{t:g}" for t in ticks])
-    legend(figure, [*((attack_handle(a), attack_name(a)) for a in attacks), *chance_entries(rows)])
+    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
     return figure
 
 
@@ -76,16 +68,21 @@ def draw_attack(
 ) -> None:
     """One attack's line: an estimate with its interval for each value of ``over``."""
     groups = sorted(rows.groupby(over))
-    found = [(float(x), estimate(group, column)) for x, group in groups]  # type: ignore[arg-type]
-    if not found:
+    if not groups:
         return
-    x = np.array([value for value, _ in found]) + shift
-    values = np.array([e for _, e in found], dtype=float)
-    reach = np.abs(values[:, 1:] - values[:, :1]).T
+    x = np.array([float(value) for value, _ in groups]) + shift  # type: ignore[arg-type]
+    means, reach = estimates([group for _, group in groups], column)
+    _, tint, marker = look(attack)
     axes.errorbar(
-        x, values[:, 0], yerr=np.nan_to_num(reach), color=colour(attack), marker=marker(attack), markersize=3.6,
-        linewidth=1.3, elinewidth=1.0, capsize=1.8, capthick=0.9,
+        x, means, yerr=reach, color=tint, marker=marker, markersize=3.6, linewidth=1.3, elinewidth=1.0, capsize=1.8,
+        capthick=0.9,
     )  # fmt: skip
+
+
+def estimates(groups: "Sequence[pd.DataFrame]", column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each group (G,), and how far its interval reaches down and up (2, G); 0 where there is none."""
+    values = np.array([estimate(group, column) for group in groups], dtype=float)
+    return values[:, 0], np.nan_to_num(np.abs(values[:, 1:] - values[:, :1]).T)
 
 
 def estimate(rows: "pd.DataFrame", column: str) -> Estimate:
@@ -110,11 +107,11 @@ def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
         name = f"{column}_{level}"
         if name in rows and rows[name].notna().any():
             axes.axhline(
-                rows[name].astype(float).mean(), color="#767676", linewidth=1.0, linestyle=dashes, zorder=1
+                rows[name].astype(float).mean(), color=PALE, linewidth=1.0, linestyle=dashes, zorder=1
             )
 
 
 def chance_entries(rows: Rows) -> list[tuple[object, str]]:
     """Legend entries of the chance levels that are drawn."""
     there = [entry for entry in CHANCE if rows.frame[f"ssim_{entry[0]}"].notna().any()]
-    return [(chance_handle(dashes), name) for _, name, dashes in there]
+    return [(handle(PALE, dashes, width=1.0), name) for _, name, dashes in there]

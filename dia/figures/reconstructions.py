@@ -8,7 +8,7 @@ import numpy as np
 
 from dia.cell import Cell
 from dia.errors import RecordError
-from dia.figures.style import FONT_SIZE, PALE, SMALL, attack_name, colour, new_figure
+from dia.figures.style import FONT_SIZE, PALE, SMALL, look, new_figure
 from dia.records import existing, read_pictures
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=PALE))
         for position, attack in enumerate(attacks):
             x = left + position * (_IMAGE + _GAP)
-            name = attack_name(attack)
+            name, tint, _ = look(attack)
             size = min(FONT_SIZE, FONT_SIZE * (_IMAGE + _GAP) / (len(name) * _BOLD))
-            text(x + _IMAGE / 2, _HEAD - 0.12, name, color=colour(attack), weight="bold", fontsize=size)
+            text(x + _IMAGE / 2, _HEAD - 0.12, name, color=tint, weight="bold", fontsize=size)
             found = pictures.get((rate, attack))
             for line in range(len(originals)):
                 axes = panel(x, line)

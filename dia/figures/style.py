@@ -1,9 +1,9 @@
-"""What all figures share: colours and names of the attacks, sizes for print, saving."""
+"""What all figures share: looks of the attacks, sizes for print, saving."""
 
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dia.errors import ConfigError
 from dia.files import atomic_path
@@ -15,14 +15,24 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".pdf")
 
+
+class Look(NamedTuple):
+    """How an attack is shown: its name in print, its colour, and a marker that tells it apart without colours."""
+
+    name: str
+    colour: str
+    marker: str
+
+
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
-COLOURS = {
-    **{"ig": "#D55E00", "wiig": "#009E73", "dia": "#0072B2"},
-    **{"dia_readout": "#56B4E9", "seed": "#E69F00", "analytic": "#CC79A7"},
+LOOKS = {
+    "ig": Look("IG", "#D55E00", "o"),
+    "wiig": Look("WIIG", "#009E73", "s"),
+    "dia": Look("DIA", "#0072B2", "D"),
+    "dia_readout": Look("DIA + zeros", "#56B4E9", "P"),
+    "seed": Look("seed", "#E69F00", "X"),
+    "analytic": Look("analytic", "#CC79A7", "^"),
 }
-MARKERS = {"ig": "o", "wiig": "s", "dia": "D", "dia_readout": "P", "seed": "X", "analytic": "^"}
-NAMES = {"dia_readout": "DIA + zeros", "seed": "seed", "analytic": "analytic"}
-OTHER_COLOUR = "#444444"
 PALE = "#767676"  # the palest grey that is still readable on white
 
 FONT_SIZE = 9.0  # points, readable when a figure is scaled down to the width of a page
@@ -30,19 +40,9 @@ SMALL = 8.0
 _LEGEND_LINE = 0.17  # inches
 
 
-def colour(attack: str) -> str:
-    """The colour of an attack."""
-    return COLOURS.get(attack, OTHER_COLOUR)
-
-
-def marker(attack: str) -> str:
-    """The marker of an attack: the eye tells attacks apart without colours too."""
-    return MARKERS.get(attack, "v")
-
-
-def attack_name(attack: str) -> str:
-    """What an attack is called in figures, as in tables: an acronym, where it has no other name."""
-    return NAMES.get(attack, attack.upper())
+def look(attack: str) -> Look:
+    """The look of an attack; an attack that has none of its own is grey and goes by its name."""
+    return LOOKS.get(attack, Look(attack, "#444444", "v"))
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -81,7 +81,7 @@ def chart(
     figure = new_figure(width, panel[1] * rows + 0.95)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
     # The second, empty line is where the legend goes.
-    figure.suptitle(f"{title}\n ", x=0.07 / width, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+    _set_title(figure, f"{title}\n ")
     if note:
         note = textwrap.fill(note, round(15.5 * width))  # characters of this size to an inch
         figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=PALE)
@@ -96,6 +96,12 @@ def chart(
     return figure, panels
 
 
+def _set_title(figure: "Figure", title: str) -> None:
+    """Top left; lines of a space keep room for a legend below."""
+    x = 0.07 / figure.get_figwidth()
+    figure.suptitle(title, x=x, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+
+
 def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
     """One legend for all panels below the title: in a line, or in as many as the figure's width asks for."""
     handles, labels = zip(*entries, strict=True)
@@ -106,9 +112,7 @@ def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
     if more:
         height += more * _LEGEND_LINE
         figure.set_figheight(height)
-        figure.suptitle(
-            figure.get_suptitle() + "\n " * more, x=0.07 / width, ha="left", weight="bold", fontsize=FONT_SIZE + 1
-        )  # fmt: skip
+        _set_title(figure, figure.get_suptitle() + "\n " * more)
     figure.legend(
         handles, labels, loc="upper left", ncols=_across(labels, more + 1), frameon=False, fontsize=SMALL,
         handlelength=1.8, columnspacing=1.2, borderpad=0, borderaxespad=0,
@@ -128,18 +132,16 @@ def _legend_width(labels: Sequence[str], lines: int) -> float:
     return sum(0.48 + 0.068 * float(column.max()) for column in columns)  # matplotlib fills it in this way
 
 
-def attack_handle(attack: str) -> Any:
-    """The line and marker that stand for an attack in a legend."""
+def handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4) -> Any:
+    """The line, the marker or both that stand for something in a legend."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=colour(attack), marker=marker(attack), markersize=4, linewidth=1.4)
+    return Line2D([], [], color=colour, linestyle=dashes, marker=marker, markersize=4, linewidth=width)
 
 
-def chance_handle(dashes: Any) -> Any:
-    """The line that stands for a chance level in a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color=PALE, linewidth=1.0, linestyle=dashes)
+def attack_entries(attacks: Sequence[str]) -> list[tuple[Any, str]]:
+    """Legend entries of attacks that are drawn with lines and markers."""
+    return [(handle(shown.colour, marker=shown.marker), shown.name) for shown in map(look, attacks)]
 
 
 def mark_panel(axes: "Axes", text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.figures.rates import COLUMNS, chance_entries, chance_lines
 from dia.figures.rows import read_rows
-from dia.figures.style import attack_handle, attack_name, chart, colour, legend, mark_panel, marker
+from dia.figures.style import attack_entries, chart, legend, look, mark_panel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +41,7 @@ def victims(
     axes.axhline(float(rows.frame["success_ssim"].iloc[0]), color="#b0b0b0", linewidth=1.0, zorder=1)
     for place, rate in enumerate(found):
         for number, attack in enumerate(attacks):
+            _, tint, marker = look(attack)
             values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].to_numpy())
             if not len(values):
                 continue
@@ -48,17 +49,15 @@ def victims(
             # Neighbours in value stand apart: the same points give the same picture, without a random jitter.
             spread = ((np.arange(len(values)) * 0.618) % 1 - 0.5) * own * 0.6
             axes.plot(
-                middle + spread, values, linestyle="", marker=marker(attack), markersize=2.6, color=colour(attack),
+                middle + spread, values, linestyle="", marker=marker, markersize=2.6, color=tint,
                 alpha=0.55, markeredgewidth=0,
             )  # fmt: skip
             low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
             half = own * 0.4
-            axes.fill_between(
-                [middle - half, middle + half], low, high, color=colour(attack), alpha=0.2, linewidth=0
-            )
-            axes.plot([middle - half, middle + half], [median, median], color=colour(attack), linewidth=1.8)
+            axes.fill_between([middle - half, middle + half], low, high, color=tint, alpha=0.2, linewidth=0)
+            axes.plot([middle - half, middle + half], [median, median], color=tint, linewidth=1.8)
     axes.set_xticks(range(len(found)), [f"p = {rate}" for rate in found])
     axes.set_ylim(min(-0.04, axes.get_ylim()[0]), 1.04)
     axes.tick_params(axis="x", length=0)
-    legend(figure, [*((attack_handle(a), attack_name(a)) for a in attacks), *chance_entries(rows)])
+    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
     return figure

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from dia.attacks.registry import PREPARE
-from dia.figures.style import OTHER_COLOUR, attack_handle, attack_name, chart, colour, legend, marker, save
+from dia.figures.style import chart, handle, legend, look, save
 
 
-def test_every_attack_has_a_colour_a_marker_and_a_name_of_its_own() -> None:
-    for told in (colour, marker, attack_name):
-        assert len({told(attack) for attack in PREPARE}) == len(PREPARE)
-    assert OTHER_COLOUR not in {colour(attack) for attack in PREPARE}
-    assert (attack_name("ig"), attack_name("dia_readout")) == ("IG", "DIA + zeros")
+def test_every_attack_has_a_look_of_its_own() -> None:
+    unknown = look("another")
+    for told in zip(unknown, *map(look, PREPARE), strict=True):
+        assert len(set(told)) == len(PREPARE) + 1
+    assert unknown.name == "another"
 
 
 @pytest.mark.parametrize("columns", [1, 2, 5])
@@ -20,9 +20,11 @@ def test_every_attack_has_a_colour_a_marker_and_a_name_of_its_own() -> None:
 def test_a_legend_stays_inside_the_figure_and_above_the_panels(
     tmp_path: Path, columns: int, entries: int
 ) -> None:
-    names = [*map(attack_name, PREPARE), "mean image", "same-class image", "another one"][:entries]
+    names = [*(look(attack).name for attack in PREPARE), "mean image", "same-class image", "another one"][
+        :entries
+    ]
     figure, grid = chart(1, columns, "A title")
-    legend(figure, [(attack_handle("ig"), name) for name in names])
+    legend(figure, [(handle("black"), name) for name in names])
     save(figure, tmp_path / "figure.png")  # lays it out
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1

