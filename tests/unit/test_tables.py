@@ -125,7 +125,8 @@ def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
         pairs.append((cell, made_up.write(tmp_path, cell, [ssim, ssim], defence_noise_std=noise)))
     collect(pairs, tmp_path / "results.parquet")
     chance = {"by": [], "levels": {"mean_image": "mean image"}}
-    declared = spec(chance=chance, best={"within": ["dropout_rate"]})
+    compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against IG"}
+    declared = spec(chance=chance, best={"within": ["dropout_rate"]}, compare=compare)
     made = build("made_up", declared, expected_cells(of), tmp_path / "results.parquet")
     assert made.headings == ("scenario", "dropout_rate", "attack")
     assert [(line.key, line.entries[0].estimate.value, line.entries[0].best) for line in made.rows] == [
@@ -136,6 +137,8 @@ def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
         (("noisy", "0.5", "dia"), pytest.approx(0.3), True),
         (("noisy", "", "mean image"), pytest.approx(0.2), False),
     ]
+    gains = [line.comparison.difference for line in made.rows if line.comparison]
+    assert gains == [pytest.approx(0.7), pytest.approx(0.2)]
     told_apart = spec(rows=["defence_noise_std", "attack"])
     made = build("made_up", told_apart, expected_cells(of), tmp_path / "results.parquet")
     assert made.headings == ("defence_noise_std", "attack")

