@@ -5,13 +5,15 @@
 
 One line a scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
-how many victims get there; ``--each`` adds a line a victim. Images are those of ``mnist_128.npz`` and
-``cifar10_128.npz`` in the folder ``--data``.
+how many victims get there; ``--each`` adds a line a victim. ``--gelu`` shows what is due to the kinks of ReLU. Images
+are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.
 """
 
 import argparse
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from analytic import SHARED, victim_set
@@ -41,6 +43,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, help="of every scenario; without, each has its own")
     parser.add_argument("--scenarios", nargs="+", choices=list(config.scenarios), metavar="NAME")
     parser.add_argument("--each", action="store_true", help="a line a victim, too, with its MSE")
+    parser.add_argument("--gelu", action="store_true", help="GELU in the place of the model's ReLU modules")
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = args.scenarios or [
@@ -54,7 +57,9 @@ def main() -> None:
         changes = {"victims": args.victims} | ({"max_iterations": args.iterations} if args.iterations else {})
         settings = config.settings_of(name, args.model).model_copy(update=changes)
         job = Job.of(Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {})
-        experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
+        smooth = patch("torch.nn.ReLU", lambda *_, **__: torch.nn.GELU()) if args.gelu else nullcontext()
+        with smooth:  # it is here that the model is built
+            experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
         observer = BestSoFar(args.victims)
         began = time.perf_counter()
         outcome = prepare_attack("dia")(experiment.problem, observe=observer).run()
