@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from dia.attacks.analytic.attack import prepare as prepare_attack
-from dia.cell import Cell
-from dia.evaluation import in_order, influential_entries, mask_accuracy
-from dia.experiment import prepare
-from dia.job import Job
-from dia.settings import Settings
-from dia.victims.spec import NORMALISATIONS
-from dia.victims.store import VictimSet
+from dia.datasets.specs import NORMALISATIONS
+from dia.datasets.victim_set import VictimSet
+from dia.evaluation.experiment import prepare
+from dia.evaluation.scores import in_order, influential_entries, mask_accuracy
+from dia.jobs.attack_job import Job
+from dia.jobs.cell import Cell
+from dia.settings.scenario import Settings
 
 SHARED = Path(os.environ.get("DIA_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -1,7 +1,7 @@
 """The Dropout Inversion Attack (Scheliga, Maeder, Seeland 2022): optimise image and dropout masks together."""
 
 from dia.attacks import ig
-from dia.attacks.iterative import Search
+from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
 
 

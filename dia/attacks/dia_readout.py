@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 from dia.attacks import dia, ig
-from dia.attacks.iterative import Search
+from dia.attacks.mask_readout.readout import Readout
+from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
-from dia.attacks.readout import Readout
-from dia.matching.local_steps import LocalSteps
+from dia.gradients.local_sgd import LocalSteps
 
 
 def prepare(
     problem: Problem, announce: Callable[[str], None] = lambda message: None, **how: object
 ) -> Search:
-    """``dia`` with the entries of :mod:`dia.attacks.readout` fixed; without dropout ``ig``."""
+    """``dia`` with the entries of :mod:`dia.attacks.mask_readout.readout` fixed; without dropout ``ig``."""
     if not problem.model.sites:
         return ig.prepare(problem, announce=announce, **how)
     if isinstance(problem.model, LocalSteps):

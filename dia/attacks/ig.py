@@ -1,6 +1,6 @@
 """Inverting Gradients (Geiping et al. 2020): gradient matching that ignores the client's dropout."""
 
-from dia.attacks.iterative import Search
+from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dia.attacks.state import State
-from dia.settings import Settings
+from dia.attacks.optimisation.state import State
+from dia.settings.scenario import Settings
 
 CONVERGED, PATIENCE, LIMIT = "converged", "no_improvement", "max_iterations"
 

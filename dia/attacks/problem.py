@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from dia.attacks.starts import Starts
-from dia.client import ClientGradient
-from dia.matching.engine import Engine
-from dia.settings import Settings
+from dia.attacks.optimisation.initialisation import Starts
+from dia.federated.client import ClientGradient
+from dia.gradients.engine import Engine
+from dia.settings.scenario import Settings
 
 
 @dataclass(frozen=True)

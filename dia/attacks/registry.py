@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from dia.attacks import dia, dia_readout, ig, seed, wiig
+from dia.attacks import dia, dia_readout, ig, seed_search, wiig
 from dia.attacks.analytic import attack as analytic
 from dia.attacks.outcome import Outcome
 from dia.errors import AttackError
@@ -28,7 +28,7 @@ PREPARE: dict[str, Callable[..., Prepared]] = {
     "dia": dia.prepare,
     "dia_readout": dia_readout.prepare,
     "analytic": analytic.prepare,
-    "seed": seed.prepare,
+    "seed_search": seed_search.prepare,
 }
 
 

@@ -1,6 +1,6 @@
 """Well-informed Inverting Gradients (Scheliga et al. 2022): the attacker knows the client's masks."""
 
-from dia.attacks.iterative import Search
+from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dia.job import Job
-    from dia.stopping import StopRequest
-    from dia.trained import TrainedModel
+    from dia.execution.signals import StopRequest
+    from dia.federated.trained_model import TrainedModel
+    from dia.jobs.attack_job import Job
 
 HELP = "run one cell of the grid: attack all its victims and write one Parquet file"
 
@@ -42,10 +42,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Attack, score, write; whatever goes wrong is in the attempt record before it is printed."""
-    from dia.attempts import AttemptRecord
     from dia.errors import AttackInterrupted
-    from dia.job import Job
-    from dia.stopping import StopRequest
+    from dia.execution.attempts import AttemptRecord
+    from dia.execution.signals import StopRequest
+    from dia.jobs.attack_job import Job
 
     job = Job.parse(args.job)
     stop = StopRequest()
@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopRequest") -> None:
-    from dia.cellrun import fingerprint, run_cell
-    from dia.checkpoint import Checkpointer
-    from dia.progress import LOG, start_logging
-    from dia.records import write_cell
-    from dia.victims.store import VictimSet
+    from dia.datasets.victim_set import VictimSet
+    from dia.execution.checkpoint import Checkpointer
+    from dia.execution.progress import LOG, start_logging
+    from dia.execution.run_cell import fingerprint, run_cell
+    from dia.results import write_cell
 
     start_logging()
     held = _hold_gpu(args.device) if args.own_gpu else None
@@ -101,8 +101,8 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
 
 def _trained(path: Path | None, job: "Job", victims_sha256: str) -> "TrainedModel | None":
     """The cell's model, checked to be the one that its settings describe."""
-    from dia.trained import TrainedModel
-    from dia.training_job import TrainingJob
+    from dia.federated.trained_model import TrainedModel
+    from dia.jobs.training_job import TrainingJob
 
     if path is None:
         return None
@@ -124,8 +124,8 @@ def _victims_per_pass(text: str) -> int | None:
 
 def _hold_gpu(device: str) -> IO[str] | None:
     """Bind this process to a GPU of its own, until the file returned is closed; None where there is none to bind."""
-    from dia.devices import claim_gpu, visible_gpus
-    from dia.progress import LOG
+    from dia.execution.gpu_lock import claim_gpu, visible_gpus
+    from dia.execution.progress import LOG
 
     # Slurm has bound the job already; without any GPU, `cuda` is refused later with a reason.
     if device == "cpu" or "SLURM_JOB_ID" in os.environ or not (gpus := visible_gpus()):

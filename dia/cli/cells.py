@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dia.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dia.cell import Cell
-    from dia.config import Config
+    from dia.config.config import Config
+    from dia.jobs.cell import Cell
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,8 +35,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the list."""
-    from dia.config import Config
-    from dia.files import atomic_path
+    from dia.config.config import Config
+    from dia.utils.files import atomic_path
 
     if args.config is not None:
         config = Config.from_file(args.config)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _finished(config: "Config") -> "list[Cell]":
     """The cells that can be collected now; names the others on standard error."""
-    from dia.status import survey
+    from dia.reporting.status import survey
 
     cells = survey(config)
     for cell in cells:

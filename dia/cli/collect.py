@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect."""
     from dia.errors import RecordError
-    from dia.records import collect, existing, read_job_list
+    from dia.results import collect, existing, read_job_list
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = read_job_list(args.job_list)

@@ -12,7 +12,7 @@ AXES = ("scenario", "dataset", "model", "seed")
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
-    from dia.figures import KINDS
+    from dia.reporting.figures import KINDS
 
     parser = subparsers.add_parser(
         "figures",
@@ -36,8 +36,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
-    from dia.figures import KINDS
-    from dia.figures.style import save
+    from dia.reporting.figures import KINDS
+    from dia.reporting.figures.style import save
 
     kind = KINDS[args.figure]
     figure = _from_cells(args) if kind.cell_files else _from_rows(args, kind.axes)
@@ -65,8 +65,8 @@ def _needed(args: argparse.Namespace, *names: str) -> None:
 
 def _from_cells(args: argparse.Namespace) -> "Figure":
     from dia.errors import ConfigError
-    from dia.figures.reconstructions import reconstructions
-    from dia.records import read_job_list
+    from dia.reporting.figures.reconstructions import reconstructions
+    from dia.results import read_job_list
 
     _needed(args, "job_list")
     if args.rows < 1:
@@ -84,10 +84,10 @@ def _from_cells(args: argparse.Namespace) -> "Figure":
 def _from_rows(args: argparse.Namespace, axes: tuple[str, ...]) -> "Figure":
     import importlib
 
-    from dia.config import Config
-    from dia.figures.rows import NothingToShow
-    from dia.figures.style import placeholder
-    from dia.tables import expected_cells
+    from dia.config.config import Config
+    from dia.reporting.figures.rows import NothingToShow
+    from dia.reporting.figures.style import placeholder
+    from dia.reporting.tables import expected_cells
 
     _needed(args, "config", "results")
     expected = expected_cells(Config.from_file(args.config))
@@ -95,7 +95,7 @@ def _from_rows(args: argparse.Namespace, axes: tuple[str, ...]) -> "Figure":
     for axis in axes:
         where[axis] = _chosen(args, axis, list(dict.fromkeys(left[axis])), args.config)
         left = left[left[axis] == where[axis]]
-    draw = getattr(importlib.import_module(f"dia.figures.{args.figure}"), args.figure)
+    draw = getattr(importlib.import_module(f"dia.reporting.figures.{args.figure}"), args.figure)
     try:
         figure: Figure = draw(args.results, expected, **where)
     except NothingToShow as nothing:  # of a grid that is still running, not an error

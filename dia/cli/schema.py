@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from dia.config import Config
-from dia.config_doc import config_doc
+from dia.config.config import Config
+from dia.config.reference import config_doc
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
 def schema() -> str:
     """The JSON schema of the config file as YAML, every key described."""
     body = yaml.safe_dump(Config.model_json_schema(), sort_keys=False, allow_unicode=True, width=110)
-    return f"# Made from dia/config.py by `make schema`: do not edit.\n{body}"
+    return f"# Made from dia/config/config.py by `make schema`: do not edit.\n{body}"
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from dia.cell import Cell
     from dia.errors import ConfigError
-    from dia.files import atomic_path
-    from dia.records import read_cell
-    from dia.tracking.content import picture
+    from dia.jobs.cell import Cell
+    from dia.reporting.tracking.content import picture
+    from dia.results import read_cell
+    from dia.utils.files import atomic_path
 
     if args.victims < 1:
         raise ConfigError(f"--victims is {args.victims}; at least 1 victim must be shown")

@@ -31,9 +31,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
-    from dia.config import Config
+    from dia.config.config import Config
     from dia.errors import ConfigError
-    from dia.status import STATES, seconds_left, survey
+    from dia.reporting.status import STATES, seconds_left, survey
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1")

@@ -19,9 +19,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from dia.config import Config
-    from dia.files import atomic_path
-    from dia.summary import summary
+    from dia.config.config import Config
+    from dia.reporting.summary import summary
+    from dia.utils.files import atomic_path
 
     text = summary(Config.from_file(args.config), args.results)
     with atomic_path(args.out) as temporary:

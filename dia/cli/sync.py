@@ -30,10 +30,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sync."""
-    from dia.config import Config
-    from dia.files import atomic_path
-    from dia.records import existing, read_job_list
-    from dia.tracking import sync
+    from dia.config.config import Config
+    from dia.reporting.tracking import sync
+    from dia.results import existing, read_job_list
+    from dia.utils.files import atomic_path
 
     config = Config.from_file(args.config)
     uri = args.uri or config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")

@@ -29,13 +29,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the table."""
-    from dia.cell import Cell
-    from dia.config import Config
+    from dia.config.config import Config
     from dia.errors import ConfigError
-    from dia.files import atomic_path
-    from dia.status import status
-    from dia.tables import FORMATS, TableSpec, build, expected_cells, render
-    from dia.tables.reference import read_published
+    from dia.jobs.cell import Cell
+    from dia.reporting.status import status
+    from dia.reporting.tables import FORMATS, TableSpec, build, expected_cells, render
+    from dia.reporting.tables.reference import read_published
+    from dia.utils.files import atomic_path
 
     for path in args.out:
         if path.suffix[1:] not in FORMATS:

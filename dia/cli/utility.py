@@ -14,7 +14,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Collect exactly the files named."""
-    from dia.records.utility import collect_utility
+    from dia.results.utility import collect_utility
 
     count = collect_utility(args.files, args.out)
     print(f"{count} trained models in {args.out}")

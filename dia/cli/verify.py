@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dia.errors import DiaError
-    from dia.golden import replay, runs
+    from dia.verification import replay, runs
 
     torch.set_num_threads(args.threads)
     paths = runs(args.golden)

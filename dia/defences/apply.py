@@ -9,7 +9,7 @@ from dia.defences.clip import clip
 from dia.defences.noise import add_noise
 from dia.defences.prune import prune
 from dia.defences.quantise import int8, sign
-from dia.defences.settings import DefenceSettings
+from dia.settings.defences import DefenceSettings
 
 QUANTISED = {"int8": int8, "sign": sign}
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dia.randomness import normal
+from dia.utils.randomness import normal
 
 
 def add_noise(

@@ -6,16 +6,16 @@ from torch import nn
 
 from dia.errors import ModelError
 from dia.models import NAMES
+from dia.models.custom import OwnModel
 from dia.models.dropout import Dropout, make_replayable
-from dia.models.hidden import refuse_hidden_dropout
+from dia.models.dropout_sites import chosen
 from dia.models.lenet import LeNet
 from dia.models.mlp import MLP
-from dia.models.own import OwnModel
+from dia.models.randomness_check import refuse_hidden_dropout
 from dia.models.resnet18 import resnet18
-from dia.models.sites import chosen
 from dia.models.vit import ViT
 from dia.models.vit_b16 import vit_b16
-from dia.randomness import default_generator
+from dia.utils.randomness import default_generator
 
 FACTORIES: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
@@ -46,7 +46,7 @@ def build(
         num_classes: Number of outputs.
         p: Dropout rate of the chosen sites, 0 <= p < 1; the others do not drop.
         seed: The cell's seed.
-        sites: Where the model drops, see :func:`dia.models.sites.chosen`.
+        sites: Where the model drops, see :func:`dia.models.dropout_sites.chosen`.
         own: How a user's own model is made.
 
     Raises:

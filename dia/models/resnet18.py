@@ -9,7 +9,7 @@ from functools import partial
 from torch import nn
 
 from dia.models.dropout import Dropout
-from dia.torchvision_compat import import_torchvision
+from dia.utils.torchvision_compat import import_torchvision
 
 GROUPS = 2
 STAGES = ("layer1", "layer2", "layer3", "layer4")

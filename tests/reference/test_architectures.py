@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from helpers.layer_cases import CLASSES
 from test_gradients import compare
 from torch import nn
-from zoo import CLASSES
 
 from dia.errors import ModelError
 from dia.models import NAMES
 from dia.models.dropout import dropout_sites
-from dia.models.hidden import refuse_hidden_dropout
+from dia.models.dropout_sites import DEFAULT, SITES
+from dia.models.randomness_check import refuse_hidden_dropout
 from dia.models.registry import FACTORIES, build
-from dia.models.sites import DEFAULT, SITES
 
 MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from made_problems import Run, plainly, problem, run
-from oracle import Result
+from helpers.oracle import Result
+from helpers.problems import Run, plainly, problem, run
 from torch import Tensor
 
-from dia.attacks.iterative import CHECK_EVERY
+from dia.attacks.optimisation.search import CHECK_EVERY
 from dia.attacks.problem import Problem
-from dia.client import ClientGradient
 from dia.errors import AttackError
-from dia.matching.folded import FoldedModel
-from dia.matching.pieces import Dense
+from dia.federated.client import ClientGradient
+from dia.gradients.batched import FoldedModel
+from dia.gradients.factored import Dense
 
 ITERATIVE = ("ig", "wiig", "dia")
 TOLERANCE = 1e-9

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dia.matching.cost import ELEMENTWISE, keep_factors
+from dia.gradients.cost_model import ELEMENTWISE, keep_factors
 
 SIZES = st.integers(1, 4096)
 

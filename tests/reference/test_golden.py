@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracle import Client, attack
-from plain_models import PLAIN
+from helpers.oracle import Client, attack
+from helpers.plain_models import PLAIN
 
 from dia.cli import main
+from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
-from dia.golden import replay, runs
-from dia.settings import Settings
-from dia.victims.spec import NORMALISATIONS
+from dia.settings.scenario import Settings
+from dia.verification import replay, runs
 
 REPOSITORY = Path(__file__).parents[2]
 GOLDEN = Path(os.environ.get("DIA_SHARED", REPOSITORY.parent / "shared")) / "golden"

@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from helpers.layer_cases import CLASSES, FOLDED, GENERIC, PIXELS, SHAPE, Body, Case, made
+from helpers.oracle import Client, cosine_distance, norm
+from helpers.random_models import random_models
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from oracle import Client, cosine_distance, norm
-from random_models import random_models
 from torch import Tensor, nn
-from zoo import CLASSES, FOLDED, GENERIC, PIXELS, SHAPE, Body, Case, made
 
-from dia.attacks.objective import matching_distance
-from dia.client import ClientGradient, send
-from dia.matching.folded import FoldedModel
-from dia.matching.pieces import Dense, Piece
+from dia.attacks.optimisation.objective import matching_distance
+from dia.federated.client import ClientGradient, send
+from dia.gradients.batched import FoldedModel
+from dia.gradients.factored import Dense, Piece
 from dia.models.dropout import make_replayable
 
 TOLERANCE = 1e-10
@@ -169,7 +169,7 @@ def test_every_form_is_the_same(
         asked.append(sizes)
         return keep
 
-    monkeypatch.setattr("dia.matching.pieces.keep_factors", rule)
+    monkeypatch.setattr("dia.gradients.factored.keep_factors", rule)
     compare(*made(FOLDED[name]), victims, images, dense=dense)
     assert asked
 

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import Client, cosine_distance, norm
+from helpers.layer_cases import CLASSES, FOLDED, GENERIC, made
+from helpers.oracle import Client, cosine_distance, norm
 from torch import Tensor, nn
 from torch.func import functional_call
-from zoo import CLASSES, FOLDED, GENERIC, made
 
-from dia.attacks.objective import matching_distance
-from dia.client import ClientGradient, draw_masks, send
-from dia.federated import FederatedSettings
-from dia.local_order import local_steps
-from dia.matching.folded import FoldedModel
-from dia.matching.local_steps import LocalSteps
+from dia.attacks.optimisation.objective import matching_distance
+from dia.federated.client import ClientGradient, draw_masks, send
+from dia.gradients.batched import FoldedModel
+from dia.gradients.local_sgd import LocalSteps
 from dia.models.dropout import make_replayable
+from dia.settings.federated import FederatedSettings
+from dia.utils.minibatches import local_steps
 
 VICTIMS, IMAGES, RATE = 2, 3, 0.2
 STEPS = [[2, 0], [1], [0, 1], [2]]

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dia.attacks import NAMES
 from dia.attacks.problem import Problem
-from dia.cell import Cell
-from dia.experiment import prepare
-from dia.job import Job
-from dia.settings import Settings
-from dia.victims.store import VictimSet
+from dia.datasets.victim_set import VictimSet
+from dia.evaluation.experiment import prepare
+from dia.jobs.attack_job import Job
+from dia.jobs.cell import Cell
+from dia.settings.scenario import Settings
 
 
 @pytest.fixture(scope="module")

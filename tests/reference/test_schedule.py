@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.problems import problem, run
 from hypothesis import given
 from hypothesis import strategies as st
-from made_problems import problem, run
 from torch import Tensor
 
 from dia.attacks import adam
+from dia.attacks.optimisation.schedules import Best, Plateau
 from dia.attacks.problem import Problem
-from dia.attacks.schedule import Best, Plateau
 
 CPU = torch.device("cpu")
 LOSSES = st.one_of(
@@ -157,7 +157,7 @@ def test_search(
     )
     object.__setattr__(of, "settings", of.settings.model_copy(update=changes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dia.attacks.iterative.matching_distance", MadeUp(table))
+        patch.setattr("dia.attacks.optimisation.search.matching_distance", MadeUp(table))
         outcome = run("ig", of, victims_per_pass=per_pass).outcome
     for v, losses in enumerate(table):
         expected = plain_loop(losses, of.settings)

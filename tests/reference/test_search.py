@@ -5,15 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from made_problems import Run, plainly, problem, run, settings
+from helpers.problems import Run, plainly, problem, run, settings
 from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
-from dia.attacks.iterative import Search
-from dia.attacks.masks import Clipped, Parametrisation, Sigmoid, first_masks, start_generators
+from dia.attacks.optimisation.initialisation import DrawnStarts
+from dia.attacks.optimisation.mask_variables import (
+    Clipped,
+    Parametrisation,
+    Sigmoid,
+    first_masks,
+    start_generators,
+)
+from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.state import State
 from dia.attacks.problem import Problem
-from dia.attacks.starts import DrawnStarts
-from dia.attacks.state import State
 from dia.models.dropout import Dropout, Site
 
 

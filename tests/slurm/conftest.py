@@ -12,13 +12,13 @@ from typing import Any
 import cluster
 import pytest
 import yaml
-from waiting import wait_for
+from helpers.polling import wait_for
 
-from dia.cell import Cell
-from dia.config import Config
+from dia.config.config import Config
+from dia.jobs.cell import Cell
 
 ROOT = Path(__file__).parents[2]
-IMPATIENT = str(Path(__file__).with_name("impatient.py"))
+IMPATIENT = str(Path(__file__).with_name("fast_polling_snakemake.py"))
 PATIENCE = 900  # seconds for one run of Snakemake, on a machine that is busy with other things
 # Of the profile, only what this Slurm differs in: no accounting, and no reason to wait for it or for files.
 HERE = (

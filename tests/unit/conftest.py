@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_networks import SOURCE
+from helpers.custom_models import SOURCE
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from .conftest import ROOT, Workplace
+from helpers.workplace import ROOT, Workplace
 
 
 def test_lint_is_clean(workplace: Workplace) -> None:

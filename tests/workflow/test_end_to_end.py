@@ -8,10 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from helpers.workplace import ROOT, Workplace
 
-from dia.config import Config
-
-from .conftest import ROOT, Workplace
+from dia.config.config import Config
 
 CONFIG = ROOT / "config" / "test.yaml"
 CELLS = Config.from_file(CONFIG).cells

@@ -1,7 +1,7 @@
 """Faults of machines and people: nothing finished is lost, the message is clear, and a rerun completes the grid.
 
 Killed processes are in test_interruptions.py, faults that need a real Slurm in tests/slurm; damaged and foreign
-checkpoints in tests/unit/test_checkpoint.py; full disks in tests/unit/test_files.py.
+checkpoints in tests/unit/execution/test_checkpoint.py; full disks in tests/unit/utils/test_files.py.
 """
 
 import contextlib
@@ -20,10 +20,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from waiting import wait_for
-
-from .conftest import Workplace
-from .faulty import CELLS, DIA, IG, WIIG, attempt, grid, mapping, written
+from helpers.fault_configs import CELLS, DIA, IG, WIIG, attempt, grid, mapping, written
+from helpers.polling import wait_for
+from helpers.workplace import Workplace
 
 FRAGILE = '''
 import torch

@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slow import set_pace
-from waiting import wait_for
-
-from .conftest import ROOT, Workplace
-from .faulty import IG, attempt, grid, mapping, written
+from helpers.fault_configs import IG, attempt, grid, mapping, written
+from helpers.polling import wait_for
+from helpers.slow_model import set_pace
+from helpers.workplace import ROOT, Workplace
 
 KILLED, STOPPED = (f"long/mnist/slow/p0.5/{attack}/seed0" for attack in ("dia", "wiig"))
 
@@ -42,7 +41,7 @@ def attacking(workplace: Workplace, cell: str, number: int = 1) -> int:
 
 def test_killed_cells_two_snakemakes_and_a_killed_snakemake(workplace: Workplace) -> None:
     """kill -9 and SIGTERM of cells, a second Snakemake meanwhile, then kill -9 of Snakemake itself."""
-    shutil.copy(ROOT / "tests" / "slow.py", workplace.folder)
+    shutil.copy(ROOT / "tests" / "helpers" / "slow_model.py", workplace.folder)
     set_pace(workplace.folder, 0.1)
     config = workplace.config(mapping(grid("quick", "ig"), grid("long", "dia", "wiig", models=["slow"])))
     run = start(workplace, "--configfile", config)

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from .conftest import ROOT, Workplace
+from helpers.workplace import ROOT, Workplace
 
 SNAKEFILE = """
 configfile: "own.yaml"

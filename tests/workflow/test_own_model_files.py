@@ -6,8 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-
-from .conftest import Workplace
+from helpers.workplace import Workplace
 
 SOURCE = """
 from torch import nn

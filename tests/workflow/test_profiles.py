@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-
-from .conftest import ROOT, Workplace
+from helpers.workplace import ROOT, Workplace
 
 CONFIG = ROOT / "config" / "test.yaml"
 CELL = "results/test/cells/default/mnist/mlp/p0.5/dia/seed0.parquet"

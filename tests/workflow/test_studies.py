@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
+from helpers.workplace import ROOT, Workplace
 
-from dia.config import Config
-
-from .conftest import ROOT, Workplace
+from dia.config.config import Config
 
 STUDIES = sorted((ROOT / "config" / "studies").glob("*.yaml"))
 

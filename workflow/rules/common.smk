@@ -12,12 +12,12 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
-from dia import reduction
-from dia.cell import NAME, RATE, Cell
-from dia.config import job_json, trained_model, training_jobs
+from dia.config import reduced
+from dia.jobs.cell import NAME, RATE, Cell
+from dia.config.config import job_json, trained_model, training_jobs
 from dia.errors import ConfigError
-from dia.figures import KINDS, figure_groups
-from dia.job import canonical
+from dia.reporting.figures import KINDS, figure_groups
+from dia.jobs.attack_job import canonical
 
 min_version("9.13")
 
@@ -37,7 +37,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
-    CONFIG = reduction.load(config, origin, f"{HERE}/config/reduced.yaml")
+    CONFIG = reduced.load(config, origin, f"{HERE}/config/reduced.yaml")
     # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()

@@ -8,7 +8,7 @@ import torch
 from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, solver
-from dia.attacks.objective import matching_distance
+from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 

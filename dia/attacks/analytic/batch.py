@@ -1,4 +1,4 @@
-"""The images of a batch, once dropout has taken its gradient apart (:mod:`dia.attacks.unmix`).
+"""The images of a batch, once dropout has taken its gradient apart (:mod:`dia.attacks.mask_readout.batch_separation`).
 
 The first layer then gives every image's direction, whatever the size of the batch, and the more dropout, the more
 surely: up to a point, dropout leaks more. The scale comes from what else was sent.
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dia.attacks import unmix
 from dia.attacks.analytic import mlp
-from dia.attacks.analytic.chain import Chain, Link
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.scale import Box, guess_by_box, search
+from dia.attacks.analytic.linear_chain import Chain, Link
+from dia.attacks.analytic.scale_search import Box, guess_by_box, search
+from dia.attacks.mask_readout import batch_separation
 
 
 class Image(NamedTuple):
@@ -31,7 +31,7 @@ class Image(NamedTuple):
 
 
 def images(
-    layers: Sequence[unmix.Layer],
+    layers: Sequence[batch_separation.Layer],
     chain: Chain | None,
     bias: Tensor | None,
     labels: Tensor,
@@ -55,7 +55,11 @@ def images(
         return []  # hyperplanes that nothing else confirms
     found = layers[0].rows
     everything = range(found.right.shape[1])
-    order = unmix.order(layers[-1], labels) if chain is not None and len(layers) == len(chain.links) else None
+    order = (
+        batch_separation.order(layers[-1], labels)
+        if chain is not None and len(layers) == len(chain.links)
+        else None
+    )
     whole = [] if order is None else order.tolist()
     masks: dict[int, list[Tensor | None]] = {}
     for n in whole:
@@ -74,12 +78,12 @@ def images(
     return [Image(_by_units(layers, chain.links[0], n, box, consistent), None) for n in everything]
 
 
-def _mask(before: unmix.Layer, layer: unmix.Layer, n: int) -> Tensor:
-    return (~unmix.kept(before, layer)[0][:, n]).double()
+def _mask(before: batch_separation.Layer, layer: batch_separation.Layer, n: int) -> Tensor:
+    return (~batch_separation.kept(before, layer)[0][:, n]).double()
 
 
 def _by_gradient(
-    layers: Sequence[unmix.Layer],
+    layers: Sequence[batch_separation.Layer],
     chain: Chain,
     n: int,
     masks: Sequence[Tensor | None],
@@ -100,7 +104,9 @@ def _by_gradient(
     return image if residual <= consistent else None
 
 
-def _by_units(layers: Sequence[unmix.Layer], link: Link, n: int, box: Box, consistent: float) -> Tensor:
+def _by_units(
+    layers: Sequence[batch_separation.Layer], link: Link, n: int, box: Box, consistent: float
+) -> Tensor:
     """The image from how strongly its units fire, or where that does not tell its scale, from the pixel box.
 
     The next layer's inputs are known up to a factor, ``a_i = activation(c w_i . u)``: their ratios depend on c alone,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dia.attacks.analytic.chain import Chain
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.scale import Box, search
+from dia.attacks.analytic.linear_chain import Chain
+from dia.attacks.analytic.scale_search import Box, search
 
 INCONSISTENT = 1e-4
 """Relative distance from which a gradient is taken to have been scaled."""

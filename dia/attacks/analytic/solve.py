@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dia.attacks import unmix
 from dia.attacks.analytic import batch, mlp, vit
-from dia.attacks.analytic.chain import Chain
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.pixels import PixelLayer, pixel_layers
-from dia.attacks.analytic.scale import Box
+from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
+from dia.attacks.analytic.linear_chain import Chain
+from dia.attacks.analytic.scale_search import Box
+from dia.attacks.mask_readout import batch_separation
 from dia.attacks.problem import Problem
-from dia.matching.folded import FoldedModel
+from dia.gradients.batched import FoldedModel
 
 CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
@@ -116,7 +116,7 @@ def _of_batch(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: 
     links = chain.links[:-1] if chain is not None else ()
     rates = [1 - 1 / link.factor for link in links] or [max(problem.rates, default=0.0)]
     weights = [gradients[f"{link.name}.weight"] for link in chain.links] if chain is not None else []
-    layers = unmix.chain(weights or [gradients[f"{layer.name}.weight"]], len(labels), rates)
+    layers = batch_separation.chain(weights or [gradients[f"{layer.name}.weight"]], len(labels), rates)
     images = batch.images(
         layers, chain, gradients.get(f"{layer.name}.bias"), labels, _box(problem, layer), CONSISTENT
     )

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.pixels import PixelLayer
+from dia.attacks.analytic.input_layers import PixelLayer
 from dia.attacks.problem import Problem
 
 SAME = 1e-3

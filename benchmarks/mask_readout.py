@@ -1,0 +1,107 @@
+"""What reading masks off the gradient's zeros saves: ``dia_readout`` beside ``dia`` on the same victims.
+
+    python benchmarks/mask_readout.py --models mlp vit --batch-sizes 1 2 4 --iterations 300
+
+First, per dropout site: the share of the entries that can influence the gradient, and of those the share that is
+read off exactly (counted over all victims; an entry read off wrongly is an error). Then the iterations until a
+victim's matching distance first falls below what ``dia`` reaches in all its iterations, median over the victims.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from analytic import SHARED, victim_set
+from torch import Tensor
+
+from dia.attacks.mask_readout.readout import Readout, counts
+from dia.attacks.optimisation.state import State
+from dia.attacks.registry import prepare as prepare_attack
+from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.scores import in_order, influential_entries
+from dia.jobs.attack_job import Job
+from dia.jobs.cell import Cell
+from dia.settings.scenario import Settings
+
+
+class BestSoFar:
+    """An observer: the smallest matching distance of each victim by iteration."""
+
+    def __init__(self, victims: int) -> None:
+        self.best: list[list[float]] = [[] for _ in range(victims)]
+
+    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+        for victim, distance in zip(state.victims.tolist(), matching_distance.tolist(), strict=True):
+            before = self.best[victim][-1] if self.best[victim] else float("inf")
+            self.best[victim].append(min(before, distance))
+
+
+def known_entries(experiment: Experiment) -> None:
+    """Print one line a group of sites with equal names but for the block number."""
+    problem = experiment.problem
+    classes = experiment.num_classes
+    known = Readout.of(problem.model, problem.shape, classes).read(problem)
+    known = in_order(known, experiment.true_masks, experiment.labels)
+    influential = influential_entries(experiment)
+    wrong = [
+        int(((k != true) & ~k.isnan() & i).sum())
+        for k, true, i in zip(known, experiment.true_masks, influential, strict=True)
+    ]
+    if any(wrong):
+        raise RuntimeError(f"{sum(wrong)} entries were read off wrongly")
+    for site, (told, matter, all_of_them) in zip(
+        problem.model.sites, counts(known, influential), strict=True
+    ):
+        share = told / matter if matter else 0.0
+        print(
+            f"    {site.name:42s} influential {matter / all_of_them:7.2%}, of those known exactly {share:7.2%}"
+        )
+
+
+def first_below(curve: list[float], level: float) -> float:
+    """The number of iterations after which a curve is at most ``level``."""
+    return next((number for number, value in enumerate(curve, start=1) if value <= level), float("inf"))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--models", nargs="+", default=["mlp", "vit"])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--rate", default="0.5")
+    parser.add_argument("--victims", type=int, default=4)
+    parser.add_argument("--iterations", type=int, default=300)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for model in args.models:
+        for images in args.batch_sizes:
+            settings = Settings(
+                victims=args.victims, batch_size=images, max_iterations=args.iterations, stop_loss=0.0
+            )
+            job = Job.of(Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {})
+            experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
+            print(f"{model}, {args.dataset}, p = {args.rate}, N = {images}, {args.victims} victims")
+            known_entries(experiment)
+            curves = {}
+            for name in ("dia", "dia_readout", "wiig"):
+                observer = BestSoFar(args.victims)
+                prepare_attack(name)(experiment.problem, observe=observer).run()
+                curves[name] = observer.best
+            levels = [curve[-1] for curve in curves["dia"]]
+            print(f"    matching distance that dia reaches: median {torch.tensor(levels).median():.2e}")
+            for name, victims in curves.items():
+                done = [first_below(curve, level) for curve, level in zip(victims, levels, strict=True)]
+                last = torch.tensor([curve[-1] for curve in victims]).median()
+                reached = torch.tensor(done, dtype=torch.float64).median()
+                print(
+                    f"    {name:12s} reaches it after {reached:5.0f} iterations, ends at {last:.2e}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Labels from what a client sent: analytic for one image, a count estimate for a batch.
+
+The last layer ``z = W a + b`` has the gradient ``dL/dW_c = mean_n (p_nc - [y_n = c]) a_n``, with the softmax
+probabilities p of image n and its features a. Dropout before the layer only changes the a_n.
+
+* One image: row c is ``(p_c - [y = c]) a``. All rows but the label's point the same way and the label's is minus their
+  sum, so its inner product with the sum of the others is the smallest (Zhao et al. 2020, iDLG, without the assumption
+  of non-negative features, which GELU and layer normalisation break).
+* A batch: with average features a and probabilities p from images that the attacker makes up, row c is about
+  ``(p_c - n_c / N) a``. The counts n_c follow, rounded so that they sum to N by giving one image at a time to the
+  class with the most missing (Geng et al. 2021; Wainakh et al. 2022, LLG, in its white-box form).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dia.errors import AttackError
+from dia.federated.client import ClientGradient
+
+MADE_UP_IMAGES = 64
+"""Images from which the attacker estimates average features and probabilities."""
+
+
+def last_layer(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear]:
+    """The layer that makes the logits: the last ``nn.Linear`` with one output a class.
+
+    Raises:
+        AttackError: There is none.
+    """
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == num_classes
+    ]
+    if not layers:
+        raise AttackError(
+            f"labels cannot be inferred: the model has no nn.Linear with {num_classes} outputs, one a class; "
+            "set labels: known"
+        )
+    return layers[-1]
+
+
+def infer_labels(
+    model: nn.Module,
+    received: ClientGradient,
+    images: int,
+    num_classes: int,
+    made_up: Tensor,
+    scale: float | None,
+) -> Tensor:
+    """Labels (V, images) in ascending order: which slot an image has is not in a gradient.
+
+    Args:
+        model: The model that the server sent out, its dropout off.
+        received: What the clients sent, on the CPU.
+        images: Images N of a victim.
+        num_classes: Number of classes C.
+        made_up: (K, C, H, W) images of the attacker's own, normalised, where the model is; used for batches.
+        scale: By what a gradient was multiplied before it was sent; None where the server cannot know.
+
+    Raises:
+        AttackError: The model has no last linear layer.
+    """
+    name, layer = last_layer(model, num_classes)
+    prefix = f"{name}." if name else ""
+    rows = received.pieces[f"{prefix}weight"].dense()
+    bias = received.pieces.get(f"{prefix}bias") if layer.bias is not None else None
+    if images == 1:
+        return _one_label(rows, None if bias is None else bias.dense())[:, None]
+    features, probabilities = (average.to(rows) for average in _averages(model, layer, made_up))
+    if bias is not None:  # a bias is the weight of a feature that is always 1
+        rows = torch.cat([rows, bias.dense()[..., None]], 2)
+        features = torch.cat([features, features.new_ones(1)])
+    coefficients = rows @ features / features.square().sum()
+    if scale is None:
+        negative = coefficients < 0
+        chance = (probabilities * negative).sum(1)
+        scales = -(coefficients * negative).sum(1) / (1 - chance).clamp(min=1e-6)
+    else:
+        scales = coefficients.new_full((len(rows),), scale)
+    missing = images * (probabilities - coefficients / scales.clamp(min=1e-30)[:, None])
+    return _rounded(missing, images)
+
+
+def _one_label(rows: Tensor, bias: Tensor | None) -> Tensor:
+    """(V,) the label of a single image, from (V, C, features) rows and (V, C) biases."""
+    if rows.shape[1] == 2:  # two rows mirror each other: only a sign tells them apart
+        signs = rows.sum(2) if bias is None else bias  # without a bias: features are taken to be positive
+        return signs.argmin(1)
+    others = rows.sum(1, keepdim=True) - rows
+    return (rows * others).sum(2).argmin(1)
+
+
+@torch.no_grad()
+def _averages(model: nn.Module, layer: nn.Linear, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Average input (features,) of ``layer`` and average softmax (C,) over ``images``, dropout off."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    training = model.training
+    try:
+        logits = model.eval()(images)
+    finally:
+        handle.remove()
+        model.train(training)
+    return seen[-1].flatten(0, -2).mean(0), logits.softmax(1).mean(0)
+
+
+def _rounded(missing: Tensor, images: int) -> Tensor:
+    """Labels (V, images), ascending, from estimated counts (V, C): one image at a time to the largest rest."""
+    rest = missing.clone()
+    chosen = []
+    for _ in range(images):
+        label = rest.argmax(1)
+        chosen.append(label)
+        rest[torch.arange(len(rest)), label] -= 1
+    return torch.stack(chosen, 1).sort(1).values
+
+
+def aligned(inferred: Tensor, true: Tensor) -> Tensor:
+    """The inferred labels in the order of the true ones, as far as they agree; the wrong ones fill the gaps.
+
+    The slots of a batch are interchangeable, so this tells an attack nothing; it lets slot n stand for image n, as
+    masks of well-informed attacks do.
+
+    Args:
+        inferred, true: (V, N).
+    """
+    result = torch.empty_like(true)
+    for victim, (guesses, labels) in enumerate(zip(inferred.tolist(), true.tolist(), strict=True)):
+        open_slots = []
+        for slot, label in enumerate(labels):
+            if label in guesses:
+                guesses.remove(label)
+                result[victim, slot] = label
+            else:
+                open_slots.append(slot)
+        for slot, guess in zip(open_slots, guesses, strict=True):
+            result[victim, slot] = guess
+    return result

@@ -1,0 +1,54 @@
+"""How many victims fit in memory at once."""
+
+import math
+import os
+
+import torch
+from torch import Tensor
+
+from dia.attacks.optimisation.objective import matching_distance
+from dia.attacks.optimisation.state import State
+from dia.attacks.problem import Problem
+
+SHARE = 0.5
+"""The share of the free memory that a pass may fill: other jobs and the allocator want some too."""
+ENOUGH_BYTES = {"cpu": 2**30}
+"""A pass of this size keeps a processor's core busy; a larger one only falls out of its caches."""
+
+
+def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: State, victims: int) -> int:
+    """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass.
+
+    Args:
+        one: The problem of a single victim, placed.
+        fixed_masks: Its fixed masks.
+        state: Where its attack starts.
+        victims: How many victims there are, and so the largest answer.
+    """
+    x = state.x.clone().requires_grad_()
+    masks = [mask.detach().requires_grad_() for mask in state.masks]
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    weights = {p.untyped_storage().data_ptr() for p in one.model.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        matching_distance(one.model, one.received, x, masks or fixed_masks, one.labels)
+    evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
+    # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
+    # L-BFGS has two vectors a pair, and about a dozen more.
+    settings = one.settings
+    copies = 6 if settings.quasi_newton_after is None else 18 + 2 * settings.quasi_newton_memory
+    variables = copies * sum(v.nbytes for v in [x, *masks])
+    device = one.device
+    room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))
+    return max(1, min(int(room / (1.5 * evaluation + variables)), victims))
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

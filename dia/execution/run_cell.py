@@ -1,0 +1,166 @@
+"""Run one cell: prepare, attack, score; rows ready to be written."""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.state import State
+from dia.attacks.outcome import Outcome
+from dia.attacks.registry import prepare as prepare_attack
+from dia.datasets.victim_set import VictimSet
+from dia.errors import AttackError
+from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.lpips import check_weights
+from dia.evaluation.scores import Curves, chance_levels, influential_entries, score, sites_in_words
+from dia.execution.attempts import AttemptRecord
+from dia.execution.checkpoint import Checkpointer
+from dia.execution.progress import LOG, Progress
+from dia.execution.provenance import code_fingerprint, peak_memory_mb, provenance
+from dia.federated.trained_model import TrainedModel
+from dia.jobs.attack_job import Job
+from dia.results import picture_columns
+
+UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
+"""What a row says of the model that was attacked, where it was trained."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
+
+    Raises:
+        AttackError: CUDA is asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise AttackError(
+            f"device '{name}' was asked for, but torch {torch.__version__} sees no CUDA device here"
+        )
+    return torch.device(name)
+
+
+def run_cell(
+    job: Job,
+    victim_set: VictimSet,
+    *,
+    device: str,
+    threads: int,
+    victims_per_pass: int | None,
+    checkpointer: Checkpointer | None = None,
+    record: AttemptRecord | None = None,
+    trained: TrainedModel | None = None,
+) -> list[dict[str, Any]]:
+    """Attack every victim of a cell; one row each (see :mod:`dia.results`).
+
+    Args:
+        job: The cell and its settings.
+        victim_set: The images of its dataset.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: CPU threads to use.
+        victims_per_pass: How many victims share a pass; None chooses by free memory.
+        checkpointer: Continues from and writes the cell's checkpoint.
+        record: Told how far the attack is.
+        trained: The trained model, where the settings ask for one.
+
+    Raises:
+        AttackInterrupted: The checkpointer was told to stop; the state is saved.
+        DiaError: Bad input, a missing device, or an attack that cannot go on; the message names the cell.
+    """
+    torch.set_num_threads(threads)
+    where = chosen_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.settings.tf32
+    began = provenance(torch=torch, device=str(where), threads=threads)
+    check_weights(job.settings.lpips_network)
+    LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
+    try:
+        experiment = prepare(job, victim_set, where, trained)
+        LOG.info("%s", sites_in_words(experiment.problem.model.sites))
+        outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
+        began |= {
+            "victims_per_pass": outcome.victims_per_pass,
+            "peak_memory_mb": peak_memory_mb(torch, str(where)),
+        }
+        rows = score(experiment, outcome, curves.counted)
+    except AttackError as error:
+        raise type(error)(f"cell {job.cell.id}: {error}") from error
+    utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
+    levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
+    for number, row in enumerate(rows):
+        pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
+        row |= (
+            _columns(job, victim_set, experiment, number)
+            | curves.columns(number, row["restart"])
+            | began
+            | pictures
+        )
+        row |= utility | {name: float(value[number]) for name, value in levels.items()}
+    return rows
+
+
+def fingerprint(job: Job, victim_set: VictimSet) -> str:
+    """What a checkpoint belongs to: the cell with its settings, the victims' content and the code."""
+    text = "\n".join([job.json(), victim_set.sha256, code_fingerprint()])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def attack(
+    job: Job,
+    experiment: Experiment,
+    victims_per_pass: int | None,
+    checkpointer: Checkpointer | None,
+    record: AttemptRecord | None,
+) -> tuple[Outcome, Curves]:
+    """The attack of the cell's name, observed."""
+    settings, problem = job.settings, experiment.problem
+    curves = Curves(experiment, max(1, settings.max_iterations // settings.history_points), counted=[])
+    progress = Progress(job.cell.id, settings.victims * settings.restarts, settings.max_iterations)
+
+    def observe(state: State, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
+        curves(state, total_loss, matching_distance)
+        progress(state, total_loss, matching_distance)
+
+    def between(search: Search) -> None:
+        if record is not None:
+            record.heartbeat(search.waiting[-1].iteration, search.left)
+        if checkpointer is not None:
+            checkpointer.between_iterations(search, curves)
+
+    try:
+        search = prepare_attack(job.cell.attack)(
+            problem,
+            victims_per_pass=victims_per_pass,
+            observe=observe,
+            between=between,
+            announce=LOG.warning,
+        )
+        if search.seeks_masks:
+            curves.counted = influential_entries(experiment)
+        if checkpointer is not None and isinstance(search, Search):
+            checkpointer.restore(search, curves)
+        outcome = search.run()
+    finally:
+        progress.close()
+    if problem.model.generic:
+        note = f"gradients one victim at a time for {', '.join(problem.model.generic)}"
+        LOG.warning(note)
+        outcome.notes.append(note)
+    return outcome, curves
+
+
+def _columns(job: Job, victim_set: VictimSet, experiment: Experiment, number: int) -> dict[str, Any]:
+    """Identity, victim and settings columns of one row."""
+    images = job.settings.batch_size
+    span = slice(number * images, (number + 1) * images)
+    return {
+        "cell_id": job.cell.id,
+        **job.cell.axes(),
+        "model_definition": job.model_definition,
+        **job.settings.model_dump(mode="json"),
+        "victim_id": experiment.problem.victim_ids[number],
+        "label": victim_set.labels[span].tolist(),
+        "source": victim_set.source,
+        "source_index": victim_set.source_index[span].tolist(),
+        "victims_sha256": victim_set.sha256,
+    }

@@ -1,0 +1,159 @@
+"""What a client computes and sends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dia.defences.apply import defend, defended
+from dia.errors import AttackError
+from dia.gradients.engine import Engine
+from dia.gradients.factored import Dense, OuterSum, Piece
+from dia.models.dropout import Site
+from dia.settings.defences import DefenceSettings
+from dia.utils.randomness import bernoulli, derive_seed, generator
+
+
+@dataclass(frozen=True)
+class ClientGradient:
+    """What the server received from V clients: the gradient of every parameter, and each client's total norm.
+
+    An undefended gradient of images x tokens outer products may be held as its factors: the same matrix, and only
+    its products with other gradients are ever used.
+    """
+
+    pieces: dict[str, Piece]
+    norm: Tensor
+
+    @classmethod
+    def of(cls, pieces: dict[str, Piece]) -> "ClientGradient":
+        """What arrives when V clients send ``pieces``.
+
+        Raises:
+            AttackError: One of them is not finite.
+        """
+        norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
+        if not bool(torch.isfinite(norm).all()):
+            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~torch.isfinite(norm)).flatten().tolist())
+            raise AttackError(
+                f"the client gradient of victim {bad} is not finite; check the model and its weights"
+            )
+        return cls(pieces, norm)
+
+    def select(self, victims: Tensor) -> "ClientGradient":
+        pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}
+        return ClientGradient(pieces, self.norm[victims])
+
+    def to(self, device: torch.device) -> "ClientGradient":
+        pieces = {name: piece.to(device) for name, piece in self.pieces.items()}
+        return ClientGradient(pieces, self.norm.to(device))
+
+
+def _smaller(piece: Piece) -> Piece:
+    if not isinstance(piece, OuterSum):
+        return piece
+    rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
+    return piece if rank * (fan_in + fan_out) < fan_in * fan_out else Dense(piece.dense())
+
+
+def draw_masks(
+    sites: Sequence[Site], seed: int, victim_ids: Sequence[str], batch_size: int, purpose: str
+) -> list[Tensor]:
+    """Bernoulli(1 - p) masks of every site, (V, N, *site.shape) bool, each victim's from its own generator.
+
+    Args:
+        sites: Dropout sites in module order.
+        seed: The cell's seed.
+        victim_ids: Ids of the V victims.
+        batch_size: Images N of a victim.
+        purpose: What they are for, e.g. ``client_masks``.
+    """
+    return masks_from([generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size)
+
+
+def draw_client_masks(
+    sites: Sequence[Site],
+    seed: int,
+    victim_ids: Sequence[str],
+    batch_size: int,
+    seed_space: int | None,
+) -> list[Tensor]:
+    """The clients' masks, as :func:`draw_masks`; or from a client's own small seed.
+
+    Args:
+        seed_space: How many seeds a client chooses from, at random; None: a generator that nobody can guess.
+    """
+    if seed_space is None:
+        return draw_masks(sites, seed, victim_ids, batch_size, "client_masks")
+    chosen = [derive_seed(seed, victim, "client_seed") % seed_space for victim in victim_ids]
+    return masks_from([client_generator(number) for number in chosen], sites, batch_size)
+
+
+def client_generator(client_seed: int) -> torch.Generator:
+    """What a client with this seed draws its masks from: public, like the code that every client runs."""
+    return generator(client_seed, "client_masks")
+
+
+def masks_from(rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int) -> list[Tensor]:
+    """Bernoulli(1 - p) masks of every site, bool on the CPU, one after the other, from one generator a victim."""
+    return [
+        torch.stack([bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, torch.bool) for rng in rngs])
+        for site in sites
+    ]
+
+
+def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> dict[str, Piece]:
+    """What V clients compute: the gradient of the mean cross-entropy over each one's N images, with dropout.
+
+    Args:
+        model: The model as the server sent it.
+        x: (V, N, C, H, W), normalised.
+        masks: The clients' masks, per site (V, N, *site.shape), of any type and on any device.
+        labels: (V, N).
+
+    Returns:
+        A piece a parameter, as factors where those are smaller than the matrix.
+    """
+    pieces = model.gradients(x, [mask.to(x) for mask in masks], labels, differentiable=False)
+    return {name: _smaller(piece) for name, piece in pieces.items()}
+
+
+def protect(
+    gradient: dict[str, Piece],
+    model: Engine,
+    settings: DefenceSettings,
+    seed: int,
+    victim_ids: Sequence[str],
+    unit: float = 1.0,
+) -> dict[str, Piece]:
+    """What is sent of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
+
+    Args:
+        gradient: What they compute.
+        model: The model that they compute it with.
+        settings: Their defences.
+        seed: The cell's seed.
+        victim_ids: Ids of the V victims.
+        unit: They send ``gradient`` times this (a learning rate), and the server divides by it.
+    """
+    if not defended(settings):
+        return gradient
+    plain = {}
+    for name, parameter in model.model.named_parameters():
+        piece = gradient.get(name)
+        plain[name] = (
+            parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else unit * piece.dense()
+        )
+    rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
+    return {name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()}
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """The pieces of several victims as one."""
+    first = pieces[0]
+    if isinstance(first, OuterSum):
+        factors = [piece for piece in pieces if isinstance(piece, OuterSum)]
+        deltas = torch.cat([piece.deltas for piece in factors])
+        return OuterSum(deltas, torch.cat([piece.inputs for piece in factors]), first.shape)
+    return Dense(torch.cat([piece.dense() for piece in pieces]))

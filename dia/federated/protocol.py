@@ -1,0 +1,45 @@
+"""The engine that computes what a scenario's clients send."""
+
+import torch
+from torch import nn
+
+from dia.gradients.batched import FoldedModel
+from dia.gradients.engine import Engine
+from dia.gradients.local_sgd import LocalSteps
+from dia.settings.federated import FederatedSettings
+from dia.utils.minibatches import local_steps
+
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+
+def engine_of(
+    network: nn.Module,
+    shape: tuple[int, int, int],
+    num_classes: int,
+    settings: FederatedSettings,
+    images: int,
+    seed: int,
+) -> Engine:
+    """Gradients (FedSGD) or local steps (FedAvg), for clients of ``images`` images.
+
+    Args:
+        network: The model, in train mode, its dropout replayable.
+        shape: (C, H, W) of one image.
+        num_classes: Number of outputs.
+        settings: What clients compute.
+        images: Images N of a client.
+        seed: The cell's seed, which the order of minibatches derives from.
+    """
+    if steps := local_steps(settings, images, seed):
+        return LocalSteps(network, shape, num_classes, steps, settings.local_learning_rate)
+    return FoldedModel(network, shape, num_classes, images)
+
+
+def unit_of(engine: Engine) -> float:
+    """By what a client multiplies its gradients before it sends them."""
+    return engine.learning_rate if isinstance(engine, LocalSteps) else 1.0
+
+
+def gradients_sent(engine: Engine) -> int:
+    """How many gradients, one a step, are in the sum that a client sends."""
+    return len(engine.steps) if isinstance(engine, LocalSteps) else 1

@@ -1,0 +1,143 @@
+"""Federated training with dropout and the clients' defences, and what the model is worth afterwards.
+
+Clients own disjoint parts of the training images. In a round some of them compute what the scenario's clients compute
+(a gradient, or local steps), defend it, and the server takes a step along the mean of what it receives.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dia.datasets.train_test_split import Split
+from dia.datasets.victim_set import VictimSet
+from dia.errors import AttackError, TrainingError
+from dia.execution.progress import LOG
+from dia.federated.client import ClientGradient, draw_masks, protect, send
+from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
+from dia.federated.trained_model import TrainedModel
+from dia.gradients.engine import Engine
+from dia.jobs.training_job import TrainingJob
+from dia.models.registry import build
+from dia.utils.randomness import generator
+
+REPORTS = 10
+"""Lines of the log about the training loss."""
+TESTED_AT_ONCE = 256
+
+Batch = tuple[Tensor, Tensor]
+"""A client's images (1, N, C, H, W), normalised, and labels (1, N)."""
+
+
+def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.device) -> TrainedModel:
+    """Train a model from its initialisation.
+
+    Its ``utility``: ``test_accuracy`` and ``test_loss`` with dropout off, ``test_accuracy_chance`` (always the most
+    frequent class), ``train_loss`` (of the last round's clients before it, dropout off), ``train_images`` and
+    ``tested_images``.
+
+    Args:
+        job: What to train, and how.
+        split: Images, without the victims.
+        victims: The victim set, for its normalisation.
+        device: Where.
+
+    Raises:
+        TrainingError: There are fewer clients than a round needs, or the loss is not finite.
+        ModelError: The model cannot take these images.
+    """
+    settings, seed, classes = job.settings, job.seed, victims.num_classes
+    dtype = PRECISIONS[settings.precision]
+    network = build(
+        job.model_name,
+        victims.shape,
+        classes,
+        float(job.dropout_rate),
+        seed,
+        sites=settings.dropout_sites,
+        own=job.model,
+    )
+    network = network.to(device, dtype)
+    size = settings.training_batch_size
+    engine = engine_of(network, victims.shape, classes, settings, size, seed)
+    mean, std = (
+        torch.tensor(v, dtype=dtype, device=device)[:, None, None] for v in (victims.mean, victims.std)
+    )
+
+    def images(pixels: Tensor) -> Tensor:
+        return (pixels.to(device, dtype).movedim(-1, -3) / 255 - mean) / std
+
+    clients = _clients(len(split.train_labels), size, settings.training_clients, seed)
+    pixels, labels = torch.tensor(split.train_images), torch.tensor(split.train_labels)
+    rounds, loss = settings.federated_rounds, float("nan")
+    for number in range(1, rounds + 1):
+        rng = generator(seed, "training_round", number)
+        chosen = torch.randperm(len(clients), generator=rng)[: settings.training_clients].tolist()
+        batches = [(images(pixels[clients[c]])[None], labels[clients[c]].to(device)[None]) for c in chosen]
+        names = [f"round{number}-client{c}" for c in chosen]
+        try:
+            if number == rounds or number % max(1, rounds // REPORTS) == 0:
+                loss = _loss(engine, batches)
+                LOG.info("round %d of %d: training loss %.4f", number, rounds, loss)
+            _round(engine, batches, names, job)
+        except AttackError as error:  # a client's gradient is not finite
+            rate = "local_learning_rate" if settings.local_epochs else "training_learning_rate"
+            raise TrainingError(
+                f"training {job.name} diverges in round {number} of {rounds}; lower {rate} ({error})"
+            ) from error
+    utility = _tested(engine.model, images, split)
+    utility |= {"train_loss": loss, "train_images": len(clients) * size}
+    LOG.info("test accuracy %.4f, chance %.4f", utility["test_accuracy"], utility["test_accuracy_chance"])
+    return TrainedModel.of(engine.model, job.json(), victims.sha256, utility)
+
+
+def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:
+    """The images of every client, (clients, size): a shuffled deal, the rest left over."""
+    count = images // size
+    if count < wanted:
+        raise TrainingError(
+            f"{images} training images make {count} clients of {size} images, and a round takes {wanted}: lower "
+            "training_clients or training_batch_size, or raise training_images where the source has more"
+        )
+    order = torch.randperm(images, generator=generator(seed, "training_clients"))
+    return order[: count * size].view(count, size)
+
+
+def _round(engine: Engine, batches: list[Batch], names: list[str], job: TrainingJob) -> None:
+    """One round: every client computes, defends and sends; the server takes a step."""
+    settings, parameters = job.settings, dict(engine.model.named_parameters())
+    summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    for (x, labels), name in zip(batches, names, strict=True):
+        masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], "training_masks")
+        sent = send(engine, x, masks, labels)
+        sent = protect(sent, engine, settings, job.seed, [name], unit_of(engine))
+        for key, piece in ClientGradient.of(sent).pieces.items():
+            summed[key] += piece.dense()[0]
+    rate = settings.local_learning_rate if settings.local_epochs else settings.training_learning_rate
+    with torch.no_grad():
+        for key, parameter in parameters.items():
+            parameter.sub_(rate / len(batches) * summed[key])
+
+
+def _loss(engine: Engine, batches: list[Batch]) -> float:
+    """The clients' mean loss, without dropout."""
+    with torch.no_grad():
+        losses = [float(engine.losses(x, None, labels)) / gradients_sent(engine) for x, labels in batches]
+    return sum(losses) / len(losses)
+
+
+@torch.no_grad()
+def _tested(model: nn.Module, images: Callable[[Tensor], Tensor], split: Split) -> dict[str, float]:
+    """Accuracy and loss on the test images, dropout off, and the accuracy of the most frequent class."""
+    pixels, labels = torch.tensor(split.test_images), torch.tensor(split.test_labels)
+    training = model.training
+    model.eval()
+    logits = torch.cat([model(images(part)).cpu().double() for part in pixels.split(TESTED_AT_ONCE)])
+    model.train(training)
+    return {
+        "test_accuracy": float((logits.argmax(1) == labels).double().mean()),
+        "test_accuracy_chance": float(labels.bincount().max()) / len(labels),
+        "test_loss": float(F.cross_entropy(logits, labels)),
+        "tested_images": len(labels),
+    }

@@ -1,0 +1,239 @@
+"""Gradients of all victims from one pass over one folded batch.
+
+V victims of N images form a batch of V*N. The loss is summed over victims and averaged over each victim's images,
+so the gradient at a layer's output is every victim's own delta; :mod:`dia.gradients.layer_rules` turns inputs and deltas
+into parameter gradients. Nothing about a model is taken on trust: :class:`FoldedModel` compares its gradients with
+plain autograd on a random probe and computes the parameters that disagree one victim at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dia.gradients import per_victim
+from dia.gradients.factored import Dense, OuterSum, Piece, concatenated
+from dia.gradients.forward_overrides import replacements
+from dia.gradients.layer_rules import RULES, expanded, total
+from dia.models.dropout import Site, dropout_sites, replayed
+
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
+"""Largest relative error of a parameter's probed gradient (float32 rounding stays below 1e-4)."""
+
+
+class Call(NamedTuple):
+    """One call of a layer in a forward pass.
+
+    ``kept`` is what the layer's rule needs of it; ``version`` counts the in-place changes of ``output`` by then.
+    """
+
+    layer: str
+    kept: Tensor
+    output: Tensor
+    version: int
+
+
+class FoldedModel:
+    """A client's model that yields every victim's gradient at once.
+
+    Args:
+        model: In train mode, its dropout replayable. Its parameters are frozen (``requires_grad`` off) and in-place
+            activations are made out of place, which changes no number.
+        shape: (C, H, W) of one image.
+        num_classes: Number of outputs.
+        batch_size: Images N of a victim.
+
+    Attributes:
+        sites: The model's dropout sites, in module order.
+        generic: Names of parameters whose gradient needs the per-victim path.
+    """
+
+    def __init__(
+        self, model: nn.Module, shape: tuple[int, int, int], num_classes: int, batch_size: int
+    ) -> None:
+        self.model = model.requires_grad_(False)
+        for module in model.modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False  # type: ignore[assignment]
+        reference = next(model.parameters())
+        self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
+        self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
+        self._faster = replacements(model)
+        self._ruled = {
+            f"{name}.{parameter}".lstrip(".")
+            for name, module in self._layers.items()
+            for parameter, _ in module.named_parameters(recurse=False)
+        }
+        names = [name for name, _ in model.named_parameters()]
+        self._broadcast = [
+            n for n in names if n not in self._ruled and model.get_parameter(n).shape[:1] == (1,)
+        ]
+        self.generic = [name for name in names if name not in self._ruled and name not in self._broadcast]
+        self._cloned: set[str] = set()
+        self._probe(shape, num_classes, batch_size)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def gradients(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
+    ) -> dict[str, Piece]:
+        """Every victim's gradient of the mean cross-entropy over its N images.
+
+        Args:
+            x: (V, N, C, H, W), normalised.
+            masks: Per site (V, N, *site.shape); None switches dropout off.
+            labels: (V, N) class indices.
+            differentiable: Whether the result is to be differentiated with respect to ``x`` and ``masks``.
+
+        Returns:
+            A piece a parameter, in ``named_parameters`` order; parameters that take no part are absent.
+        """
+        found: dict[str, list[Piece]] = defaultdict(list)
+        if len(self.generic) < len(list(self.model.parameters())):
+            for name, piece in self._ruled_pieces(x, masks, labels, differentiable):
+                found[name].append(piece)
+        if self.generic:
+            values = per_victim.gradients(self.model, self.sites, self.generic, x, masks, labels)
+            found.update({name: [Dense(value)] for name, value in values.items()})
+        combined: dict[str, Piece] = {}
+        for name, _ in self.model.named_parameters():
+            pieces = found.get(name, [])
+            if pieces and all(isinstance(piece, OuterSum) for piece in pieces):
+                combined[name] = concatenated(pieces)  # type: ignore[arg-type]
+            elif pieces:
+                combined[name] = pieces[0] if len(pieces) == 1 else total(pieces)
+        return combined if differentiable else {name: piece.detach() for name, piece in combined.items()}
+
+    def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """Every victim's mean cross-entropy (V,), arguments as for :meth:`gradients`."""
+        folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
+        with replayed(self.sites, folded):
+            logits = self.model(x.flatten(0, 1))
+        return F.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape).mean(1)
+
+    def _ruled_pieces(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
+    ) -> Iterator[tuple[str, Piece]]:
+        victims, batch_size = x.shape[:2]
+        images = x.flatten(0, 1)
+        if not images.requires_grad:
+            images = images.detach().requires_grad_()
+        folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
+        leaves = {n: expanded(self.model.get_parameter(n), len(images)) for n in self._broadcast}
+        with torch.enable_grad(), self._recording() as calls, replayed(self.sites, folded):
+            logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
+            loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / batch_size
+            calls = [call for call in calls if call.output.requires_grad]  # not those on constants
+            ends = [call.output for call in calls] + list(leaves.values())
+            deltas = torch.autograd.grad(loss, ends, create_graph=differentiable, allow_unused=True)
+            for call, delta in zip(calls, deltas, strict=False):
+                if delta is not None:
+                    module = self._layers[call.layer]
+                    pieces = RULES[type(module)].gradients(module, call.kept, delta, victims)
+                    for parameter, piece in pieces.items():
+                        yield f"{call.layer}.{parameter}".lstrip("."), piece
+            for name, delta in zip(leaves, deltas[len(calls) :], strict=True):
+                if delta is not None:
+                    yield name, Dense(delta.unflatten(0, (victims, batch_size)).sum(1, keepdim=True))
+
+    @contextmanager
+    def _recording(self) -> Iterator[list[Call]]:
+        """Inside the block layers compute by their rules, collecting every call, and the rest by faster forms."""
+        calls: list[Call] = []
+
+        def recording(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
+            rule = RULES[type(module)]
+
+            def forward(input: Tensor) -> Tensor:  # torch's name: layers may be called by keyword
+                output, kept = rule.forward(module, input)
+                calls.append(Call(name, kept, output, output._version))
+                # A later in-place operation (``out += identity``) must not touch the recorded output.
+                return output.clone() if name in self._cloned else output
+
+            return forward
+
+        forwards = [(module, recording(name, module)) for name, module in self._layers.items()]
+        forwards += self._faster
+        for module, forward in forwards:
+            module.forward = forward  # type: ignore[method-assign]
+        try:
+            yield calls
+        finally:
+            for module, _ in forwards:
+                del module.forward  # the class's own again
+
+    def _probe(self, shape: tuple[int, int, int], num_classes: int, batch_size: int) -> None:
+        """Find outputs that are overwritten and parameters whose folded gradient is wrong."""
+        victims = 2
+        rng = torch.Generator().manual_seed(0)
+        x = torch.randn(victims, batch_size, *shape, generator=rng).to(self.device, self.dtype)
+        labels = torch.randint(num_classes, (victims, batch_size), generator=rng).to(self.device)
+        masks = [
+            (torch.rand(victims, batch_size, *s.shape, generator=rng) < 0.5 + 0.5 * (1 - s.rate)).to(x)
+            for s in self.sites
+        ]
+        if self._mixes(x, masks):
+            self.generic, self._broadcast = [name for name, _ in self.model.named_parameters()], []
+            return
+        with (
+            torch.no_grad(),
+            self._recording() as calls,
+            replayed(self.sites, [m.flatten(0, 1) for m in masks]),
+        ):
+            self.model(x.flatten(0, 1))
+        self._cloned = {call.layer for call in calls if call.output._version != call.version}
+        try:
+            folded = self.gradients(x, masks, labels, differentiable=False)
+        except RuntimeError:
+            # A broadcast parameter used in a way that cannot be expanded, say repeat(): leave those to vmap.
+            self.generic += self._broadcast
+            self._broadcast = []
+            folded = self.gradients(x, masks, labels, differentiable=False)
+        self.generic += self._wrong(folded, x, masks, labels)
+        if self.generic:
+            self._broadcast = [name for name in self._broadcast if name not in self.generic]
+
+    def _mixes(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
+        """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
+        images = x.flatten(0, 1).detach().requires_grad_()
+        with torch.enable_grad(), replayed(self.sites, [mask.flatten(0, 1) for mask in masks]):
+            outputs = self.model(images)[: x.shape[1]]
+        (slope,) = torch.autograd.grad(outputs.square().sum(), images)
+        return bool(slope[x.shape[1] :].any())  # exactly zero where there is no path
+
+    def _wrong(
+        self, folded: dict[str, Piece], x: Tensor, masks: Sequence[Tensor], labels: Tensor
+    ) -> list[str]:
+        """Names of parameters whose folded gradient differs from plain autograd, victim by victim."""
+        parameters = dict(self.model.named_parameters())
+        wrong: set[str] = set()
+        for victim in range(len(x)):
+            leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+            with torch.enable_grad(), replayed(self.sites, [mask[victim] for mask in masks]):
+                loss = F.cross_entropy(functional_call(self.model, leaves, (x[victim],)), labels[victim])
+                plain = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            scale = torch.stack([g.norm() for g in plain if g is not None]).max()
+            for name, expected in zip(leaves, plain, strict=True):
+                if name in self.generic:
+                    continue
+                piece = folded.get(name)
+                got = None if piece is None else piece.select(torch.tensor([victim])).dense()[0]
+                if expected is None or got is None:
+                    difference = (expected if got is None else got) if (expected is not got) else None
+                    error = 0.0 if difference is None else float(difference.norm() / scale)
+                else:
+                    error = float((got - expected).norm() / (expected.norm() + 1e-6 * scale))
+                if error > PROBE_TOLERANCE.get(self.dtype, 1e-3):
+                    wrong.add(name)
+        return [name for name in parameters if name in wrong]

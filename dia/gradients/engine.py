@@ -1,0 +1,31 @@
+"""What an attack needs of a model, however its gradients are computed."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from dia.gradients.factored import Piece
+from dia.models.dropout import Site
+
+
+class Engine(Protocol):
+    """A client's model that yields what every victim sends, and the loss behind it.
+
+    Attributes:
+        model: The model as the server sent it, parameters frozen.
+        sites: The masks that a pass needs: one a place where the model drops (and, with local steps, one a step).
+        generic: Names of parameters whose gradient is computed one victim at a time.
+    """
+
+    model: nn.Module
+    sites: list[Site]
+    generic: list[str]
+
+    def gradients(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
+    ) -> dict[str, Piece]:
+        """What every victim sends; see :meth:`dia.gradients.batched.FoldedModel.gradients`."""
+
+    def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """Every victim's loss (V,)."""

@@ -1,0 +1,107 @@
+"""The gradient of one parameter for V victims, in the form that is cheapest to compare.
+
+A layer ``y = W a`` applied to T positions (tokens, images, pixels) has the weight gradient
+``G = sum_t delta_t a_t^T``. Kept as the two factors, inner products and norms never form G:
+
+    <G, H>  = sum_{t,s} (delta_t . delta'_s) (a_t . a'_s)        |G|^2 likewise with H = G
+
+This is the ghost-clipping identity of differentially private SGD (Li et al. 2022, arXiv 2110.05679), here for
+gradient matching.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dia.gradients.cost_model import keep_factors
+from dia.ops.gram import match
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A gradient as it is: ``value`` of shape (V, *parameter.shape)."""
+
+    value: Tensor
+
+    def dense(self) -> Tensor:
+        """(V, *parameter.shape)."""
+        return self.value
+
+    def square_norm(self) -> Tensor:
+        """(V,)."""
+        return self.value.square().flatten(1).sum(1)
+
+    def select(self, victims: Tensor) -> "Dense":
+        return Dense(self.value[victims])
+
+    def to(self, device: torch.device) -> "Dense":
+        return Dense(self.value.to(device))
+
+    def detach(self) -> "Dense":
+        return Dense(self.value.detach())
+
+
+@dataclass(frozen=True)
+class OuterSum:
+    """A sum of outer products: ``deltas`` (V, groups, T, out), ``inputs`` (V, groups, T, in).
+
+    ``shape`` is the parameter's shape; its first dimension is groups * out, the others flatten to in.
+    """
+
+    deltas: Tensor
+    inputs: Tensor
+    shape: torch.Size
+
+    def dense(self) -> Tensor:
+        """(V, *parameter.shape)."""
+        return (self.deltas.transpose(2, 3) @ self.inputs).reshape(-1, *self.shape)
+
+    def square_norm(self) -> Tensor:
+        """(V,)."""
+        return match(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
+
+    def select(self, victims: Tensor) -> "OuterSum":
+        return OuterSum(self.deltas[victims], self.inputs[victims], self.shape)
+
+    def to(self, device: torch.device) -> "OuterSum":
+        return OuterSum(self.deltas.to(device), self.inputs.to(device), self.shape)
+
+    def detach(self) -> "OuterSum":
+        return OuterSum(self.deltas.detach(), self.inputs.detach(), self.shape)
+
+
+Piece = Dense | OuterSum
+
+
+def compare(piece: Piece, received: Piece | None) -> tuple[Tensor, Tensor]:
+    """``|G|^2`` and ``<G, H>`` (V,) of a candidate's gradient G with the received one H, differentiable once in G.
+
+    Args:
+        piece: G; kept as factors or formed, whichever :mod:`dia.gradients.cost_model` finds cheaper.
+        received: H, constant; None stands for zero (a parameter that took no part in the client's gradient).
+    """
+    if received is None:
+        square = piece.square_norm()
+        return square, torch.zeros_like(square)
+    if isinstance(piece, OuterSum):
+        rank = received.deltas.shape[2] if isinstance(received, OuterSum) else None
+        tokens, fan_out = piece.deltas.shape[2:]
+        if not keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
+            piece = Dense(piece.dense())
+    if isinstance(piece, OuterSum) and isinstance(received, OuterSum):
+        return match(piece.deltas, piece.inputs, received.deltas, received.inputs)
+    if isinstance(piece, OuterSum):
+        victims, groups, _, fan_out = piece.deltas.shape
+        target = received.dense().reshape(victims, groups, fan_out, -1)
+        return piece.square_norm(), ((piece.inputs @ target.transpose(2, 3)) * piece.deltas).flatten(1).sum(1)
+    return piece.square_norm(), (piece.value * received.dense()).flatten(1).sum(1)
+
+
+def concatenated(pieces: list[OuterSum]) -> OuterSum:
+    """One layer called several times: the outer products of all calls."""
+    if len(pieces) == 1:
+        return pieces[0]
+    deltas = torch.cat([piece.deltas for piece in pieces], dim=2)
+    inputs = torch.cat([piece.inputs for piece in pieces], dim=2)
+    return OuterSum(deltas, inputs, pieces[0].shape)

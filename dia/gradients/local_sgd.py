@@ -1,0 +1,193 @@
+"""FedAvg: what a client sends after several local steps, for all victims at once.
+
+A client takes steps of minibatch SGD from the server's weights and sends the difference ``W_0 - W_S``. The server
+knows the learning rate and divides by it: what remains is the sum of the gradients on the way, of a gradient's size.
+After the first step every victim has weights of its own, so the folding of :mod:`dia.gradients.batched` does not apply:
+weights are stacked, (V, *shape), and the forward pass is mapped over victims (``torch.vmap``); autograd then goes
+through all steps. Models that cannot be mapped (in-place updates such as BatchNorm's) run one victim after another.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dia.gradients.factored import Dense, Piece
+from dia.models.dropout import Site, dropout_sites, replayed
+
+Weights = dict[str, Tensor]
+PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
+"""Largest relative difference between mapped and looped victims (float32 rounding stays below 1e-4)."""
+
+
+class LocalSteps:
+    """A client's model whose victims each take local steps; what they send is differentiable through all of them.
+
+    Args:
+        model: In train mode, its dropout replayable. Its parameters are frozen (``requires_grad`` off).
+        shape: (C, H, W) of one image.
+        num_classes: Number of outputs.
+        steps: The images (numbers in [0, N)) of each step's minibatch, in order; the same for all victims.
+        learning_rate: Of the local steps.
+
+    Attributes:
+        sites: The model's dropout sites, once a step: each step draws masks of its own, for its own images.
+        generic: All parameters where victims cannot be mapped, else empty.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        steps: Sequence[Sequence[int]],
+        learning_rate: float,
+    ) -> None:
+        self.model = model.requires_grad_(False)
+        self.steps, self.learning_rate = [list(step) for step in steps], learning_rate
+        reference = next(model.parameters())
+        self._places = dropout_sites(model, reference.new_zeros(1, *shape))
+        self.sites: list[Site] = [
+            replace(site, images=len(step), step=number)
+            for number, step in enumerate(self.steps)
+            for site in self._places
+        ]
+        self.generic: list[str] = []
+        if not self._can_be_mapped(shape, num_classes):
+            self.generic = [name for name, _ in model.named_parameters()]
+
+    def gradients(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
+    ) -> dict[str, Piece]:
+        """Every victim's weight difference over the learning rate, ``(W_0 - W_S) / lr``.
+
+        Args:
+            x: (V, N, C, H, W), normalised.
+            masks: Per site, that is for each step its own, (V, images of the step, *site.shape); None switches
+                dropout off.
+            labels: (V, N) class indices.
+            differentiable: Whether the result is to be differentiated with respect to ``x`` and ``masks``.
+        """
+        summed, _ = self._walk(x, masks, labels, differentiable)
+        return {name: Dense(value) for name, value in summed.items()}
+
+    def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """The sum of every victim's losses on the way (V,), differentiable through all steps."""
+        return self._walk(x, masks, labels, True)[1]
+
+    def _walk(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
+    ) -> tuple[Weights, Tensor]:
+        """Take all steps: the summed gradients (V, *shape) and the summed losses (V,)."""
+        victims, places = len(x), len(self._places)
+        start = dict(self.model.named_parameters())
+        weights = {n: p.detach().expand(victims, *p.shape).requires_grad_() for n, p in start.items()}
+        summed: Weights = {}
+        total = x.new_zeros(victims)
+        with torch.enable_grad():
+            for number, step in enumerate(self.steps):
+                used = None if masks is None else list(masks[number * places : (number + 1) * places])
+                logits = self._forward(weights, x[:, step], used)
+                chosen = labels[:, step]
+                losses = F.cross_entropy(logits.flatten(0, 1), chosen.flatten(), reduction="none")
+                loss = losses.view(chosen.shape).mean(1)
+                total = total + loss
+                slopes = torch.autograd.grad(
+                    loss.sum(), list(weights.values()), create_graph=differentiable, materialize_grads=True
+                )
+                for name, slope in zip(weights, slopes, strict=True):
+                    summed[name] = summed[name] + slope if name in summed else slope
+                weights = {n: start[n].detach() - self.learning_rate * value for n, value in summed.items()}
+                if not differentiable:
+                    weights = {name: value.requires_grad_() for name, value in weights.items()}
+        return summed, total if differentiable else total.detach()
+
+    def _forward(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+        """Logits (V, images, classes), every victim with its own weights."""
+        return (self._looped if self.generic else self._mapped)(weights, x, masks)
+
+    def _mapped(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+        mapped = torch.vmap(self._one, in_dims=(0, 0, None if masks is None else 0))
+        return mapped(weights, x, masks)
+
+    def _looped(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+        return torch.stack(
+            [
+                self._one(
+                    {name: value[v] for name, value in weights.items()},
+                    x[v],
+                    None if masks is None else [mask[v] for mask in masks],
+                )
+                for v in range(len(x))
+            ]
+        )
+
+    def _one(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+        with replayed(self._places, masks), self._using(weights):
+            return self.model(x)
+
+    @contextmanager
+    def _using(self, weights: Weights) -> Iterator[None]:
+        """Inside the block the model has these weights, shared parameters everywhere.
+
+        ``torch.func.functional_call`` would do, but for a module under two names it leaves them in (torch 2.13).
+        """
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        slots = [
+            (module._parameters, key, parameter)
+            for module in self.model.modules()
+            for key, parameter in module._parameters.items()
+            if parameter is not None
+        ]
+        try:
+            for parameters, key, parameter in slots:
+                parameters[key] = weights[names[id(parameter)]]  # type: ignore[assignment]
+            yield
+        finally:
+            for parameters, key, parameter in slots:
+                parameters[key] = parameter
+
+    def _can_be_mapped(self, shape: tuple[int, int, int], num_classes: int) -> bool:
+        """Whether mapped victims have the losses, gradients and second derivatives of looped ones."""
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
+            return False  # its statistics belong to one victim, and torch 2.13 differentiates it wrongly
+        reference = next(self.model.parameters())
+        rng = torch.Generator().manual_seed(0)
+
+        def random(*size: int) -> Tensor:
+            return torch.rand(size, generator=rng).to(reference)
+
+        x = random(2, 1, *shape).requires_grad_()
+        labels = torch.randint(num_classes, (2, 1), generator=rng).to(reference.device)
+        masks = [(random(2, 1, *site.shape) < 1 - site.rate / 2).to(reference) for site in self._places]
+        try:
+            mapped = self._slopes(self._mapped, x, masks, labels)
+        except RuntimeError:
+            return False
+        looped = self._slopes(self._looped, x, masks, labels)
+        scale = max(float(value.norm()) for value in looped)
+        tolerance = PROBE_TOLERANCE.get(reference.dtype, 1e-3)
+        return all(
+            float((a - b).norm()) <= tolerance * (float(b.norm()) + 1e-6 * scale)
+            for a, b in zip(mapped, looped, strict=True)
+        )
+
+    def _slopes(
+        self, forward: Callable[..., Tensor], x: Tensor, masks: list[Tensor], labels: Tensor
+    ) -> list[Tensor]:
+        """Gradients by every weight, and by the images the derivative of their squared norm."""
+        weights = {
+            name: p.detach().expand(len(x), *p.shape).requires_grad_()
+            for name, p in self.model.named_parameters()
+        }
+        with torch.enable_grad():
+            loss = F.cross_entropy(forward(weights, x, masks).flatten(0, 1), labels.flatten())
+            slopes = torch.autograd.grad(
+                loss, list(weights.values()), create_graph=True, materialize_grads=True
+            )
+            square = torch.stack([slope.square().sum() for slope in slopes]).sum()
+            (second,) = torch.autograd.grad(square, x)
+        return [*(slope.detach() for slope in slopes), second]

@@ -1,0 +1,53 @@
+"""An attacker that does not know the dropout rate: each mask tells its own.
+
+The client computes ``x * m / (1 - p)``. With p unknown the attacker takes the share that its mask drops for p, so the
+layer computes ``x * m / mean(m)``, differentiated through the mean: mask and rate are found together, and a mask
+penalty has nothing left to say (its gap ``(1 - mean(m)) - p`` is zero).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dia.gradients.engine import Engine
+from dia.gradients.factored import Piece
+from dia.models.dropout import Site
+
+START = 0.5
+"""The rate at which the search for it begins."""
+SMALLEST_MEAN = 1e-3
+"""A mask that keeps less than this is not scaled up any further."""
+
+
+class UnknownRate:
+    """An engine whose masks are scaled by the share that they keep, whatever rate its model was built with.
+
+    Attributes:
+        known: That engine, which takes the rate for known.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.known = engine
+        self.model: nn.Module = engine.model
+        self.sites: list[Site] = engine.sites
+        self.generic: list[str] = engine.generic
+
+    def gradients(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
+    ) -> dict[str, Piece]:
+        """As the engine's own, for masks (V, N, *site.shape) in [0, 1]."""
+        return self.known.gradients(x, self._scaled(masks), labels, differentiable=differentiable)
+
+    def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
+        """As the engine's own."""
+        return self.known.losses(x, self._scaled(masks), labels)
+
+    def _scaled(self, masks: Sequence[Tensor] | None) -> list[Tensor] | None:
+        """Masks that the engine's own factor 1 / (1 - p) turns into ``m / mean(m)``, the mean over one victim."""
+        if masks is None:
+            return None
+        scaled = []
+        for mask, site in zip(masks, self.sites, strict=True):
+            mean = mask.flatten(1).mean(1).clamp(min=SMALLEST_MEAN)
+            scaled.append(mask * ((1 - site.rate) / mean).view(-1, *[1] * (mask.dim() - 1)))
+        return scaled

@@ -1,0 +1,170 @@
+"""What all figures share: looks of the attacks, sizes for print, saving."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dia.errors import ConfigError
+from dia.utils.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".pdf")
+
+
+class Look(NamedTuple):
+    """How an attack is shown: its name in print, its colour, and a marker that tells it apart without colours."""
+
+    name: str
+    colour: str
+    marker: str
+
+
+# Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
+LOOKS = {
+    "ig": Look("IG", "#D55E00", "o"),
+    "wiig": Look("WIIG", "#009E73", "s"),
+    "dia": Look("DIA", "#0072B2", "D"),
+    "dia_readout": Look("DIA + zeros", "#56B4E9", "P"),
+    "seed": Look("seed", "#E69F00", "X"),
+    "analytic": Look("analytic", "#CC79A7", "^"),
+}
+PALE = "#767676"  # the palest grey that is still readable on white
+
+FONT_SIZE = 9.0  # points, readable when a figure is scaled down to the width of a page
+SMALL = 8.0
+_LEGEND_LINE = 0.17  # inches
+
+
+def look(attack: str) -> Look:
+    """The look of an attack; an attack that has none of its own is grey and goes by its name."""
+    return LOOKS.get(attack, Look(attack, "#444444", "v"))
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of a size in inches, in no window system."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rc("font", size=FONT_SIZE, family="DejaVu Sans")  # comes with matplotlib: everywhere the same
+    matplotlib.rc("pdf", fonttype=42)  # embedded TrueType: text stays text
+    return Figure(figsize=(width, height))
+
+
+def chart(
+    rows: int,
+    columns: int,
+    title: str,
+    note: str = "",
+    *,
+    panel: tuple[float, float] = (1.9, 1.6),
+    **shared: Any,
+) -> tuple["Figure", "np.ndarray"]:
+    """A figure of equal panels.
+
+    Args:
+        rows: Panels down.
+        columns: Panels across.
+        title: The title, top left.
+        note: A small line at the bottom; empty: none.
+        panel: Width and height of a panel in inches, with its share of the margins.
+        shared: ``sharex``, ``sharey`` of :meth:`matplotlib.figure.Figure.subplots`.
+
+    Returns:
+        The figure and its panels (rows, columns).
+    """
+    width = max(4.4, panel[0] * columns + 0.55)
+    figure = new_figure(width, panel[1] * rows + 0.95)
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
+    # The second, empty line is where the legend goes.
+    _set_title(figure, f"{title}\n ")
+    if note:
+        note = textwrap.fill(note, round(15.5 * width))  # characters of this size to an inch
+        figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=PALE)
+    panels: np.ndarray = figure.subplots(rows, columns, squeeze=False, **shared)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set(color=PALE, linewidth=0.7)
+        axes.tick_params(labelsize=SMALL, color=PALE, width=0.7)
+        axes.tick_params(which="minor", length=0, labelsize=SMALL)
+        axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels
+
+
+def _set_title(figure: "Figure", title: str) -> None:
+    """Top left; lines of a space keep room for a legend below."""
+    x = 0.07 / figure.get_figwidth()
+    figure.suptitle(title, x=x, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+
+
+def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
+    """One legend for all panels below the title: in a line, or in as many as the figure's width asks for."""
+    handles, labels = zip(*entries, strict=True)
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    more = 0  # lines besides the one that the title has left empty
+    while more + 1 < len(labels) and _legend_width(labels, more + 1) > width - 0.1:
+        more += 1
+    if more:
+        height += more * _LEGEND_LINE
+        figure.set_figheight(height)
+        _set_title(figure, figure.get_suptitle() + "\n " * more)
+    figure.legend(
+        handles, labels, loc="upper left", ncols=_across(labels, more + 1), frameon=False, fontsize=SMALL,
+        handlelength=1.8, columnspacing=1.2, borderpad=0, borderaxespad=0,
+        bbox_to_anchor=(0.08 / width, 1 - 0.29 / height),
+    )  # fmt: skip
+
+
+def _across(labels: Sequence[str], lines: int) -> int:
+    return -(-len(labels) // lines)
+
+
+def _legend_width(labels: Sequence[str], lines: int) -> float:
+    """Inches that a legend of so many lines takes: handle, space and the longest label of each column."""
+    import numpy as np
+
+    columns = np.array_split(np.array([len(label) for label in labels]), _across(labels, lines))
+    return sum(0.48 + 0.068 * float(column.max()) for column in columns)  # matplotlib fills it in this way
+
+
+def handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4) -> Any:
+    """The line, the marker or both that stand for something in a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, linestyle=dashes, marker=marker, markersize=4, linewidth=width)
+
+
+def attack_entries(attacks: Sequence[str]) -> list[tuple[Any, str]]:
+    """Legend entries of attacks that are drawn with lines and markers."""
+    return [(handle(shown.colour, marker=shown.marker), shown.name) for shown in map(look, attacks)]
+
+
+def mark_panel(axes: "Axes", text: str) -> None:
+    """Name a panel above it."""
+    axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
+
+
+def placeholder(text: str) -> "Figure":
+    """What stands for a figure of which no cell is finished yet."""
+    figure = new_figure(4.4, 1.0)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=PALE)
+    return figure
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write a figure atomically, without dates in it: equal results give equal files.
+
+    Raises:
+        ConfigError: The suffix is not one of ``FORMATS``.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"{path}: the suffix of a figure must be one of {', '.join(FORMATS)}")
+    metadata = {"CreationDate": None} if path.suffix == ".pdf" else {"Software": None}
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=220, metadata=metadata)

@@ -1,0 +1,63 @@
+"""The distribution of a score over the victims: a mean hides the victims that leak completely."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines
+from dia.reporting.figures.rows import read_rows
+from dia.reporting.figures.style import attack_entries, chart, legend, look, mark_panel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_TOGETHER = 0.78  # of the space between two rates, for all attacks
+_PLACE = 0.38  # inches that the points of an attack need
+
+
+def victims(
+    results: str | Path, expected: "pd.DataFrame", *, scenario: str, dataset: str, model: str
+) -> "Figure":
+    """Draw every victim's SSIM by rate and attack, with median and quartiles.
+
+    Raises:
+        RecordError: There are no such rows.
+    """
+    where = {"scenario": scenario, "dataset": dataset, "model": model}
+    rows = read_rows(results, expected, [*COLUMNS, "victim_id", "success_ssim"], where)
+    found, attacks = rows.planned("dropout_rate"), rows.planned("attack")
+    note = "A point a victim; line: median; box: quartiles; solid grey: success from here on"
+    note += f"; {done}" if (done := rows.completeness()) else ""
+    figure, grid = chart(
+        1, 1, f"Victims: {dataset}, {model} ({scenario})", note,
+        panel=(max(4.4, _PLACE * len(attacks) * len(found)), 2.3),
+    )  # fmt: skip
+    own = _TOGETHER / len(attacks)
+    axes = grid[0, 0]
+    mark_panel(axes, "SSIM")
+    chance_lines(axes, rows.frame, "ssim")
+    axes.axhline(float(rows.frame["success_ssim"].iloc[0]), color="#b0b0b0", linewidth=1.0, zorder=1)
+    for place, rate in enumerate(found):
+        for number, attack in enumerate(attacks):
+            _, tint, marker = look(attack)
+            values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].to_numpy())
+            if not len(values):
+                continue
+            middle = place + (number - (len(attacks) - 1) / 2) * own
+            # Neighbours in value stand apart: the same points give the same picture, without a random jitter.
+            spread = ((np.arange(len(values)) * 0.618) % 1 - 0.5) * own * 0.6
+            axes.plot(
+                middle + spread, values, linestyle="", marker=marker, markersize=2.6, color=tint,
+                alpha=0.55, markeredgewidth=0,
+            )  # fmt: skip
+            low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+            half = own * 0.4
+            axes.fill_between([middle - half, middle + half], low, high, color=tint, alpha=0.2, linewidth=0)
+            axes.plot([middle - half, middle + half], [median, median], color=tint, linewidth=1.8)
+    axes.set_xticks(range(len(found)), [f"p = {rate}" for rate in found])
+    axes.set_ylim(min(-0.04, axes.get_ylim()[0]), 1.04)
+    axes.tick_params(axis="x", length=0)
+    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
+    return figure

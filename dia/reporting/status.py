@@ -1,0 +1,104 @@
+"""What became of each cell of a config, and how long the rest will take."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dia.config.config import Config, job_of
+from dia.errors import RecordError
+from dia.execution.attempts import read_attempt
+from dia.jobs.attack_job import canonical
+from dia.jobs.cell import Cell
+
+State = Literal["done", "running", "interrupted", "failed", "missing"]
+STATES: tuple[State, ...] = ("done", "running", "interrupted", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """One cell.
+
+    Attributes:
+        cell: The cell.
+        state: ``done`` (its file is there, whole, and made with the config's settings), ``running``,
+            ``interrupted`` (stopped with its state saved), ``failed``, or ``missing`` (not started, or its file
+            cannot be used).
+        reason: Why it is not done; empty where it is.
+        seconds: What its attack took, where it is done.
+    """
+
+    cell: Cell
+    state: State
+    reason: str = ""
+    seconds: float | None = None
+
+
+def survey(config: Config) -> list[CellStatus]:
+    """Look at every cell of a config, in its order."""
+    return [status(config, cell) for cell in config.cells]
+
+
+def status(config: Config, cell: Cell) -> CellStatus:
+    """Look at one cell: at its file, and where there is none at its attempt record."""
+    from dia.results import read_cell
+
+    path = config.cell_path(cell)
+    if not path.exists():
+        return _without_file(config, cell)
+    job = job_of(config, cell)
+    settings = job.settings.model_dump(mode="json") | {"model_definition": job.model_definition}
+    try:
+        rows = read_cell(path, cell, [*settings, "seconds"])
+    except RecordError as error:
+        return CellStatus(cell, "missing", str(error))
+    first = rows.slice(0, 1).to_pylist()[0]
+    if others := {key: first[key] for key in settings if first[key] != _stored(settings[key], first[key])}:
+        return CellStatus(cell, "missing", f"made with other settings: {others}")
+    return CellStatus(cell, "done", seconds=float(sum(rows["seconds"].to_pylist())))
+
+
+def _without_file(config: Config, cell: Cell) -> CellStatus:
+    attempt = read_attempt(config.attempt_path(cell))
+    if attempt is None or attempt.cell_id != cell.id:
+        return CellStatus(cell, "missing", "not started")
+    reason = attempt.in_words() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
+    if attempt.alive():
+        return CellStatus(cell, "running", reason)
+    state: State = {"interrupted": "interrupted", "done": "missing"}.get(attempt.status, "failed")  # type: ignore[assignment]
+    return CellStatus(cell, state, reason)
+
+
+def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
+    """Attack time of all cells that are not done, estimated from those that are.
+
+    A cell takes the median of the done cells most like it: of the same scenario, dataset, model and attack, else of
+    the same model and attack, else of the same model.
+
+    Returns:
+        Seconds in all, and how many cells nothing is known of (they count as nothing).
+    """
+    total, unknown = 0.0, 0
+    measured: dict[tuple[str, ...], list[float]] = {}
+    for status in cells:
+        if status.seconds is not None:
+            for kind in _kinds(status.cell):
+                measured.setdefault(kind, []).append(status.seconds)
+    for status in cells:
+        if status.state != "done":
+            known = next((measured[kind] for kind in _kinds(status.cell) if kind in measured), None)
+            total += statistics.median(known) if known else 0.0
+            unknown += known is None
+    return total, unknown
+
+
+def _kinds(cell: Cell) -> Iterable[tuple[str, ...]]:
+    """Groups that a cell belongs to, the closest first."""
+    yield cell.scenario, cell.dataset, cell.model, cell.attack
+    yield cell.model, cell.attack
+    yield (cell.model,)
+
+
+def _stored(value: Any, like: Any) -> Any:
+    """A setting as the row has it: what is no plain value is there as canonical JSON text."""
+    return canonical(value) if isinstance(like, str) and not isinstance(value, str) else value

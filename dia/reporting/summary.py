@@ -1,0 +1,137 @@
+"""What was run: one page that says which cells are there, with which settings, versions and machines."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dia.reporting.expected_cells import expected_cells
+from dia.reporting.status import status
+from dia.reporting.tables.html import page
+from dia.results.collected import read_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dia.config.config import Config
+    from dia.jobs.cell import Cell
+
+COLUMNS = (
+    "cell_id", "model", "attack", "source", "dataset", "iterations", "seconds", "stop_reason", "notes", "device",
+    "device_name", "threads", "host", "dia_version", "torch_version", "python_version", "git_commit",
+    "code_fingerprint", "started_at",
+)  # fmt: skip
+
+_MOST_MISSING = 200
+
+
+def summary(config: "Config", results: str | Path) -> str:
+    """The page as HTML.
+
+    Args:
+        config: The config, whose cells are what should be there.
+        results: The collected rows.
+
+    Raises:
+        RecordError: The file cannot be read.
+    """
+    frame = read_results(results, COLUMNS).to_pandas()
+    expected = expected_cells(config)
+    here = set(frame["cell_id"])
+    missing = [cell for cell in config.cells if cell.id not in here]
+    done = len(config.cells) - len(missing)
+    parts = [
+        f"<h1>{escape(config.name)}: {done} of {len(config.cells)} cells</h1>",
+        _table(("", ""), _run(frame, done)),
+        "<h2>Missing cells</h2>",
+        _missing(config, missing) if missing else "<p>None.</p>",
+        "<h2>Settings</h2>",
+        _settings(expected),
+        "<h2>Machines and versions</h2>",
+        _table(
+            ("cells", "machine", "device", "threads", "dia", "torch", "Python", "commit", "code"),
+            _provenance(frame),
+        ),
+        "<h2>How the attacks ended</h2>",
+        _table(("model", "attack", "why", "victims"), _ends(frame)),
+    ]
+    if announcements := [(n, str(c)) for n, c in frame["notes"].value_counts().items() if n]:
+        parts += ["<h2>Announcements of the attacks</h2>", _table(("what", "victims"), announcements)]
+    parts += ["<h2>Configuration</h2>", f"<pre>{escape(_yaml(config))}</pre>"]
+    return page(f"{config.name}: what was run", "\n".join(parts))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(h)}</th>" for h in heads)
+    lines = ["".join(f'<td class="text">{escape(str(cell))}</td>' for cell in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
+
+
+def _run(frame: "pd.DataFrame", done: int) -> list[tuple[str, str]]:
+    """The run in numbers."""
+    if not done:
+        return [("victims attacked", "0")]
+    seconds, iterations = frame["seconds"].sum(), int(frame["iterations"].sum())
+    sources = frame[["dataset", "source"]].drop_duplicates().itertuples(index=False)
+    return [
+        ("victims attacked", f"{len(frame):,}"),
+        ("images", "; ".join(f"{dataset} from {source}" for dataset, source in sources)),
+        ("victim-iterations", f"{iterations:,}"),
+        ("seconds of attack, all jobs together", f"{seconds:,.0f}"),
+        ("first cell started", frame["started_at"].min()),
+        ("last cell started", frame["started_at"].max()),
+    ]
+
+
+def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
+    """Each missing cell with what is known of its last attempt."""
+    rows = []
+    for cell in missing[:_MOST_MISSING]:
+        reason = status(config, cell).reason
+        rows.append((cell.id, reason or "finished since these results were collected"))
+    more = len(missing) - len(rows)
+    return _table(("cell", "why"), rows) + (f"<p>And {more} more.</p>" if more else "")
+
+
+def _settings(expected: "pd.DataFrame") -> str:
+    """Settings by scenario and model, those in one column that do not differ."""
+    from dia.settings.scenario import Settings
+
+    rows = []
+    for name, default in Settings().model_dump(mode="json").items():
+        values = list(dict.fromkeys(expected[name].tolist()))
+        if len(values) == 1:
+            text = f"{values[0]}"
+        else:
+            groups = expected.groupby(["scenario", "model"], sort=False)[name].first()
+            text = "; ".join(f"{value} ({scenario}, {model})" for (scenario, model), value in groups.items())
+        rows.append((name, text, "" if values == [default] else f"{default}"))
+    return _table(("setting", "here", "default, where it differs"), rows)
+
+
+def _provenance(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
+    keys = ["host", "device_name", "threads", "dia_version", "torch_version", "python_version", "git_commit"]
+    groups = frame.groupby([*keys, "code_fingerprint"], sort=False)["cell_id"].nunique()
+    return [
+        (str(cells), str(host), str(name), str(threads), dia, torch, python, _short(commit), code[:12])
+        for (host, name, threads, dia, torch, python, commit, code), cells in groups.items()
+    ]
+
+
+def _short(commit: str) -> str:
+    """A commit's first characters, with its ``-dirty``."""
+    head, _, dirty = commit.partition("-")
+    return f"{head[:12]}{'-' if dirty else ''}{dirty}"
+
+
+def _ends(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
+    groups = frame.groupby(["model", "attack", "stop_reason"], sort=False).size()
+    return [(model, attack, reason, str(victims)) for (model, attack, reason), victims in groups.items()]
+
+
+def _yaml(config: "Config") -> str:
+    import yaml
+
+    mapping = config.model_dump(mode="json", exclude_unset=True)
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,79 @@
+"""Paired comparisons: the same private batches and seeds under two attacks, or in two scenarios."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dia.reporting.tables.layout import Comparison, Key, Row
+from dia.reporting.tables.spec import TableSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAIRED = ("scenario", "dataset", "model", "dropout_rate", "attack", "seed")
+
+
+def with_comparisons(
+    spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", lines: Sequence[tuple[Key, Row]]
+) -> list[tuple[Key, Row]]:
+    """Compare each row with the one that differs in the compared axis alone.
+
+    The two-sided Wilcoxon signed-rank test is over victims, whose differences are averaged over seeds first: runs of a
+    victim under several seeds are no independent pairs. Its p-values are corrected by Holm's method for the number of
+    comparisons in the table.
+
+    Args:
+        spec: The declaration, with ``compare``.
+        groups: The result rows of each row's key.
+        lines: Key and row, top down.
+
+    Source:
+        Wilcoxon, Biometrics Bulletin 1 (1945); Holm, Scandinavian Journal of Statistics 6 (1979).
+    """
+    assert spec.compare is not None
+    place = spec.rows.index(spec.compare.axis)
+    found: dict[Key, Comparison] = {}
+    for key, _ in lines:
+        other = (*key[:place], spec.compare.to, *key[place + 1 :])
+        if str(key[place]) == spec.compare.to or key not in groups or other not in groups:
+            continue
+        differences = paired_differences(groups[key], groups[other], spec.compare.axis, spec.compare.column)
+        if len(differences):
+            found[key] = Comparison(float(differences.mean()), signed_rank(differences), len(differences))
+    corrected = holm([c.p_value for c in found.values()])
+    found = {k: replace(c, p_value=p) for (k, c), p in zip(found.items(), corrected, strict=True)}
+    return [(key, replace(row, comparison=found.get(key))) for key, row in lines]
+
+
+def paired_differences(these: "pd.DataFrame", others: "pd.DataFrame", axis: str, column: str) -> np.ndarray:
+    """(victims,) this score less the other's on the same private batch, averaged over seeds and what else differs."""
+    keys = [name for name in PAIRED if name != axis]
+    columns = ["victims_sha256", "images", column]
+    both = [
+        frame.assign(images=frame["source_index"].map(tuple))[[*keys, *columns]].dropna(subset=[column])
+        for frame in (these, others)
+    ]
+    merged = both[0].merge(both[1], on=[*keys, "victims_sha256", "images"], suffixes=("", "_other"))
+    merged["difference"] = merged[column].astype(float) - merged[f"{column}_other"].astype(float)
+    means = merged.groupby(["victims_sha256", "images"], sort=False)["difference"].mean()
+    return means.to_numpy(dtype=float)
+
+
+def signed_rank(differences: np.ndarray) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test; 1 where there is no difference at all."""
+    from scipy.stats import wilcoxon
+
+    if not differences.any():
+        return 1.0
+    return float(wilcoxon(differences, zero_method="wilcox").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction, in the order given."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, number in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, p_values[number] * (len(p_values) - rank)))
+        corrected[number] = largest
+    return corrected

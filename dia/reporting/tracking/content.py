@@ -1,0 +1,96 @@
+"""What the run of a cell holds, read from the cell's file. Knows nothing of MLflow."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dia.jobs.cell import Cell
+from dia.reporting.curves import mean_curve
+from dia.results import read_cell, read_pictures
+from dia.results.columns import CHANCE, HISTORY, SCORES
+from dia.settings.scenario import Settings
+
+CURVE_POINTS = 30  # a curve to look at; the rows keep more
+PICTURED_VICTIMS = 8
+_PROVENANCE = (
+    "device",
+    "device_name",
+    "host",
+    "git_commit",
+    "code_fingerprint",
+    "dia_version",
+    "torch_version",
+)
+_MEANS = tuple(c.name for c in (*SCORES, *CHANCE) if c.type in ("float64", "int64"))
+_CURVES = tuple(c.name for c in HISTORY if c.name != "history_iteration")
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """A cell as a run.
+
+    Attributes:
+        params: Axes and settings.
+        metrics: Means over victims, absent where no victim has the number.
+        curves: Name -> (iterations, means over victims).
+        tags: Provenance that all rows share.
+        start: Start, seconds since the epoch.
+        end: End, likewise.
+    """
+
+    params: dict[str, str]
+    metrics: dict[str, float]
+    curves: dict[str, tuple[np.ndarray, np.ndarray]]
+    tags: dict[str, str]
+    start: float
+    end: float
+
+
+def run_content(cell: Cell, path: Path) -> RunContent:
+    """Read what the run of a cell is to hold.
+
+    Raises:
+        RecordError: The file is missing, damaged, or another cell's.
+    """
+    settings = tuple(Settings.model_fields)
+    wanted = [*settings, *_MEANS, *_PROVENANCE, "source", "started_at", "history_iteration", *_CURVES]
+    table = read_cell(path, cell, wanted)
+    first: dict[str, Any] = table.slice(0, 1).to_pylist()[0]
+    params = {name: str(value) for name, value in {**cell.axes(), **{n: first[n] for n in settings}}.items()}
+    metrics = {}
+    for name in _MEANS:
+        values = table[name].drop_null().to_numpy()
+        if len(values):
+            metrics[name] = float(values.mean())
+    iterations = table["history_iteration"].to_pylist()
+    curves = {}
+    for name in _CURVES:
+        curve = mean_curve(iterations, table[name].to_pylist(), CURVE_POINTS)
+        if len(curve[0]):
+            curves[f"curves/{name.removeprefix('history_')}"] = curve
+    tags = {f"dia.{name}": str(first[name]) for name in (*_PROVENANCE, "source")}
+    start = datetime.fromisoformat(first["started_at"]).timestamp()
+    return RunContent(params, metrics, curves, tags, start, start + float(table["seconds"].to_numpy().sum()))
+
+
+def picture(cell: Cell, path: Path, side: int = 96) -> bytes:
+    """Originals above reconstructions of the first victims, as one PNG; of a batch the first image.
+
+    Args:
+        cell: The cell that the file must hold.
+        path: Its file.
+        side: Smallest side of an image in pixels; small images are enlarged by whole factors, unsmoothed.
+    """
+    from dia.results import png_bytes
+
+    victims = read_pictures(path, cell, PICTURED_VICTIMS)
+    factor = max(1, -(-side // max(victims[0]["original"].shape[-2:])))
+    rows = []
+    for name in ("original", "reconstruction"):
+        images = [victim[name][0].repeat(factor, axis=1).repeat(factor, axis=2) for victim in victims]
+        framed = [np.pad(image, ((0, 0), (2, 2), (2, 2)), constant_values=1) for image in images]
+        rows.append(np.concatenate(framed, axis=2))
+    return png_bytes(np.clip(np.concatenate(rows, axis=1), 0, 1))

@@ -1,0 +1,165 @@
+"""Bring the runs of an experiment in line with the cells on disk; doing it twice changes nothing."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dia.jobs.cell import Cell
+from dia.reporting.tracking.content import RunContent, picture, run_content
+from dia.reporting.tracking.store import experiment_id, opened, sqlite_file
+from dia.reporting.tracking.view import set_view
+from dia.results import content_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+KIND, CELL_ID, CONTENT, PATH, GROUP = "dia.kind", "dia.cell_id", "dia.content", "dia.path", "dia.group"
+
+
+@dataclass
+class Synced:
+    """What a sync did: runs added, runs that replaced an older one, runs left as they were; and where to see them.
+
+    ``page`` is the address of the view of the runs below that of a server.
+    """
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+    page: str = field(default="", compare=False)
+
+
+def sync(
+    cells: Sequence[tuple[Cell, Path]], *, uri: str, experiment: str, artifacts: Path | None = None
+) -> Synced:
+    """Write one run per cell under a parent run per (dataset, model).
+
+    A cell whose run holds the same content is left alone. When a cell was computed again, its new run is
+    written first and the old one deleted then, so that browsing shows one run a cell. A run that an
+    interrupted sync left unfinished is replaced.
+
+    Args:
+        cells: The cells with their files.
+        uri: MLflow tracking URI.
+        experiment: Name of the experiment.
+        artifacts: Folder of the pictures; None: beside a SQLite file, or where the server keeps them.
+
+    Raises:
+        TrackingError: The store cannot be reached or written. Runs written so far stay.
+        RecordError: A cell's file is missing, damaged or another cell's.
+    """
+    from tqdm import tqdm
+
+    database = sqlite_file(uri)
+    if artifacts is None and database is not None:
+        artifacts = database.parent / "artifacts"
+    done = Synced()
+    with opened(uri) as client:
+        where = experiment_id(client, experiment, artifacts)
+        runs, parents = _known(client, where)
+        for cell, path in tqdm(cells, desc="mlflow", unit="cell", disable=None):
+            content = content_of(path, cell)
+            older = runs.pop(cell.id, [])
+            kept = next((run for run in older if _holds(run, content)), None)
+            if kept is None:
+                parent = _parent(client, where, parents, cell)
+                _write(client, where, parent, cell, path, content)
+            for run in older:
+                if run is not kept:
+                    client.delete_run(run.info.run_id)
+            done.unchanged += kept is not None
+            done.replaced += kept is None and bool(older)
+            done.added += kept is None and not older
+        done.page = set_view(client, where)
+    return done
+
+
+def _holds(run: "Run", content: str) -> bool:
+    """Whether a run is complete, as its status says last of all, and has this content."""
+    return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
+
+
+def _known(client: "MlflowClient", experiment: str) -> tuple[dict[str, list["Run"]], dict[str, str]]:
+    """The live runs by cell id, and the parents' run ids by group."""
+    runs: dict[str, list[Run]] = defaultdict(list)
+    parents: dict[str, str] = {}
+    for run in _search(client, experiment):
+        if run.data.tags.get(KIND) == "cell":
+            runs[run.data.tags[CELL_ID]].append(run)
+        elif run.data.tags.get(KIND) == "group":
+            parents.setdefault(run.data.tags[GROUP], run.info.run_id)
+    return dict(runs), parents
+
+
+def _search(client: "MlflowClient", experiment: str) -> Iterator["Run"]:
+    token = None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], cell: Cell) -> str:
+    """The run that the cells of a (dataset, model) stand under."""
+    group = f"{cell.dataset}/{cell.model}"
+    if group not in parents:
+        tags = {KIND: "group", GROUP: group, "mlflow.user": "dia", "mlflow.source.name": "dia sync"}
+        run = client.create_run(experiment, run_name=f"{cell.dataset}, {cell.model}", tags=tags)
+        client.log_param(run.info.run_id, "dataset", cell.dataset)
+        client.log_param(run.info.run_id, "model", cell.model)
+        client.set_terminated(run.info.run_id)
+        parents[group] = run.info.run_id
+    return parents[group]
+
+
+def _write(
+    client: "MlflowClient", experiment: str, parent: str, cell: Cell, path: Path, content: str
+) -> None:
+    """Write a cell's run; the status that makes it count comes last."""
+    from mlflow.entities import Param
+
+    run = run_content(cell, path)
+    tags = {
+        KIND: "cell",
+        CELL_ID: cell.id,
+        CONTENT: content,
+        PATH: str(path),
+        "mlflow.parentRunId": parent,
+        "mlflow.user": "dia",
+        "mlflow.source.name": "dia sync",
+        **run.tags,
+    }
+    scenario = "" if cell.scenario == "default" else f"{cell.scenario}, "
+    name = f"{scenario}p {cell.dropout_rate}, {cell.attack}, seed {cell.seed}"
+    created = client.create_run(experiment, start_time=round(run.start * 1000), tags=tags, run_name=name)
+    run_id = created.info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "reconstructions.png")
+        file.write_bytes(picture(cell, path))
+        client.log_artifact(run_id, str(file))
+    client.log_batch(
+        run_id,
+        metrics=_metrics(run),
+        params=[Param(key, value) for key, value in run.params.items()],
+    )
+    client.set_terminated(run_id, end_time=round(run.end * 1000))
+
+
+def _metrics(run: RunContent) -> list["Metric"]:
+    """Means as single values, curves as values over iterations."""
+    from mlflow.entities import Metric
+
+    end = round(run.end * 1000)
+    metrics = [Metric(name, value, end, 0) for name, value in run.metrics.items()]
+    for name, (iterations, values) in run.curves.items():
+        # MLflow draws a metric over its steps; the time only has to ascend with them.
+        metrics += [
+            Metric(name, float(value), end, int(step)) for step, value in zip(iterations, values, strict=True)
+        ]
+    return metrics

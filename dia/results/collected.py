@@ -1,0 +1,136 @@
+"""All cells of a grid in one Parquet file, without pictures."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dia.errors import RecordError
+from dia.utils.files import atomic_path
+from dia.results.cell_file import PICTURE_NAMES, read_cell
+from dia.results.columns import FORMAT, schema
+
+if TYPE_CHECKING:
+    from dia.jobs.cell import Cell
+
+log = logging.getLogger(__name__)
+
+_GROUP_BYTES = 64 * 2**20  # rows are gathered to groups of this size: bounded memory, few groups
+_METADATA = {b"dia_results": str(FORMAT).encode()}
+
+
+@dataclass
+class Collected:
+    """What was collected: counts, the cells of each code fingerprint, and of each dataset's victim sets."""
+
+    cells: int = 0
+    rows: int = 0
+    fingerprints: dict[str, list[str]] = field(default_factory=dict)
+    victim_sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def check_victims(self) -> None:
+        """Refuse cells of one dataset that attacked different victim sets: their mean would compare nothing.
+
+        Raises:
+            RecordError: Names the dataset and the cells of the smaller group.
+        """
+        for dataset, sets in self.victim_sets.items():
+            if len(sets) > 1:
+                most, *others = sorted(sets.items(), key=lambda item: -len(item[1]))
+                cells = [cell for _, group in others for cell in group]
+                shown = ", ".join(cells[:20]) + (f" and {len(cells) - 20} more" if len(cells) > 20 else "")
+                raise RecordError(
+                    f"the victim set of dataset {dataset} changed between cells: {len(most[1])} cells attacked the "
+                    f"one with sha256 {most[0][:12]}, but {shown} attacked another; remove the files of those "
+                    "that are not wanted and run them again"
+                )
+
+    def warning(self) -> str | None:
+        """A sentence naming the cells that other code computed than most, or None where all agree."""
+        if len(self.fingerprints) < 2:
+            return None
+        groups = sorted(self.fingerprints.items(), key=lambda item: -len(item[1]))
+        parts = [f"{len(groups[0][1])} cells with {groups[0][0][:12]}"]
+        for fingerprint, cells in groups[1:]:
+            shown = ", ".join(cells[:20]) + (f" and {len(cells) - 20} more" if len(cells) > 20 else "")
+            parts.append(f"{len(cells)} with {fingerprint[:12]}: {shown}")
+        return "cells were computed by different versions of the code (code_fingerprint): " + "; ".join(parts)
+
+
+def results_schema() -> pa.Schema:
+    """The schema of the collected file: a cell's without the pictures."""
+    kept = [column for column in schema() if column.name not in PICTURE_NAMES]
+    return pa.schema(kept, metadata=_METADATA)
+
+
+def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Collected:
+    """Copy the rows of the given cell files, in the given order, to one file, atomically.
+
+    Files are read one after the other and written in groups, so memory does not grow with their number.
+
+    Args:
+        cells: Each cell with its file: an explicit list, folders are never searched.
+        out: The collected Parquet file. Without any cell it is a table without rows.
+
+    Raises:
+        RecordError: A file is missing, damaged or of another cell, a cell is listed twice, or cells of one
+            dataset attacked different victim sets; ``out`` is left as it was.
+    """
+    summary, seen = Collected(), set()
+    wanted = results_schema()
+    group: list[pa.Table] = []
+    size = 0
+    with atomic_path(out) as temporary, pq.ParquetWriter(temporary, wanted, compression="zstd") as writer:
+        for cell, path in cells:
+            if cell.id in seen:
+                raise RecordError(f"{path}: the cell {cell.id} is listed twice")
+            seen.add(cell.id)
+            table = read_cell(path, cell, wanted.names).cast(wanted)
+            summary.cells += 1
+            summary.rows += table.num_rows
+            for fingerprint in set(table["code_fingerprint"].to_pylist()):
+                summary.fingerprints.setdefault(fingerprint, []).append(cell.id)
+            for victims in set(table["victims_sha256"].to_pylist()):
+                summary.victim_sets.setdefault(cell.dataset, {}).setdefault(victims, []).append(cell.id)
+            group.append(table)
+            size += table.nbytes
+            if size > _GROUP_BYTES:
+                writer.write_table(pa.concat_tables(group).combine_chunks())
+                group, size = [], 0
+        if group:
+            writer.write_table(pa.concat_tables(group).combine_chunks())
+        summary.check_victims()
+    if warning := summary.warning():
+        log.warning(warning)
+    return summary
+
+
+def read_results(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read columns (all where None) of a collected file.
+
+    Raises:
+        RecordError: The file is missing, damaged, not a collected file, or lacks a column.
+    """
+    path = Path(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if (file.schema_arrow.metadata or {}).get(b"dia_results") != _METADATA[b"dia_results"]:
+                raise RecordError(f"{path}: not a file of collected cells; make it with `dia collect`")
+            if missing := set(columns or ()) - set(names):
+                raise RecordError(
+                    f"{path}: no column {', '.join(sorted(missing))}; the columns are {', '.join(names)}"
+                )
+            return file.read(
+                columns=None if columns is None else list(dict.fromkeys(columns)), use_threads=False
+            )
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file; make it with `dia collect`") from None
+    except (pa.ArrowException, OSError) as error:
+        raise RecordError(
+            f"{path}: truncated or damaged ({error}); make it again with `dia collect`"
+        ) from error

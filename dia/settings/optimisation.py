@@ -1,0 +1,135 @@
+"""How an iterative attack searches: the recipe of the paper, and what may improve on it.
+
+The defaults are the paper's, as far as they could be read from its authors' released code. What is ours says so;
+``config/studies/stronger_dia.yaml`` measures each.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dia.utils.strict_model import Closed, Count, Flag
+
+
+class SearchSettings(Closed):
+    """Objective, optimiser, where it starts and when it stops."""
+
+    max_iterations: Count = Field(
+        20_000, ge=1, description="Most iterations of one attack. At least 1; paper: 20000."
+    )
+    learning_rate: float = Field(
+        0.1, gt=0, description="Learning rate of Adam over image and masks. Above 0; paper: 0.1."
+    )
+    mask_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="Learning rate of the masks (dia only); null: that of the image, as in the paper. Above 0.",
+    )
+    learning_rate_schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="plateau (falls when the loss stops falling, as in the paper) or cosine (falls from learning_rate "
+        "to final_learning_rate over max_iterations).",
+    )
+    final_learning_rate: float = Field(1e-4, gt=0, description="Where the schedule cosine ends. Above 0.")
+    plateau_factor: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Factor on the learning rate when the loss stops falling. In (0, 1); paper: 0.1.",
+    )
+    plateau_patience: Count = Field(
+        800,
+        ge=0,
+        description="Iterations without improvement before the factor applies. At least 0; paper: 800.",
+    )
+    early_stop_patience: Count = Field(
+        4_000,
+        ge=1,
+        description="Iterations without improvement before a victim stops. At least 1; paper: 4000.",
+    )
+    stop_loss: float = Field(
+        1e-5,
+        ge=0,
+        description="A victim stops when its best total loss is below this. At least 0; paper: 0.00001.",
+    )
+    tv_weight: float = Field(
+        1e-5,
+        ge=0,
+        description="Weight of the image's total variation in the loss. At least 0; paper: 0.00001.",
+    )
+    tv_annealing: float = Field(
+        1.0,
+        ge=1,
+        description="Factor on tv_weight at the start; it falls geometrically to 1. At least 1; paper: 1, never more.",
+    )
+    tv_annealing_iterations: Count = Field(
+        600, ge=1, description="Iterations until that factor is 1. At least 1."
+    )
+    mask_penalty: float = Field(
+        1e-4,
+        ge=0,
+        description="Weight of the distance between a mask's dropped fraction and p (dia only). At least 0; "
+        "paper: 0.0001.",
+    )
+    signed_gradients: Flag = Field(
+        True,
+        description="Replace the image's gradient by its sign before each step; mask gradients never are. "
+        "true or false; paper: true.",
+    )
+    signed_mask_gradients: Flag = Field(
+        False, description="The same for the gradients of masks (dia only). true or false; paper: false."
+    )
+    adam_beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="Decay of Adam's second moment. In [0, 1); paper: 0.999. Gradients shrink a hundredfold within the "
+        "first iterations, and masks hardly move until the moment has forgotten that.",
+    )
+    alternate_every: Count = Field(
+        0,
+        ge=0,
+        description="Iterations in which Adam steps the image alone, then as many for the masks alone (dia only); 0: "
+        "always both, as in the paper.",
+    )
+    quasi_newton_after: Count | None = Field(
+        None,
+        ge=1,
+        description="Iterations of Adam after which L-BFGS steps go on; null: Adam throughout, as in the paper. At "
+        "least 1; a few tens tell it how large each entry's gradients are.",
+    )
+    quasi_newton_memory: Count = Field(
+        10, ge=1, le=100, description="Pairs of past steps that L-BFGS uses. 1 to 100."
+    )
+    restarts: Count = Field(
+        1,
+        ge=1,
+        description="Random starts of each attack (image and masks); the one with the smallest matching "
+        "distance is kept. At least 1; paper: 1.",
+    )
+    mask_init: Literal["bernoulli", "ones", "p", "uniform"] = Field(
+        "bernoulli",
+        description="Where masks start (dia only): bernoulli (a draw as the client's), ones (nothing dropped), "
+        "p (every entry at its probability of being kept, 1 - p), uniform (in [0, 1]). Paper: bernoulli.",
+    )
+    mask_parametrisation: Literal["clipped", "sigmoid"] = Field(
+        "clipped",
+        description="What is optimised for a mask (dia only): clipped (its entries, clipped to [0, 1] after "
+        "each step) or sigmoid (their logits). Paper: clipped.",
+    )
+    mask_annealing: float = Field(
+        1.0,
+        ge=1,
+        description="Factor by which the slope of the sigmoid grows over max_iterations, so that masks harden (dia "
+        "with mask_parametrisation sigmoid only). At least 1.",
+    )
+    mask_binarisation: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the sum over sites of the mean m (1 - m), which draws mask entries to 0 or 1 (dia "
+        "only). At least 0; paper: 0.",
+    )
+    mask_rounding: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="Share of max_iterations after which masks are rounded to 0 and 1 once and sought on from there "
+        "(dia only). In (0, 1); null: never, as in the paper.",
+    )

@@ -1,0 +1,184 @@
+"""Golden runs: float64 runs of the paper authors' code, replayed by this engine.
+
+A run is an ``.npz`` named ``<dataset>_<model>_<attack>_p<rate>[_variant].npz`` beside
+``<dataset>_<model>_weights.npz`` (parameters by name). Everything else is read from the run itself.
+"""
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.state import State
+from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.registry import prepare
+from dia.datasets.specs import NORMALISATIONS
+from dia.errors import GoldenError
+from dia.federated.client import ClientGradient, send
+from dia.gradients.batched import FoldedModel
+from dia.gradients.engine import Engine
+from dia.models.registry import build
+from dia.settings.scenario import Settings
+
+LOSS_TOLERANCE = 1e-6
+IMAGE_TOLERANCE = 1e-6
+ARRAYS = ("victim", "label", "dropout_rate", "x0", "losses", "x_final")
+LIMITS = ("max_iterations", "plateau_patience", "early_stop_patience")
+_NAME = re.compile(r"(?P<dataset>[a-z0-9]+)_(?P<model>[a-z0-9]+)_(?P<attack>ig|wiig|dia)_p.+")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far a replay is from its golden run."""
+
+    name: str
+    loss_deviation: float
+    image_deviation: float
+    iterations: int
+
+    @property
+    def passed(self) -> bool:
+        """Both deviations are within their limits (a NaN is not)."""
+        return self.loss_deviation <= LOSS_TOLERANCE and self.image_deviation <= IMAGE_TOLERANCE
+
+    def __str__(self) -> str:
+        return (
+            f"{'PASS' if self.passed else 'FAIL'}  {self.name:34s}  {self.iterations:4d} iterations  "
+            f"worst relative loss deviation {self.loss_deviation:.1e}  "
+            f"worst absolute x_final deviation {self.image_deviation:.1e}"
+        )
+
+
+def runs(folder: Path) -> list[Path]:
+    """The golden runs of a folder, in name order.
+
+    Raises:
+        GoldenError: The folder has none.
+    """
+    found = sorted(p for p in folder.glob("*.npz") if _NAME.fullmatch(p.stem))
+    if not found:
+        raise GoldenError(f"no golden run (<dataset>_<model>_<attack>_p<rate>.npz) in {folder}")
+    return found
+
+
+def replay(path: Path) -> Verdict:
+    """Repeat one golden run in float64 and compare every loss and the final image.
+
+    Raises:
+        GoldenError: The run or its weights cannot be read, lack an array, or do not fit the model.
+    """
+    match = _NAME.fullmatch(path.stem)
+    if match is None:
+        raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
+    run = _read(path)
+    _check(run, path)
+    problem = _problem(run, match["dataset"], match["model"], match["attack"], path)
+    losses: list[float] = []
+
+    def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+        losses.append(float(total_loss[0]))
+
+    search = prepare(match["attack"])(problem, victims_per_pass=1, observe=observe)
+    outcome = search.run()
+    expected = run["losses"]
+    if len(losses) != len(expected):
+        return Verdict(path.stem, float("inf"), float("inf"), len(losses))
+    loss = np.abs(np.array(losses) - expected) / np.abs(expected)
+    image = np.abs(outcome.x[0].numpy() - run["x_final"])
+    return Verdict(path.stem, float(loss.max()), float(image.max()), len(losses))
+
+
+def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
+    rate, x = float(run["dropout_rate"]), torch.tensor(run["victim"], dtype=torch.float64)[None]
+    labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
+    weights = _read(path.with_name(f"{dataset}_{model_name}_weights.npz"))
+    classes = int(list(weights.values())[-1].shape[0])
+    shape = (int(x.shape[2]), int(x.shape[3]), int(x.shape[4]))
+    module = build(model_name, shape, classes, rate, seed=0).double()
+    _load(module, weights, path)
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise GoldenError(
+            f"{path}: label is {labels[0].tolist()}; with {classes} classes it must be in [0, {classes})"
+        )
+    model = FoldedModel(module, shape, classes, x.shape[1])
+    if dataset not in NORMALISATIONS:
+        raise GoldenError(
+            f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
+        )
+    mean, std = (
+        torch.tensor(np.asarray(v, np.float32), dtype=torch.float64) for v in NORMALISATIONS[dataset]
+    )
+    low, high = pixel_box(mean, std)
+    client_masks = _masks(run, "client_mask", model, path)
+    x0, first_masks = torch.tensor(run["x0"], dtype=torch.float64)[None], []
+    if attack == "dia":
+        first_masks = [mask.double() for mask in _masks(run, "mask0", model, path)]
+    settings = Settings(
+        victims=1,
+        batch_size=x.shape[1],
+        precision="float64",
+        max_iterations=int(run["max_iterations"]),
+        plateau_patience=int(run["plateau_patience"]),
+        early_stop_patience=int(run["early_stop_patience"]),
+    )
+    return Problem(
+        model=model,
+        received=ClientGradient.of(send(model, x, client_masks, labels)),
+        labels=labels,
+        shape=shape,
+        low=low,
+        high=high,
+        client_masks=client_masks,
+        starts=GivenStarts(x0, first_masks, [path.stem]),
+        victim_ids=[path.stem],
+        settings=settings,
+    )
+
+
+def _check(run: dict[str, Any], path: Path) -> None:
+    """Raise unless all arrays but the masks are there and fit each other."""
+    if missing := [name for name in (*ARRAYS, *LIMITS) if name not in run]:
+        raise GoldenError(f"{path}: lacks {', '.join(missing)}")
+    shape = run["victim"].shape
+    if len(shape) != 4:
+        raise GoldenError(f"{path}: victim has shape {shape}; it must be (images, channels, height, width)")
+    expected = {"x0": shape, "x_final": shape, "label": shape[:1], "losses": run["losses"].shape[:1]}
+    expected |= dict.fromkeys(("dropout_rate", *LIMITS), ())
+    for name, right in expected.items():
+        if run[name].shape != right:
+            raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
+
+
+def _masks(run: dict[str, Any], kind: str, model: Engine, path: Path) -> list[Tensor]:
+    """One mask a dropout site, each (1, N, *site.shape) bool."""
+    sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
+    if missing := [name for name in sites if name not in run]:
+        raise GoldenError(f"{path}: lacks {', '.join(missing)}")
+    for name, site in sites.items():
+        right = (len(run["victim"]), *site.shape)
+        if run[name].shape != right:
+            raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
+    return [torch.tensor(run[name], dtype=torch.bool)[None] for name in sites]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise GoldenError(f"{path}: cannot be read: {error}") from error
+
+
+def _load(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
+    try:
+        module.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+    except RuntimeError as error:
+        raise GoldenError(
+            f"{path}: its weights do not fit the model: {' '.join(str(error).split())}"
+        ) from error

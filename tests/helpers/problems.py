@@ -1,0 +1,130 @@
+"""Small attack problems in float64, and the oracle's view of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from helpers.oracle import Client, Result, attack
+from helpers.plain_models import PLAIN
+from torch import Tensor, nn
+
+from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.state import State
+from dia.attacks.outcome import Outcome
+from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.registry import prepare
+from dia.federated.client import ClientGradient, draw_masks, send
+from dia.gradients.batched import FoldedModel
+from dia.models.mlp import MLP
+from dia.models.vit import ViT
+from dia.settings.scenario import Settings
+from dia.utils.randomness import generator, normal
+
+CLASSES = 4
+MODELS: dict[str, tuple[type[nn.Module], dict[str, int], tuple[int, int, int]]] = {
+    "mlp": (MLP, dict(width=12, depth=2), (2, 4, 5)),
+    "vit": (ViT, dict(patch=2, dim=8, depth=2, heads=2, hidden=6), (2, 4, 6)),
+}
+"""Name: class, architecture, shape of an image."""
+PLAIN_MODELS = PLAIN
+
+
+def settings(**changes: Any) -> Settings:
+    """Forty iterations in float64; ``changes`` override."""
+    return Settings(**({"precision": "float64", "max_iterations": 40} | changes))
+
+
+def problem(
+    name: str, p: float = 0.5, *, victims: int = 3, images: int = 1, seed: int = 0, **changes: Any
+) -> Problem:
+    """Victims of random pixels and labels; ``changes`` override :func:`settings`."""
+    kind, architecture, shape = MODELS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = kind(shape, CLASSES, p, **architecture).double()
+    model = FoldedModel(module, shape, CLASSES, images)
+    ids = [f"{number:04d}" for number in range(victims)]
+    low, high = pixel_box(*torch.tensor([[0.4, 0.5], [0.25, 0.3]], dtype=torch.float64))
+    rng = generator(seed, "private")
+    x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (victims, images), generator=rng)
+    client_masks = draw_masks(model.sites, seed, ids, images, "client_masks")
+    first_masks = draw_masks(model.sites, seed, ids, images, "initial_masks")
+    x0 = torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids])
+    return Problem(
+        model=model,
+        received=ClientGradient.of(send(model, x, client_masks, labels)),
+        labels=labels,
+        shape=shape,
+        low=low,
+        high=high,
+        client_masks=client_masks,
+        starts=GivenStarts(x0, [mask.double() for mask in first_masks], ids),
+        victim_ids=ids,
+        settings=settings(**changes),
+    )
+
+
+@dataclass
+class Run:
+    """A whole attack by the engine, with what an observer saw: per victim, an entry an iteration.
+
+    ``last_masks`` holds every victim's masks after the last step.
+    """
+
+    outcome: Outcome
+    losses: list[list[float]]
+    rates: list[list[float]]
+    last_masks: list[Tensor]
+
+
+def run(
+    attack_name: str, of: Problem, *, between: Callable[[Search], None] = lambda search: None, **how: Any
+) -> Run:
+    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_pass``."""
+    losses: list[list[float]] = [[] for _ in of.victim_ids]
+    rates: list[list[float]] = [[] for _ in of.victim_ids]
+
+    def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+        for row, victim in enumerate(state.victims.tolist()):
+            if state.going[row]:
+                losses[victim].append(float(total_loss[row]))
+                rates[victim].append(float(state.plateau.rate[row]))
+
+    last: dict[int, list[Tensor]] = {}
+
+    def watched(search: Search) -> None:
+        """Hold on to the masks, which are stepped in place."""
+        between(search)
+        state = search.waiting[-1]
+        last.update((v, [mask[row] for mask in state.masks]) for row, v in enumerate(state.victims.tolist()))
+
+    outcome = prepare(attack_name)(of, observe=observe, between=watched, **how).run()
+    masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(of))), strict=True)]
+    return Run(outcome, losses, rates, masks)
+
+
+def plainly(attack_name: str, of: Problem, model_name: str, restart: int = 0) -> list[Result]:
+    """The same attack by the oracle, from one start, on a plainly written model with the same weights."""
+    _, architecture, shape = MODELS[model_name]
+    rate = of.rates[0] if of.rates else 0.0
+    model = PLAIN_MODELS[model_name](shape, CLASSES, rate, **architecture).double()
+    model.load_state_dict(of.model.model.state_dict())
+    client = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
+    true = [mask.double() for mask in of.client_masks]
+    masks = {"ig": None, "wiig": true, "dia": of.masks(restart)}[attack_name]
+    return [
+        attack(
+            client,
+            [of.received.pieces[name].dense()[v] for name in client.parameters],
+            of.labels[v],
+            of.images(restart)[v],
+            (of.low, of.high),
+            of.settings,
+            masks=None if masks is None else [mask[v] for mask in masks],
+            optimise_masks=attack_name == "dia",
+        )
+        for v in range(len(of))
+    ]

@@ -1,0 +1,92 @@
+"""Small problems with models of all kinds, for the tests of attacks that use structure."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.problem import Problem, pixel_box
+from dia.federated.client import ClientGradient, draw_masks, send
+from dia.gradients.batched import FoldedModel
+from dia.gradients.factored import Dense
+from dia.models.dropout import make_replayable
+from dia.models.mlp import MLP
+from dia.models.vit import ViT
+from dia.settings.scenario import Settings
+from dia.utils.randomness import generator
+
+CLASSES = 5
+SHAPE = (2, 8, 12)
+
+
+def problem(
+    build: Callable[[], nn.Module],
+    *,
+    victims: int = 3,
+    images: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    shape: tuple[int, int, int] = SHAPE,
+    **changes: Any,
+) -> tuple[Problem, Tensor]:
+    """Victims of random pixels and labels for a new model; also their images (V, N, C, H, W)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = make_replayable(build()).to(dtype)
+    model = FoldedModel(module, shape, CLASSES, images)
+    ids = [f"{number:04d}" for number in range(victims)]
+    channels = torch.arange(shape[0], dtype=dtype)
+    low, high = pixel_box(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
+    rng = generator(seed, "private")
+    x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
+    labels = torch.randint(CLASSES, (victims, images), generator=rng)
+    masks = draw_masks(model.sites, seed, ids, images, "client_masks")
+    start = draw_masks(model.sites, seed, ids, images, "initial_masks")
+    received = ClientGradient.of(send(model, x, masks, labels))
+    x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
+    settings = Settings(victims=victims, batch_size=images, **changes)
+    starts = GivenStarts(x0, [mask.to(dtype) for mask in start], ids)
+    return Problem(model, received, labels, shape, low, high, masks, starts, ids, settings), x
+
+
+def vit(p: float = 0.5, **changes: Any) -> Callable[[], nn.Module]:
+    architecture: dict[str, Any] = dict(patch=4, dim=16, depth=2, heads=4, hidden=12)
+    return lambda: ViT(SHAPE, CLASSES, p, **(architecture | changes))
+
+
+def mlp(p: float = 0.5) -> Callable[[], nn.Module]:
+    return lambda: MLP(SHAPE, CLASSES, p, width=40, depth=3)
+
+
+def sequential(
+    p: float = 0.5, activation: type[nn.Module] = nn.Tanh, bias: bool = True, width: int = 40
+) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(192, width, bias=bias),
+        activation(),
+        nn.Dropout(p),
+        nn.Linear(width, width, bias=bias),
+        activation(),
+        nn.Dropout(p),
+        nn.Linear(width, CLASSES, bias=bias),
+    )
+
+
+def without(of: Problem, *names: str) -> Problem:
+    """The same problem where the clients' gradients of some parameters were not sent."""
+    pieces = {name: piece for name, piece in of.received.pieces.items() if name not in names}
+    return Problem(**(vars(of) | {"received": ClientGradient(pieces, of.received.norm)}))
+
+
+def noisy(of: Problem, share: float) -> Problem:
+    """The same problem with Gaussian noise on every gradient, ``share`` of its root mean square."""
+    rng = torch.Generator().manual_seed(0)
+    pieces = {}
+    for name, piece in of.received.pieces.items():
+        value = piece.dense()
+        noise = torch.randn(value.shape, generator=rng).to(value) * share * value.square().mean().sqrt()
+        pieces[name] = Dense(value + noise)
+    return Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))

@@ -1,0 +1,256 @@
+"""The analytic attack: exact where it claims to be, and a plain refusal everywhere else."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from helpers.structured_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
+from torch import Tensor, nn
+
+from dia.attacks import NOT_APPLICABLE
+from dia.attacks.analytic.attack import Analytic, prepare
+from dia.attacks.outcome import Outcome
+from dia.attacks.problem import Problem
+from dia.evaluation.scores import claim_cosine, in_order
+from dia.federated.client import ClientGradient, send
+from dia.gradients.factored import Dense
+from dia.models.vit import ViT
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize(
+    "build",
+    [
+        vit,
+        mlp,
+        lambda p: sequential(p, bias=True),
+        lambda p: sequential(p, bias=False),
+        lambda p: sequential(p, activation=nn.GELU, bias=True),
+        lambda p: sequential(p, activation=nn.ReLU, bias=False),
+    ],
+    ids=["vit", "mlp", "tanh with biases", "tanh", "gelu with biases", "relu"],
+)
+def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any], p: float) -> None:
+    of, x = problem(build(p), victims=4)
+    outcome = prepare(of).run()
+    assert outcome.stop_reason == ["solved"] * 4
+    assert bool(outcome.claimed.all())
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
+
+
+@pytest.mark.parametrize("build", [mlp(), sequential(bias=True), sequential(activation=nn.GELU, bias=False)])
+def test_masks_of_one_image_are_read_off_exactly(build: Callable[[], nn.Module]) -> None:
+    of, _ = problem(build)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert attack.seeks_masks
+    for kept, true in zip(outcome.kept, of.client_masks, strict=True):
+        assert torch.equal(kept, true > 0.5)
+    assert float(outcome.matching_distance.max()) < 1e-6
+
+
+def test_masks_are_not_claimed_for_a_transformer() -> None:
+    attack = prepare(problem(vit())[0])
+    assert not attack.seeks_masks
+    assert attack.run().kept is None
+
+
+def test_dense_gradients_are_as_good_as_factors() -> None:
+    of, _ = problem(mlp())
+    dense = {name: Dense(piece.dense()) for name, piece in of.received.pieces.items()}
+    other = Problem(**(vars(of) | {"received": ClientGradient(dense, of.received.norm)}))
+    assert torch.equal(prepare(of).run().x, prepare(other).run().x)
+
+
+def nearest(outcome: Outcome, x: Tensor) -> Tensor:
+    """(V,) MSE of the worst image of a batch, each private image having a reconstruction of its own."""
+    distances = torch.cdist(outcome.x.flatten(2), x.flatten(2)) ** 2 / x[0, 0].numel()
+    assert all(len(set(row.tolist())) == x.shape[1] for row in distances.argmin(2))
+    return distances.min(2).values.max(1).values
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.Module]) -> None:
+    of, x = problem(sequential(p, activation, bias, width=300), images=3)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert bool(outcome.claimed.all())
+    assert float(nearest(outcome, x).max()) < 1e-8
+    assert attack.seeks_masks
+    assert float(outcome.matching_distance.max()) < 1e-6  # with the masks read off, and labels in their place
+    if activation is nn.GELU:  # ReLU silences units that were kept
+        for kept, true in zip(
+            in_order(outcome.kept, of.client_masks, of.labels), of.client_masks, strict=True
+        ):
+            assert torch.equal(kept, true > 0.5)
+
+
+def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
+    outcome = prepare(problem(mlp(0.0), images=2, victims=6)[0]).run()
+    assert outcome.stop_reason == ["not_separable"] * 6
+    assert not bool(outcome.claimed.any())
+    assert float(outcome.x.abs().max()) == 0
+
+
+@pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
+def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: type[nn.Module]) -> None:
+    """The next layer tells the scale of a GELU's image; a ReLU's is only bounded by the pixel box."""
+    of, x = problem(sequential(0.5, activation, bias=False, width=400), images=CLASSES + 1, victims=2)
+    attack = prepare(of)
+    outcome = attack.run()
+    assert outcome.stop_reason == ["solved"] * 2
+    assert not attack.seeks_masks
+    directions = [nn.functional.normalize(images.flatten(2), dim=2) for images in (outcome.x, x)]
+    assert float((directions[0] @ directions[1].mT).abs().max(2).values.min()) > 1 - 1e-6
+    if activation is nn.GELU:
+        assert float(nearest(outcome, x).max()) < 1e-8
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("images", [1, 3])
+def test_black_images_are_images(images: int, bias: bool) -> None:
+    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=images)
+    x[:, 0] = of.low
+    outcome = prepare(sending(of, x)).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert float(nearest(outcome, x).max()) < 1e-8
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
+    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=3)
+    x[:, 2] = x[:, 1]
+    outcome = prepare(sending(of, x)).run()
+    if bias:  # which scales the two pictures that there are
+        assert outcome.stop_reason == ["partial"] * 3
+        assert outcome.claimed.sum(1).tolist() == [2, 2, 2]
+        assert float(claim_cosine(x.flatten(2), outcome.x.flatten(2), outcome.claimed).min()) > 1 - 1e-6
+    else:
+        assert not bool(outcome.claimed.any())
+
+
+def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
+    of, x = problem(mlp(0.9))
+    masks = [torch.zeros_like(of.client_masks[0]), *of.client_masks[1:]]
+    of = Problem(
+        **(
+            vars(of)
+            | {"client_masks": masks, "received": ClientGradient.of(send(of.model, x, masks, of.labels))}
+        )
+    )
+    outcome = prepare(of).run()
+    assert all("the first layer's gradient is zero" in reason for reason in outcome.stop_reason)
+    assert not bool(outcome.claimed.any())
+
+
+def sending(of: Problem, x: Tensor) -> Problem:
+    """The same problem with other private images."""
+    return Problem(
+        **(vars(of) | {"received": ClientGradient.of(send(of.model, x, of.client_masks, of.labels))})
+    )
+
+
+REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ...], str]] = {
+    "tokens > dim": (vit(dim=4, heads=2), {}, (), "6 tokens > 4 dimensions"),
+    "frozen positions": (
+        vit(),
+        {},
+        ("pos_embedding",),
+        "pos_embedding or to_patch_embedding.1.weight was not sent",
+    ),
+    "frozen embedding": (vit(), {}, ("to_patch_embedding.1.weight",), "was not sent"),
+    "vit batch": (vit(), dict(images=2), (), "sums over the 2 images of a batch"),
+    "frozen first layer": (mlp(), {}, ("layers.0.linear.weight",), "layers.0.linear.weight was not sent"),
+    "frozen later layer": (mlp(), {}, ("layers.2.linear.weight",), "not every layer's gradient was sent"),
+    "convolution": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(180, CLASSES)
+        ),
+        {},
+        (),
+        "no linear layer sees the image's pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_where_no_closed_form_fits_the_row_says_so(name: str) -> None:
+    build, how, frozen, reason = REFUSALS[name]
+    said: list[str] = []
+    of, _ = problem(build, **how)
+    attack = Analytic(without(of, *frozen), said.append)
+    outcome = attack.run()
+    for stop_reason in outcome.stop_reason:
+        assert stop_reason.startswith(NOT_APPLICABLE)
+        assert reason in stop_reason
+    assert reason in said[0]
+    assert not attack.seeks_masks
+    assert not bool(outcome.claimed.any())
+    assert float(outcome.x.abs().max()) == 0  # neutral, no guess
+    assert bool(torch.isfinite(outcome.matching_distance).all())
+
+
+class FixedPositions(ViT):
+    """Positions that are no parameter."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE, CLASSES, 0.5, patch=4, dim=16, depth=2, heads=4, hidden=12)
+        fixed = self.pos_embedding.detach()
+        del self.pos_embedding
+        self.register_buffer("pos_embedding", fixed)
+
+
+class NormalisedPatches(ViT):
+    """Layer normalisation between embedding and positions: their gradients are not the embedding's deltas."""
+
+    def __init__(self) -> None:
+        super().__init__(SHAPE, CLASSES, 0.5, patch=4, dim=16, depth=2, heads=4, hidden=12)
+        self.to_patch_embedding.append(nn.LayerNorm(16))
+
+
+@pytest.mark.parametrize("build", [FixedPositions, NormalisedPatches])
+def test_positions_that_do_not_tell_the_deltas_are_refused(build: Callable[[], nn.Module]) -> None:
+    outcome = prepare(problem(build)[0]).run()
+    assert all("no learnable positions are added" in reason for reason in outcome.stop_reason)
+
+
+@pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)])
+def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> None:
+    outcome = prepare(noisy(problem(build)[0], 0.1)).run()
+    assert outcome.stop_reason == ["inexact"] * 3
+    assert not bool(outcome.claimed.any())
+
+
+def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
+    """Dropped units are then the shortest rows instead of zero ones; nothing is claimed."""
+    of, x = problem(sequential(0.5, nn.GELU, bias=False, width=400))
+    outcome = prepare(noisy(of, 0.01)).run()
+    assert outcome.stop_reason == ["inexact"] * 3
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-3
+    agreement = [
+        float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.kept, of.client_masks, strict=True)
+    ]
+    assert min(agreement) > 0.9
+
+
+def test_clipping_changes_nothing() -> None:
+    of, x = problem(mlp())
+    pieces = {name: Dense(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
+    outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
+
+
+def test_the_worst_claim_counts_whatever_its_scale_and_sign() -> None:
+    a, b, c = torch.eye(3, dtype=torch.float64)
+    true = torch.stack([torch.stack([a, b]), torch.stack([a, b]), torch.stack([a, b])])
+    found = torch.stack([torch.stack([-3 * b, c]), torch.stack([2 * a, a + c]), torch.stack([a, b])])
+    claimed = torch.tensor([[True, False], [True, True], [False, False]])
+    worst = claim_cosine(true, found, claimed)
+    assert worst[:2].tolist() == pytest.approx([1.0, 0.5**0.5])
+    assert math.isnan(worst[2])

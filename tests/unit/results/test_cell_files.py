@@ -1,0 +1,216 @@
+"""The row schema, and cell files that are whole or refused."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+from helpers import result_rows
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from dia.errors import RecordError
+from dia.results import (
+    PICTURE_NAMES,
+    content_of,
+    png_bytes,
+    read_cell,
+    read_pictures,
+    schema,
+    settings_columns,
+    write_cell,
+)
+from dia.settings.scenario import Settings
+
+
+def test_every_setting_is_a_column_of_its_type() -> None:
+    for name, info in Settings.model_fields.items():
+        field = schema().field(name)
+        kinds = set(get_args(info.annotation)) or {info.annotation}
+        kinds = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds}
+        optional = type(None) in kinds
+        kind = (kinds - {type(None)}).pop() if len(kinds) == 1 + optional else str
+        wanted = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}.get(kind, pa.string())
+        assert field.type == wanted, name
+        assert field.nullable == optional, name
+
+
+def test_settings_that_are_no_plain_value_become_text() -> None:
+    class Later(BaseModel):
+        rate: float | None = Field(None, description="a rate")
+        kind: Literal["a", "b"] = "a"
+        defences: tuple[str, ...] = ()
+
+    columns = {column.name: column for column in settings_columns(Later)}
+    assert (columns["rate"].type, columns["rate"].nullable) == ("float64", True)
+    assert columns["rate"].meaning == "a rate"
+    assert (columns["kind"].type, columns["kind"].nullable) == ("str", False)
+    assert columns["defences"].type == "str"
+
+
+def test_a_setting_may_not_take_a_fixed_column() -> None:
+    class Clash(BaseModel):
+        ssim: float = 0.0
+
+    with pytest.raises(TypeError, match="ssim"):
+        settings_columns(Clash)
+
+
+def test_a_cell_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    cell = result_rows.cell()
+    rows = result_rows.rows(cell, ssim=[0.9, 0.5, 0.25], images=2)
+    write_cell(tmp_path / cell.path, rows)
+    back = read_cell(tmp_path / cell.path, cell).to_pylist()
+    assert len(back) == 3
+    for row, read in zip(rows, back, strict=True):
+        assert list(read) == schema().names
+        for name, value in row.items():
+            if isinstance(value, np.ndarray | list) and name not in PICTURE_NAMES:
+                np.testing.assert_allclose(read[name], value, rtol=1e-7)
+        assert read["ssim"] == row["ssim"]
+        assert read["victims"] == 3
+        assert read["batch_size"] == 2
+        original = np.asarray(read["original"], np.float32).reshape(read["image_shape"])
+        assert original.shape == (2, 1, 8, 8)
+        assert np.array_equal(original.ravel(), row["original"])
+        png = np.asarray(Image.open(io.BytesIO(read["original_png"][1])))
+        assert np.abs(png / 255 - original[1, 0]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_a_missing_chance_level_is_absent_not_nan(tmp_path: Path) -> None:
+    path = result_rows.write(tmp_path, result_rows.cell(attack="ig"))
+    table = read_cell(path)
+    assert table["ssim_same_class"].to_pylist() == [None, 0.3]
+    assert table["mse_same_class"].to_pylist() == [None, 0.08]
+    assert table["mask_accuracy"].to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iterations": 2.5}, "column iterations"),
+        ({"mse": None}, "column mse .*no value in row 0"),
+        ({"mse": "0.1"}, "column mse"),
+        ({"tf32": 1}, "column tf32"),
+        ({"host": 3}, "column host .*3 is not str"),
+        ({"label": 3}, "column label .*3 is not a list"),
+        ({"label": [2**40]}, "column label .*do not fit int32"),
+        ({"label": [1, 2]}, "2 entries in label, expected 1"),
+        ({"original": [0.5]}, "1 entries in original, expected 64"),
+        ({"history_mse": [1.0]}, "1 entries in history_mse, history_iteration has 10"),
+        ({"psnr": float("nan")}, "psnr is nan, expected a finite number"),
+        ({"seed": 3}, "cell_id default/mnist/mlp/p0.50/dia/seed0 does not match its axes"),
+        ({"victim_id": "0000"}, "a victim_id occurs twice"),
+        ({"victims": 3}, "2 rows, expected one for each of 3 victims"),
+        ({"sssim": 1.0}, "missing columns: none; unknown columns: sssim"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_nothing_is_left(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecordError, match=message):
+        result_rows.write(tmp_path, result_rows.cell(), **changes)
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    rows = result_rows.rows(result_rows.cell())
+    del rows[1]["psnr"]
+    with pytest.raises(RecordError, match="row 1: missing columns: psnr; unknown columns: none"):
+        write_cell(tmp_path / "x.parquet", rows)
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    cell = result_rows.cell()
+    path = result_rows.write(tmp_path, cell)
+    whole = path.read_bytes()
+
+    with pytest.raises(RecordError, match=r"absent\.parquet: no such file"):
+        read_cell(tmp_path / "absent.parquet")
+
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecordError, match=r"seed0\.parquet: truncated or damaged"):
+        read_cell(path, cell)
+
+    path.write_bytes(b"")
+    with pytest.raises(RecordError, match=r"seed0\.parquet: truncated or damaged"):
+        read_cell(path, cell)
+
+    start = pq.ParquetFile(io.BytesIO(whole)).metadata.row_group(0).column(3).data_page_offset
+    flipped = bytearray(whole)
+    flipped[start + 40] ^= 0xFF  # inside a page: only its checksum can tell
+    path.write_bytes(flipped)
+    with pytest.raises(RecordError, match=r"seed0\.parquet: truncated or damaged"):
+        read_cell(path, cell)
+
+    pq.write_table(pa.table({"x": [1, 2]}), path)
+    with pytest.raises(RecordError, match="a Parquet file, but not one that dia wrote"):
+        read_cell(path, cell)
+
+
+def test_the_file_of_another_cell_is_refused(tmp_path: Path) -> None:
+    path = result_rows.write(tmp_path, result_rows.cell(seed=1))
+    expected = "holds the cell default/mnist/mlp/p0.50/dia/seed1, expected default/mnist/mlp/p0.50/dia/seed0"
+    with pytest.raises(RecordError, match=expected):
+        read_cell(path, result_rows.cell())
+
+
+def test_a_cell_of_another_version_is_refused_by_its_columns(tmp_path: Path) -> None:
+    path = result_rows.write(tmp_path, result_rows.cell())
+    table = pq.ParquetFile(path).read()
+    renamed = table.rename_columns([n.replace("tv_weight", "tv") for n in table.column_names])
+    pq.write_table(renamed.replace_schema_metadata(table.schema.metadata), path)
+    with pytest.raises(RecordError, match=r"missing columns: tv_weight; unknown columns: tv\)"):
+        read_cell(path)
+
+
+def test_png_refuses_what_is_no_image() -> None:
+    colour = np.zeros((3, 2, 5), np.float32)
+    colour[0] = 1.0
+    picture = Image.open(io.BytesIO(png_bytes(colour)))
+    assert (picture.size, picture.mode, picture.getpixel((4, 1))) == ((5, 2), "RGB", (255, 0, 0))
+    with pytest.raises(RecordError, match="values in"):
+        png_bytes(np.full((1, 2, 2), 1.5))
+    with pytest.raises(RecordError, match="values in"):
+        png_bytes(np.full((1, 2, 2), np.nan))
+    with pytest.raises(RecordError, match="shape"):
+        png_bytes(np.zeros((2, 2)))
+
+
+def test_writing_a_cell_imports_neither_pandas_nor_mlflow(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from helpers import result_rows\n"
+        "from dia.results import read_cell\n"
+        f"read_cell(result_rows.write(pathlib.Path({str(tmp_path)!r}), result_rows.cell()))\n"
+        "assert not {'pandas', 'mlflow', 'torch', 'matplotlib'} & set(sys.modules), 'heavy import'\n"
+    )
+    paths = [str(Path(result_rows.__file__).parents[1]), str(Path(result_rows.__file__).parents[2])]
+    code = f"import sys; sys.path[:0] = {paths!r}\n{script}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_content_hash_follows_the_rows(tmp_path: Path) -> None:
+    cell = result_rows.cell()
+    first = content_of(result_rows.write(tmp_path / "a", cell), cell)
+    assert content_of(result_rows.write(tmp_path / "b", cell)) == first
+    assert content_of(result_rows.write(tmp_path / "c", cell, seconds=2.5)) != first
+    with pytest.raises(RecordError, match=r"expected default/mnist/mlp/p0\.50/dia/seed1"):
+        content_of(tmp_path / "a" / cell.path, result_rows.cell(seed=1))
+
+
+def test_pictures_of_the_first_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dia.results.cell_file._ROW_GROUP_BYTES", 1)
+    path = result_rows.write(tmp_path, result_rows.cell(), ssim=[0.9, 0.5, 0.25])
+    assert pq.ParquetFile(path).num_row_groups == 3
+    pictures = read_pictures(path, result_rows.cell(), victims=2)
+    assert [p["victim_id"] for p in pictures] == ["0000", "0001"]
+    original, reconstruction = pictures[1]["original"], pictures[1]["reconstruction"]
+    assert original.shape == reconstruction.shape == (1, 1, 8, 8)
+    np.testing.assert_allclose(reconstruction, 0.5 * original, rtol=1e-6)
+    assert len(read_pictures(path, victims=9)) == 3
