@@ -21,7 +21,7 @@ from dia.attacks.analytic.attack import prepare as prepare_attack
 from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
-from dia.evaluation.scores import in_order, influential_entries, mask_accuracy
+from dia.evaluation.mask_recovery import in_order, influential_entries, mask_accuracy
 from dia.jobs.attack_job import Job
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings

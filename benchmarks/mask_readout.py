@@ -18,7 +18,7 @@ from dia.attacks.mask_readout.readout import Readout, counts
 from dia.attacks.optimisation.state import State
 from dia.attacks.registry import prepare as prepare_attack
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.scores import in_order, influential_entries
+from dia.evaluation.mask_recovery import in_order, influential_entries
 from dia.jobs.attack_job import Job
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings

@@ -22,7 +22,8 @@ from readout import BestSoFar, first_below
 from dia.attacks.registry import prepare as prepare_attack
 from dia.config.config import Config
 from dia.evaluation.experiment import prepare
-from dia.evaluation.scores import influential_entries, score
+from dia.evaluation.mask_recovery import influential_entries
+from dia.evaluation.scores import score
 from dia.jobs.attack_job import Job
 from dia.jobs.cell import Cell
 

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from dia.attacks.optimisation.initialisation import GivenStarts
 from dia.attacks.optimisation.state import State
-from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
+from dia.datasets.normalisation import pixel_box
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
-from dia.federated.client import ClientGradient, send
+from dia.federated.client import send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.engine import Engine
 from dia.models.registry import build

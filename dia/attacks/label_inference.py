@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.errors import AttackError
-from dia.federated.client import ClientGradient
+from dia.federated.update import ClientGradient
 
 MADE_UP_IMAGES = 64
 """Images from which the attacker estimates average features and probabilities."""

@@ -2,14 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.initialisation import Starts
-from dia.federated.client import ClientGradient
+from dia.federated.update import ClientGradient
 from dia.gradients.engine import Engine
 from dia.settings.scenario import Settings
+
+
+class Starts(Protocol):
+    """Start ``restart`` (from 0) of victims by their ids, on the CPU; the same whenever it is asked for."""
+
+    def images(self, restart: int, victim_ids: Sequence[str]) -> Tensor:
+        """(V, N, C, H, W), normalised."""
+
+    def masks(self, restart: int, victim_ids: Sequence[str]) -> list[Tensor]:
+        """In [0, 1], per site (V, N, *site.shape); empty without dropout."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,3 @@ class Problem:
     def placed(self) -> "Problem":
         """The same problem with what every iteration reads on the device."""
         return replace(self, received=self.received.to(self.device), labels=self.labels.to(self.device))
-
-
-def pixel_box(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """Images of [0, 1] in normalised space: ((0 - mean) / std, (1 - mean) / std), each (C, 1, 1)."""
-    return ((0 - mean) / std)[:, None, None], ((1 - mean) / std)[:, None, None]

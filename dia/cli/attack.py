@@ -70,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
 def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopRequest") -> None:
     from dia.datasets.victim_set import VictimSet
     from dia.execution.checkpoint import Checkpointer
-    from dia.execution.progress import LOG, start_logging
     from dia.execution.run_cell import fingerprint, run_cell
     from dia.results import write_cell
+    from dia.utils.log import LOG, start_logging
 
     start_logging()
     held = _hold_gpu(args.device) if args.own_gpu else None
@@ -125,7 +125,7 @@ def _victims_per_pass(text: str) -> int | None:
 def _hold_gpu(device: str) -> IO[str] | None:
     """Bind this process to a GPU of its own, until the file returned is closed; None where there is none to bind."""
     from dia.execution.gpu_lock import claim_gpu, visible_gpus
-    from dia.execution.progress import LOG
+    from dia.utils.log import LOG
 
     # Slurm has bound the job already; without any GPU, `cuda` is refused later with a reason.
     if device == "cpu" or "SLURM_JOB_ID" in os.environ or not (gpus := visible_gpus()):

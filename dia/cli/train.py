@@ -30,12 +30,12 @@ def run(args: argparse.Namespace) -> int:
     from dia.datasets.specs import parse_dataset
     from dia.datasets.train_test_split import training_split
     from dia.datasets.victim_set import VictimSet
-    from dia.execution.progress import LOG, start_logging
     from dia.execution.provenance import peak_memory_mb, provenance
     from dia.execution.run_cell import chosen_device
     from dia.federated.training import train
     from dia.jobs.training_job import TrainingJob
     from dia.results.utility import write_utility
+    from dia.utils.log import LOG, start_logging
 
     start_logging()
     job = TrainingJob.parse(args.job)

@@ -13,12 +13,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from dia import models
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.datasets.specs import DatasetSpec
-from dia.jobs.attack_job import Job, canonical
 from dia.jobs.cell import Cell
-from dia.jobs.training_job import TrainingJob
 from dia.models.custom import OwnModel, PinnedModel
 from dia.models.dropout_sites import chosen
 from dia.settings.scenario import Closed, Count, Settings
+from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
 from dia.utils.validation_errors import config_error, known, validated
 
@@ -270,27 +269,3 @@ class Config(Closed):
                     )
                 seen.setdefault(key, (index, cell))
         return faults
-
-
-def job_of(config: Config, cell: Cell) -> Job:
-    """All that the attack on a cell is told."""
-    dataset, own = config.dataset(cell.dataset), config.model(cell.model)
-    return Job.of(cell, config.settings(cell), dataset.model_dump(mode="json"), own)
-
-
-def job_json(config: Config, cell: Cell) -> str:
-    """The job of a cell as canonical text, the only parameter of the rule that attacks it."""
-    return job_of(config, cell).json()
-
-
-def training_jobs(config: Config) -> dict[str, TrainingJob]:
-    """The models that the config's cells attack after training, by name; cells may share them."""
-    jobs = (trained_model(config, cell) for cell in config.cells)
-    return {job.name: job for job in jobs if job is not None}
-
-
-def trained_model(config: Config, cell: Cell) -> TrainingJob | None:
-    """The model that a cell attacks; None where it is untrained."""
-    if not config.settings(cell).federated_rounds:
-        return None
-    return TrainingJob.of(job_of(config, cell))

@@ -8,13 +8,15 @@ from torch import Tensor
 
 from dia.attacks.label_inference import MADE_UP_IMAGES, aligned, infer_labels
 from dia.attacks.optimisation.initialisation import DrawnStarts
-from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.problem import Problem
+from dia.datasets.normalisation import pixel_box
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
-from dia.federated.client import ClientGradient, draw_client_masks, joined, protect, send
+from dia.federated.client import draw_client_masks, protect, send
 from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
 from dia.federated.trained_model import TrainedModel
+from dia.federated.update import ClientGradient, joined
 from dia.gradients.engine import Engine
 from dia.gradients.factored import Piece
 from dia.gradients.unknown_dropout_rate import START, UnknownRate

@@ -3,11 +3,11 @@
 V victims of N images each; every score is in float64, whatever the attack computed in.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
+from dia.evaluation.assignment import match
 
 PSNR_CAP = 100.0
 """dB. Identical images have an infinite PSNR, which no mean survives; 100 dB is an MSE of 1e-10."""
@@ -45,86 +45,22 @@ def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dic
         VictimError: The images are too small for SSIM.
         ValueError: Shapes differ, or values are not in [0, 1] (a normalised image, perhaps).
     """
-    original, reconstruction = _checked(original, reconstruction)
+    original, reconstruction = check_images(original, reconstruction)
     order = match(original, reconstruction)
     victims, images = order.shape
     chosen = reconstruction[torch.arange(victims, device=order.device)[:, None], order]
     per_image = {
         name: values.view(victims, images)
-        for name, values in _per_image(original.flatten(0, 1), chosen.flatten(0, 1)).items()
+        for name, values in scores_per_image(original.flatten(0, 1), chosen.flatten(0, 1)).items()
     }
     return {
-        **{f"{name}_per_image": values for name, values in per_image.items()},
+        **{f"{name}scores_per_image": values for name, values in per_image.items()},
         **{name: values.mean(1) for name, values in per_image.items()},
         "success": (per_image["ssim"] >= success_ssim).to(torch.float64).mean(1),
     }
 
 
-def match(original: Tensor, reconstruction: Tensor) -> Tensor:
-    """Assign to each original the reconstruction that stands for it, so that the sum of the MSEs is least.
-
-    A gradient of a batch says nothing about the order of its images.
-
-    Args:
-        original: (V, N, C, H, W).
-        reconstruction: The same shape.
-
-    Returns:
-        int64 (V, N): entry (v, i) is the position of the reconstruction assigned to original i of victim v.
-    """
-    victims, images = original.shape[:2]
-    order = torch.zeros(victims, images, dtype=torch.int64, device=original.device)
-    if images == 1:
-        return order
-    from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
-
-    a, b = (x.flatten(2).to(torch.float64) for x in (original, reconstruction))
-    # Differences, not the expanded square: near-perfect reconstructions would drown in its rounding.
-    cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square().cpu().numpy()
-    for victim in range(victims):
-        _, assigned = linear_sum_assignment(cost[victim])
-        order[victim] = torch.from_numpy(assigned.astype(np.int64))
-    return order
-
-
-def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str, Tensor]:
-    """Score what needs no attack: the mean image of the victim set, and another image of the same class.
-
-    The mean is over all images given, the scored one included. The other image is the next one of its class
-    in the order given, the first one following the last.
-
-    Args:
-        images: All images of the victim set, (n, C, H, W) in [0, 1]; H and W at least 11.
-        labels: Their classes, integers (n,).
-        count: Score only the first ``count`` images, still against the whole set; None: all n.
-
-    Returns:
-        float64 (count,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
-        compare with: the mean of a single image, an image alone in its class.
-
-    Raises:
-        VictimError: The images are too small for SSIM.
-        ValueError: Shapes do not fit, or values are not in [0, 1].
-    """
-    images = _checked(images[None], images[None])[0][0]
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f"labels have shape {tuple(labels.shape)}, not ({len(images)},)")
-    following = torch.arange(len(images))
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0].cpu()
-        following[members] = members.roll(-1)
-    alone = (following == torch.arange(len(images))).to(images.device)
-    levels = {}
-    for name, guess, meaningless in (
-        ("mean_image", images.mean(0).expand_as(images), torch.full_like(alone, len(images) == 1)),
-        ("same_class", images[following.to(images.device)], alone),
-    ):
-        for score, values in _per_image(images[:count], guess[:count]).items():
-            levels[f"{score}_{name}"] = values.masked_fill(meaningless[:count], torch.nan)
-    return levels
-
-
-def _per_image(original: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+def scores_per_image(original: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
     """Scores of pairs of images (n, C, H, W), each (n,)."""
     parts: dict[str, list[Tensor]] = {"mse": [], "psnr": [], "ssim": []}
     at_once = max(1, _PIXELS_AT_ONCE // original[0].numel())
@@ -163,7 +99,7 @@ def _blur(length: int, device: torch.device) -> Tensor:
     return matrix.scatter_add(1, seen, (weights / weights.sum()).expand(length, -1)).to(device)
 
 
-def _checked(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
+def check_images(original: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:
     """Return both as float64 in [0, 1], or raise what :func:`scores` says."""
     if original.shape != reconstruction.shape or original.ndim != 5 or original.numel() == 0:
         raise ValueError(

@@ -20,7 +20,7 @@ from torch import Tensor
 from dia.attacks.optimisation.search import Search
 from dia.attacks.optimisation.state import State
 from dia.errors import AttackInterrupted
-from dia.evaluation.scores import Curves
+from dia.evaluation.history import Curves
 from dia.execution.signals import StopRequest
 from dia.utils.files import atomic_path
 

@@ -1,23 +1,14 @@
 """Progress of an attack: a bar on a terminal, timestamped lines in a log."""
 
-import logging
 import sys
 import time
 
 from torch import Tensor
 
 from dia.attacks.optimisation.state import State
+from dia.utils.log import LOG
 
-LOG = logging.getLogger("dia")
 SECONDS_BETWEEN_LINES = 30.0
-
-
-def start_logging() -> None:
-    """Timestamped lines on standard error, where the workflow's log files take them from."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
 
 
 class Progress:

@@ -11,16 +11,21 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.registry import prepare as prepare_attack
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError
+from dia.evaluation.chance_levels import chance_levels
 from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.history import Curves
 from dia.evaluation.lpips import check_weights
-from dia.evaluation.scores import Curves, chance_levels, influential_entries, score, sites_in_words
+from dia.evaluation.mask_recovery import influential_entries
+from dia.evaluation.scores import score
 from dia.execution.attempts import AttemptRecord
 from dia.execution.checkpoint import Checkpointer
-from dia.execution.progress import LOG, Progress
+from dia.execution.progress import Progress
 from dia.execution.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.federated.trained_model import TrainedModel
 from dia.jobs.attack_job import Job
+from dia.models.dropout import sites_in_words
 from dia.results import picture_columns
+from dia.utils.log import LOG
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
 """What a row says of the model that was attacked, where it was trained."""

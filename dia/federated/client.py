@@ -1,60 +1,17 @@
 """What a client computes and sends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dia.defences.apply import defend, defended
-from dia.errors import AttackError
+from dia.federated.update import _smaller
 from dia.gradients.engine import Engine
-from dia.gradients.factored import Dense, OuterSum, Piece
+from dia.gradients.factored import Dense, Piece
 from dia.models.dropout import Site
 from dia.settings.defences import DefenceSettings
 from dia.utils.randomness import bernoulli, derive_seed, generator
-
-
-@dataclass(frozen=True)
-class ClientGradient:
-    """What the server received from V clients: the gradient of every parameter, and each client's total norm.
-
-    An undefended gradient of images x tokens outer products may be held as its factors: the same matrix, and only
-    its products with other gradients are ever used.
-    """
-
-    pieces: dict[str, Piece]
-    norm: Tensor
-
-    @classmethod
-    def of(cls, pieces: dict[str, Piece]) -> "ClientGradient":
-        """What arrives when V clients send ``pieces``.
-
-        Raises:
-            AttackError: One of them is not finite.
-        """
-        norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
-        if not bool(torch.isfinite(norm).all()):
-            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~torch.isfinite(norm)).flatten().tolist())
-            raise AttackError(
-                f"the client gradient of victim {bad} is not finite; check the model and its weights"
-            )
-        return cls(pieces, norm)
-
-    def select(self, victims: Tensor) -> "ClientGradient":
-        pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}
-        return ClientGradient(pieces, self.norm[victims])
-
-    def to(self, device: torch.device) -> "ClientGradient":
-        pieces = {name: piece.to(device) for name, piece in self.pieces.items()}
-        return ClientGradient(pieces, self.norm.to(device))
-
-
-def _smaller(piece: Piece) -> Piece:
-    if not isinstance(piece, OuterSum):
-        return piece
-    rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
-    return piece if rank * (fan_in + fan_out) < fan_in * fan_out else Dense(piece.dense())
 
 
 def draw_masks(
@@ -147,13 +104,3 @@ def protect(
         )
     rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
     return {name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()}
-
-
-def joined(pieces: Sequence[Piece]) -> Piece:
-    """The pieces of several victims as one."""
-    first = pieces[0]
-    if isinstance(first, OuterSum):
-        factors = [piece for piece in pieces if isinstance(piece, OuterSum)]
-        deltas = torch.cat([piece.deltas for piece in factors])
-        return OuterSum(deltas, torch.cat([piece.inputs for piece in factors]), first.shape)
-    return Dense(torch.cat([piece.dense() for piece in pieces]))

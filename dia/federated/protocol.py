@@ -7,7 +7,7 @@ from dia.gradients.batched import FoldedModel
 from dia.gradients.engine import Engine
 from dia.gradients.local_sgd import LocalSteps
 from dia.settings.federated import FederatedSettings
-from dia.utils.minibatches import local_steps
+from dia.utils.randomness import generator
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -43,3 +43,18 @@ def unit_of(engine: Engine) -> float:
 def gradients_sent(engine: Engine) -> int:
     """How many gradients, one a step, are in the sum that a client sends."""
     return len(engine.steps) if isinstance(engine, LocalSteps) else 1
+
+
+def local_steps(settings: FederatedSettings, images: int, seed: int) -> list[list[int]]:
+    """The minibatches of all local steps, as numbers in [0, images): in every epoch each image once, shuffled.
+
+    The order comes from the cell's seed alone. It is the same for every victim, whose images are in no particular
+    order, and the server knows it. Within a minibatch images stand in ascending order: its gradient is the same, and
+    one step on the whole batch is FedSGD to the last mask.
+    """
+    size = settings.local_batch_size or images
+    steps = []
+    for epoch in range(settings.local_epochs):
+        order = torch.randperm(images, generator=generator(seed, "batch_order", epoch)).tolist()
+        steps += [sorted(order[first : first + size]) for first in range(0, images, size)]
+    return steps

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from dia.datasets.train_test_split import Split
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, TrainingError
-from dia.execution.progress import LOG
-from dia.federated.client import ClientGradient, draw_masks, protect, send
+from dia.federated.client import draw_masks, protect, send
 from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
 from dia.federated.trained_model import TrainedModel
+from dia.federated.update import ClientGradient
 from dia.gradients.engine import Engine
 from dia.jobs.training_job import TrainingJob
 from dia.models.registry import build
+from dia.utils.log import LOG
 from dia.utils.randomness import generator
 
 REPORTS = 10

@@ -10,15 +10,11 @@ from dia.errors import ConfigError
 from dia.jobs.cell import Cell
 from dia.models.custom import PinnedModel
 from dia.settings.scenario import Settings
+from dia.utils.canonical_json import canonical
 from dia.utils.validation_errors import validated
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
 _WHEREABOUTS = frozenset({"root", "download", "path"})
-
-
-def canonical(value: object) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from dia.errors import ConfigError
-from dia.jobs.attack_job import Job, canonical
+from dia.jobs.attack_job import Job
 from dia.models.custom import PinnedModel
 from dia.settings.defences import DefenceSettings
 from dia.settings.federated import FederatedSettings, TrainingSettings
 from dia.settings.scenario import Settings
+from dia.utils.canonical_json import canonical
 from dia.utils.strict_model import Closed
 from dia.utils.validation_errors import validated
 

@@ -183,3 +183,12 @@ def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[
     finally:
         for module in modules:
             module.masks, module.off = None, False
+
+
+def sites_in_words(sites: Sequence[Site]) -> str:
+    """The dropout sites of a model for a log line."""
+    steps = 1 + max((site.step for site in sites), default=0)
+    sites = [site for site in sites if site.step == 0]  # every local step has masks of its own
+    entries = sum(site.entries for site in sites)
+    taken = f", {steps} local steps" if steps > 1 else ""
+    return f"{len(sites)} dropout sites with {entries} mask entries an image{taken}"

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dia.config.config import Config, job_of
+from dia.config.config import Config
+from dia.config.jobs import job_of
 from dia.errors import RecordError
 from dia.execution.attempts import read_attempt
-from dia.jobs.attack_job import canonical
 from dia.jobs.cell import Cell
+from dia.utils.canonical_json import canonical
 
 State = Literal["done", "running", "interrupted", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "interrupted", "failed", "missing")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.reporting.expected_cells import expected_cells
+from dia.reporting.html_page import page
 from dia.reporting.status import status
-from dia.reporting.tables.html import page
 from dia.results.collected import read_results
 
 if TYPE_CHECKING:

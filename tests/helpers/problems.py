@@ -13,9 +13,11 @@ from dia.attacks.optimisation.initialisation import GivenStarts
 from dia.attacks.optimisation.search import Search
 from dia.attacks.optimisation.state import State
 from dia.attacks.outcome import Outcome
-from dia.attacks.problem import Problem, pixel_box
+from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
-from dia.federated.client import ClientGradient, draw_masks, send
+from dia.datasets.normalisation import pixel_box
+from dia.federated.client import draw_masks, send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.models.mlp import MLP
 from dia.models.vit import ViT

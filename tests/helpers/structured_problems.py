@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from dia.attacks.optimisation.initialisation import GivenStarts
-from dia.attacks.problem import Problem, pixel_box
-from dia.federated.client import ClientGradient, draw_masks, send
+from dia.attacks.problem import Problem
+from dia.datasets.normalisation import pixel_box
+from dia.federated.client import draw_masks, send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.factored import Dense
 from dia.models.dropout import make_replayable

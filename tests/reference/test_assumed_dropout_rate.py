@@ -12,7 +12,8 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
-from dia.federated.client import ClientGradient, draw_masks, send
+from dia.federated.client import draw_masks, send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.unknown_dropout_rate import UnknownRate
 from dia.jobs.attack_job import Job

@@ -12,7 +12,7 @@ from torch import Tensor
 from dia.attacks.optimisation.search import CHECK_EVERY
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
-from dia.federated.client import ClientGradient
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.factored import Dense
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.federated.client import ClientGradient, send
+from dia.federated.client import send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.factored import Dense, Piece
 from dia.models.dropout import make_replayable

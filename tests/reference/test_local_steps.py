@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.federated.client import ClientGradient, draw_masks, send
+from dia.federated.client import draw_masks, send
+from dia.federated.protocol import local_steps
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.gradients.local_sgd import LocalSteps
 from dia.models.dropout import make_replayable
 from dia.settings.federated import FederatedSettings
-from dia.utils.minibatches import local_steps
 
 VICTIMS, IMAGES, RATE = 2, 3, 0.2
 STEPS = [[2, 0], [1], [0, 1], [2]]

@@ -9,14 +9,8 @@ from helpers.problems import Run, plainly, problem, run, settings
 from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
-from dia.attacks.optimisation.initialisation import DrawnStarts
-from dia.attacks.optimisation.mask_variables import (
-    Clipped,
-    Parametrisation,
-    Sigmoid,
-    first_masks,
-    start_generators,
-)
+from dia.attacks.optimisation.initialisation import DrawnStarts, first_masks, start_generators
+from dia.attacks.optimisation.mask_variables import Clipped, Parametrisation, Sigmoid
 from dia.attacks.optimisation.search import Search
 from dia.attacks.optimisation.state import State
 from dia.attacks.problem import Problem

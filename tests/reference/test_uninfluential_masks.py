@@ -12,7 +12,7 @@ from helpers.problems import problem, run
 from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.scores import influential_entries, mask_accuracy, mask_accuracy_chance
+from dia.evaluation.mask_recovery import influential_entries, mask_accuracy, mask_accuracy_chance
 from dia.jobs.attack_job import Job
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings

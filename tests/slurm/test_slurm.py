@@ -19,7 +19,8 @@ from conftest import PATIENCE, ROOT, Workplace
 from helpers.polling import wait_for
 from helpers.slow_model import set_pace
 
-from dia.config.config import Config, job_json
+from dia.config.config import Config
+from dia.config.jobs import job_json
 
 CONFIG = ROOT / "config" / "test.yaml"
 NOT_NUMBERS = {"seconds", "started_at", "peak_memory_mb"}

@@ -14,10 +14,10 @@ from snakemake.utils import min_version
 
 from dia.config import reduced
 from dia.jobs.cell import NAME, RATE, Cell
-from dia.config.config import job_json, trained_model, training_jobs
+from dia.config.jobs import job_json, trained_model, training_jobs
 from dia.errors import ConfigError
 from dia.reporting.figures import KINDS, figure_groups
-from dia.jobs.attack_job import canonical
+from dia.utils.canonical_json import canonical
 
 min_version("9.13")
 

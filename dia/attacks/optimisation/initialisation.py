@@ -2,24 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.mask_variables import first_masks, start_generators
 from dia.models.dropout import Site
-from dia.utils.randomness import normal
-
-
-class Starts(Protocol):
-    """Start ``restart`` (from 0) of victims by their ids, on the CPU; the same whenever it is asked for."""
-
-    def images(self, restart: int, victim_ids: Sequence[str]) -> Tensor:
-        """(V, N, C, H, W), normalised."""
-
-    def masks(self, restart: int, victim_ids: Sequence[str]) -> list[Tensor]:
-        """In [0, 1], per site (V, N, *site.shape); empty without dropout."""
+from dia.utils.randomness import bernoulli, generator, normal
 
 
 @dataclass(frozen=True)
@@ -30,7 +18,7 @@ class DrawnStarts:
         seed: The cell's seed.
         shape: (N, C, H, W) of a victim's images.
         sites: Dropout sites as the attacker believes them.
-        mask_init: See :func:`dia.attacks.optimisation.mask_variables.first_masks`.
+        mask_init: See :func:`dia.attacks.optimisation.initialisation.first_masks`.
         dtype: Of the tensors drawn.
     """
 
@@ -79,3 +67,50 @@ class GivenStarts:
         if restart:
             raise ValueError(f"start {restart} was asked for, and there is only the first")
         return [self.victim_ids.index(name) for name in victim_ids]
+
+
+MARGIN = 0.05
+"""How far from 0 and 1 a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
+
+
+def first_masks(
+    kind: str,
+    sites: Sequence[Site],
+    rates: Sequence[float],
+    batch_size: int,
+    rngs: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float64,
+) -> list[Tensor]:
+    """Where masks start, per site (V, N, *site.shape) on the CPU; drawn in float64 whatever ``dtype`` they come in.
+
+    Args:
+        kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``p``: every entry at
+            its probability of being kept, 1 - p; ``uniform``: anywhere in [0, 1].
+        sites: Dropout sites in module order.
+        rates: The dropout rate of every site, as far as the attacker knows it.
+        batch_size: Images N of a victim.
+        rngs: One generator a victim.
+    """
+
+    def one(shape: tuple[int, ...], rate: float, rng: torch.Generator) -> Tensor:
+        match kind:
+            case "bernoulli":
+                return bernoulli(shape, 1 - rate, rng, dtype)
+            case "uniform":
+                return torch.rand(shape, generator=rng, dtype=torch.float64).to(dtype)
+            case "ones" | "p":
+                return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=dtype)
+        raise ValueError(f"unknown mask initialisation {kind!r}")
+
+    return [
+        torch.stack([one(site.mask_shape(batch_size), rate, rng) for rng in rngs])
+        for site, rate in zip(sites, rates, strict=True)
+    ]
+
+
+def start_generators(
+    seed: int, victim_ids: Sequence[str], purpose: str, restart: int
+) -> list[torch.Generator]:
+    """One generator a victim for the draws of one start; the first start is the same however many follow."""
+    which = (purpose,) if restart == 0 else (purpose, restart)
+    return [generator(seed, victim, *which) for victim in victim_ids]

@@ -5,19 +5,14 @@ paper's way), or their logits, which need no clipping (ours).
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dia.models.dropout import Site
+from dia.attacks.optimisation.initialisation import MARGIN
 from dia.settings.optimisation import SearchSettings
-from dia.utils.randomness import bernoulli, generator
-
-MARGIN = 0.05
-"""How far from 0 and 1 a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
 
 
 class Parametrisation(Protocol):
@@ -91,46 +86,3 @@ def parametrisation(settings: SearchSettings, done: float) -> Parametrisation:
     if settings.mask_parametrisation == "sigmoid":
         return Sigmoid(slope=settings.mask_annealing**done)
     return Clipped()
-
-
-def first_masks(
-    kind: str,
-    sites: Sequence[Site],
-    rates: Sequence[float],
-    batch_size: int,
-    rngs: Sequence[torch.Generator],
-    dtype: torch.dtype = torch.float64,
-) -> list[Tensor]:
-    """Where masks start, per site (V, N, *site.shape) on the CPU; drawn in float64 whatever ``dtype`` they come in.
-
-    Args:
-        kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``p``: every entry at
-            its probability of being kept, 1 - p; ``uniform``: anywhere in [0, 1].
-        sites: Dropout sites in module order.
-        rates: The dropout rate of every site, as far as the attacker knows it.
-        batch_size: Images N of a victim.
-        rngs: One generator a victim.
-    """
-
-    def one(shape: tuple[int, ...], rate: float, rng: torch.Generator) -> Tensor:
-        match kind:
-            case "bernoulli":
-                return bernoulli(shape, 1 - rate, rng, dtype)
-            case "uniform":
-                return torch.rand(shape, generator=rng, dtype=torch.float64).to(dtype)
-            case "ones" | "p":
-                return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=dtype)
-        raise ValueError(f"unknown mask initialisation {kind!r}")
-
-    return [
-        torch.stack([one(site.mask_shape(batch_size), rate, rng) for rng in rngs])
-        for site, rate in zip(sites, rates, strict=True)
-    ]
-
-
-def start_generators(
-    seed: int, victim_ids: Sequence[str], purpose: str, restart: int
-) -> list[torch.Generator]:
-    """One generator a victim for the draws of one start; the first start is the same however many follow."""
-    which = (purpose,) if restart == 0 else (purpose, restart)
-    return [generator(seed, victim, *which) for victim in victim_ids]

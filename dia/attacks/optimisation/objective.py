@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dia.federated.client import ClientGradient
+from dia.federated.update import ClientGradient
 from dia.gradients.engine import Engine
 from dia.gradients.factored import compare
 

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation import steps
+from dia.attacks.optimisation.best_of_starts import outcome_of
 from dia.attacks.optimisation.mask_variables import Parametrisation, parametrisation
 from dia.attacks.optimisation.objective import indecision, mask_penalty, matching_distance
 from dia.attacks.optimisation.pass_size import victims_that_fit
 from dia.attacks.optimisation.schedules import annealed
 from dia.attacks.optimisation.state import State
-from dia.attacks.outcome import Outcome, outcome_of
+from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
 from dia.ops.total_variation import total_variation

@@ -13,8 +13,10 @@ from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.attack import Analytic, prepare
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.evaluation.scores import claim_cosine, in_order
-from dia.federated.client import ClientGradient, send
+from dia.evaluation.mask_recovery import in_order
+from dia.evaluation.scores import claim_cosine
+from dia.federated.client import send
+from dia.federated.update import ClientGradient
 from dia.gradients.factored import Dense
 from dia.models.vit import ViT
 

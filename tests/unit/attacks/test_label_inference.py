@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from dia.attacks.label_inference import aligned, infer_labels, last_layer
 from dia.errors import AttackError
-from dia.evaluation.scores import label_accuracy_chance
-from dia.federated.client import ClientGradient, draw_masks, protect, send
+from dia.evaluation.chance_levels import label_accuracy_chance
+from dia.federated.client import draw_masks, protect, send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.models.dropout import make_replayable
 from dia.models.registry import build

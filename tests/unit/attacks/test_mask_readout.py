@@ -16,8 +16,8 @@ from dia.attacks.optimisation.mask_variables import parametrisation
 from dia.attacks.optimisation.state import State
 from dia.attacks.problem import Problem
 from dia.defences.prune import prune
-from dia.evaluation.scores import in_order
-from dia.federated.client import ClientGradient
+from dia.evaluation.mask_recovery import in_order
+from dia.federated.update import ClientGradient
 from dia.gradients.factored import Dense
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dia.attacks import ig, seed, wiig
 from dia.attacks.problem import Problem
-from dia.federated.client import ClientGradient, draw_client_masks, send
+from dia.federated.client import draw_client_masks, send
+from dia.federated.update import ClientGradient
 from dia.utils.randomness import derive_seed
 
 SPACE = 50

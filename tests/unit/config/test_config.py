@@ -11,7 +11,8 @@ import yaml
 from helpers.configs import BASE, changed
 
 from dia.cli.schema import schema
-from dia.config.config import Config, job_json
+from dia.config.config import Config
+from dia.config.jobs import job_json
 from dia.errors import ConfigError
 from dia.jobs.attack_job import Job
 from dia.jobs.cell import Cell

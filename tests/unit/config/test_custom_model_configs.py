@@ -8,7 +8,8 @@ import pytest
 import yaml
 from helpers.custom_models import SOURCE
 
-from dia.config.config import Config, job_json, job_of, training_jobs
+from dia.config.config import Config
+from dia.config.jobs import job_json, job_of, training_jobs
 from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.errors import ConfigError, ModelError

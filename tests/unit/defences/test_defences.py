@@ -12,7 +12,8 @@ from dia.defences.clip import clip
 from dia.defences.noise import add_noise
 from dia.defences.prune import prune
 from dia.defences.quantise import int8, sign
-from dia.federated.client import ClientGradient, draw_masks, protect, send
+from dia.federated.client import draw_masks, protect, send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.models.registry import build
 from dia.settings.defences import DefenceSettings

@@ -15,8 +15,9 @@ EXAMPLES = ROOT / "docs" / "examples"
 ONE_CELL = """
 from pathlib import Path
 from dia.cli import main
-from dia.config.config import Config, job_json
-from dia.jobs.attack_job import canonical
+from dia.config.config import Config
+from dia.config.jobs import job_json
+from dia.utils.canonical_json import canonical
 from dia.results import read_cell
 
 def rows(dataset, settings, model="mlp", attack="ig"):

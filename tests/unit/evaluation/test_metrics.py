@@ -11,7 +11,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
-from dia.evaluation.metrics import PSNR_CAP, chance, match, scores
+from dia.evaluation.assignment import match
+from dia.evaluation.chance_levels import chance
+from dia.evaluation.metrics import PSNR_CAP, scores
 from dia.utils.torchvision_compat import import_torchvision
 
 

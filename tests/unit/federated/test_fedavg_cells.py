@@ -10,7 +10,7 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.scores import influential_entries
+from dia.evaluation.mask_recovery import influential_entries
 from dia.execution.run_cell import run_cell
 from dia.gradients.local_sgd import LocalSteps
 from dia.jobs.attack_job import Job

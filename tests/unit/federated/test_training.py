@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from dia.cli import main
-from dia.config.config import Config, training_jobs
+from dia.config.config import Config
+from dia.config.jobs import training_jobs
 from dia.datasets.registry import make_victims
 from dia.datasets.specs import DatasetSpec, parse_dataset
 from dia.datasets.train_test_split import Split, training_split

@@ -10,7 +10,8 @@ from torch import nn
 
 from dia.attacks.optimisation.objective import matching_distance
 from dia.errors import ModelError
-from dia.federated.client import ClientGradient, send
+from dia.federated.client import send
+from dia.federated.update import ClientGradient
 from dia.gradients.batched import FoldedModel
 from dia.models.custom import OwnModel
 from dia.models.dropout import dropout_modules, dropout_sites

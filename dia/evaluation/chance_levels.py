@@ -1,0 +1,71 @@
+"""Scores that an attacker reaches who has recovered nothing."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dia.datasets.victim_set import VictimSet
+from dia.evaluation.metrics import check_images, scores_per_image
+
+
+def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
+    """(V,) expected share of a victim's labels (V, N) found by drawing N classes at random.
+
+    A class that occurs n times and is drawn B times gives min(n, B) right ones, B ~ Binomial(N, 1 / C); the
+    expected minimum is the sum of P(B >= k) over k = 1..n.
+    """
+    from scipy.stats import binom  # most of a second, which a cell with known labels is spared
+
+    images = labels.shape[1]
+    reached = binom.sf(np.arange(images), images, 1 / num_classes).cumsum()  # E min(n, B) at n - 1
+    shares = []
+    for own in labels.tolist():
+        shares.append(sum(reached[own.count(label) - 1] for label in set(own)) / images)
+    return torch.tensor(shares, dtype=torch.float64)
+
+
+def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[str, Tensor]:
+    """Chance scores (V,) of each victim, the mean over its images: see :func:`dia.evaluation.chance_levels.chance`.
+
+    The mean image and the other image of the same class are taken from the whole victim set.
+    """
+    pixels = torch.tensor(victim_set.images, dtype=torch.float64).permute(0, 3, 1, 2) / 255
+    levels = chance(pixels, torch.tensor(victim_set.labels))
+    return {name: v[: victims * batch_size].view(victims, -1).mean(1) for name, v in levels.items()}
+
+
+def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str, Tensor]:
+    """Score what needs no attack: the mean image of the victim set, and another image of the same class.
+
+    The mean is over all images given, the scored one included. The other image is the next one of its class
+    in the order given, the first one following the last.
+
+    Args:
+        images: All images of the victim set, (n, C, H, W) in [0, 1]; H and W at least 11.
+        labels: Their classes, integers (n,).
+        count: Score only the first ``count`` images, still against the whole set; None: all n.
+
+    Returns:
+        float64 (count,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
+        compare with: the mean of a single image, an image alone in its class.
+
+    Raises:
+        VictimError: The images are too small for SSIM.
+        ValueError: Shapes do not fit, or values are not in [0, 1].
+    """
+    images = check_images(images[None], images[None])[0][0]
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}, not ({len(images)},)")
+    following = torch.arange(len(images))
+    for label in labels.unique():
+        members = (labels == label).nonzero()[:, 0].cpu()
+        following[members] = members.roll(-1)
+    alone = (following == torch.arange(len(images))).to(images.device)
+    levels = {}
+    for name, guess, meaningless in (
+        ("mean_image", images.mean(0).expand_as(images), torch.full_like(alone, len(images) == 1)),
+        ("same_class", images[following.to(images.device)], alone),
+    ):
+        for score, values in scores_per_image(images[:count], guess[:count]).items():
+            levels[f"{score}_{name}"] = values.masked_fill(meaningless[:count], torch.nan)
+    return levels

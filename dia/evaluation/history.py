@@ -1,0 +1,63 @@
+"""Losses and scores over the iterations of every victim."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dia.attacks.optimisation.state import State
+from dia.evaluation.assignment import match
+from dia.evaluation.experiment import Experiment
+from dia.evaluation.mask_recovery import in_order, mask_accuracy
+
+
+@dataclass
+class Curves:
+    """Losses and scores over the iterations of every victim: an observer of the attack.
+
+    Attributes:
+        experiment: What is attacked.
+        every: Iterations between two points.
+        counted: The entries that mask accuracy is over; empty where masks are not sought.
+        points: Per victim, and again for every further start, tuples (iteration, total loss, matching distance, mse,
+            mask accuracy).
+    """
+
+    experiment: Experiment
+    every: int
+    counted: list[Tensor]
+    points: list[list[tuple[int, float, float, float, float]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        problem = self.experiment.problem
+        self.points = [[] for _ in range(problem.settings.restarts * len(problem))]
+
+    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+        if state.iteration % self.every:
+            return
+        victims = state.victims.cpu()
+        original = self.experiment.original[victims]
+        pixels = self.experiment.to_pixels(state.x).to(original)
+        order = match(original, pixels)
+        pixels = pixels[torch.arange(len(order))[:, None], order]
+        mse = (pixels - original).square().flatten(1).mean(1)
+        accuracy = torch.full_like(mse, torch.nan)
+        if state.masks and self.counted:
+            true = [mask[victims] for mask in self.experiment.true_masks]
+            kept = in_order([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
+            accuracy = mask_accuracy(kept, true, [c[victims] for c in self.counted])
+        columns = (total_loss, matching_distance, mse, accuracy)
+        going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
+        for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            if going[row]:
+                self.points[first + int(victims[row])].append((state.iteration, *values))
+
+    def columns(self, victim: int, restart: int) -> dict[str, list[float]]:
+        """The history columns of one victim's row: the curves of one of its starts."""
+        names = ("iteration", "total_loss", "matching_distance", "mse", "mask_accuracy")
+        points = self.points[restart * len(self.experiment.problem) + victim]
+        values = list(zip(*points, strict=True)) or [()] * len(names)
+        columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
+        if not self.counted:
+            columns["history_mask_accuracy"] = []
+        return columns
