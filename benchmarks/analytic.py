@@ -21,8 +21,8 @@ from dia.attacks.analytic.attack import prepare as prepare_attack
 from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
-from dia.evaluation.mask_recovery import in_order, influential_entries, mask_accuracy
-from dia.jobs.attack_job import Job
+from dia.evaluation.mask_recovery import align_masks, influential_entries, mask_accuracy
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -71,7 +71,7 @@ def main() -> None:
 def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed: int) -> None:
     """Attack one cell and print its line."""
     cell = Cell("default", victims.dataset, model, rate, "analytic", seed)
-    experiment = prepare(Job.of(cell, settings, {}), victims, torch.device("cpu"))
+    experiment = prepare(AttackJob.of(cell, settings, {}), victims, torch.device("cpu"))
     began = time.process_time()
     attack = prepare_attack(experiment.problem)
     cpu = time.process_time() - began
@@ -84,7 +84,7 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     masks = "-"
     if outcome.kept is not None:
         counted = influential_entries(experiment)
-        kept = in_order(outcome.kept, experiment.true_masks, experiment.labels)
+        kept = align_masks(outcome.kept, experiment.true_masks, experiment.labels)
         masks = f"{float(mask_accuracy(kept, experiment.true_masks, counted).min()):.2%}"
     reasons = ", ".join(f"{outcome.stop_reason.count(r)} {r}" for r in sorted(set(outcome.stop_reason)))
     spread = f"{np.median(mse):.1e}     {mse.max():.1e}" if len(mse) else "      -           -"

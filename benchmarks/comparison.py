@@ -12,11 +12,11 @@ from floor import synchronise
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -40,7 +40,7 @@ class Clock:
     seconds: float = 0.0
     victim_iterations: int = 0
 
-    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         if state.iteration not in (self.warm, self.last):
             return
         synchronise(self.device)
@@ -78,7 +78,7 @@ class Contest:
         victim_set = VictimSet(
             images=rng.integers(0, 256, (victims, *shape[1:], shape[0]), np.uint8),
             labels=rng.integers(0, CLASSES, victims),
-            source_index=np.arange(victims),
+            source_indices=np.arange(victims),
             mean=channels,
             std=channels.copy(),
             dataset=dataset,
@@ -87,7 +87,9 @@ class Contest:
             num_classes=CLASSES,
         )
         cell = Cell("benchmark", dataset, model, RATE, "dia", 0)
-        experiment = prepare(Job(cell, Settings(victims=victims, stop_loss=0), {}), victim_set, device)
+        experiment = prepare(
+            AttackJob(cell, Settings(victims=victims, loss_tolerance=0), {}), victim_set, device
+        )
         plain = PLAIN[model](shape, CLASSES, float(RATE))
         plain.load_state_dict(experiment.problem.model.model.state_dict())
         client = Client(plain.to(device), torch.zeros(1, *shape, device=device))
@@ -97,14 +99,16 @@ class Contest:
         """Seconds of the engine per victim-iteration, over ``iterations`` of every victim."""
         clock = Clock(self.device, warm, warm + iterations)
         self._limit(warm + iterations + 1)
-        search = prepare_attack("dia")(self.experiment.problem, victims_per_pass=self.per_pass, observe=clock)
-        self.passes = search.run().victims_per_pass
+        search = prepare_attack("dia")(
+            self.experiment.problem, victims_per_chunk=self.per_pass, observe=clock
+        )
+        self.passes = search.run().victims_per_chunk
         return clock.seconds / clock.victim_iterations
 
     def engine_flops(self) -> float:
         """Operations of the engine's matrix products in one victim-iteration, as torch counts them."""
         self._limit(1)
-        search = prepare_attack("dia")(self.experiment.problem, victims_per_pass=self.per_pass)
+        search = prepare_attack("dia")(self.experiment.problem, victims_per_chunk=self.per_pass)
         with FlopCounterMode(display=False) as counter:
             search.run()
         return counter.get_total_flops() / len(self.experiment.problem)

@@ -15,11 +15,11 @@ from analytic import SHARED, victim_set
 from torch import Tensor
 
 from dia.attacks.mask_readout.readout import Readout, counts
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.mask_recovery import in_order, influential_entries
-from dia.jobs.attack_job import Job
+from dia.evaluation.mask_recovery import align_masks, influential_entries
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -30,7 +30,7 @@ class BestSoFar:
     def __init__(self, victims: int) -> None:
         self.best: list[list[float]] = [[] for _ in range(victims)]
 
-    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         for victim, distance in zip(state.victims.tolist(), matching_distance.tolist(), strict=True):
             before = self.best[victim][-1] if self.best[victim] else float("inf")
             self.best[victim].append(min(before, distance))
@@ -41,7 +41,7 @@ def known_entries(experiment: Experiment) -> None:
     problem = experiment.problem
     classes = experiment.num_classes
     known = Readout.of(problem.model, problem.shape, classes).read(problem)
-    known = in_order(known, experiment.true_masks, experiment.labels)
+    known = align_masks(known, experiment.true_masks, experiment.labels)
     influential = influential_entries(experiment)
     wrong = [
         int(((k != true) & ~k.isnan() & i).sum())
@@ -80,9 +80,9 @@ def main() -> None:
     for model in args.models:
         for images in args.batch_sizes:
             settings = Settings(
-                victims=args.victims, batch_size=images, max_iterations=args.iterations, stop_loss=0.0
+                victims=args.victims, batch_size=images, max_iterations=args.iterations, loss_tolerance=0.0
             )
-            job = Job.of(Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {})
+            job = AttackJob.of(Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {})
             experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
             print(f"{model}, {args.dataset}, p = {args.rate}, N = {images}, {args.victims} victims")
             known_entries(experiment)

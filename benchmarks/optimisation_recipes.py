@@ -24,7 +24,7 @@ from dia.config.config import Config
 from dia.evaluation.experiment import prepare
 from dia.evaluation.mask_recovery import influential_entries
 from dia.evaluation.scores import score
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 
 STUDY = Path(__file__).parents[1] / "config" / "studies" / "stronger_dia.yaml"
@@ -57,7 +57,7 @@ def main() -> None:
     for name in names:
         changes = {"victims": args.victims} | ({"max_iterations": args.iterations} if args.iterations else {})
         settings = config.settings_of(name, args.model).model_copy(update=changes)
-        job = Job.of(Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {})
+        job = AttackJob.of(Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {})
         smooth = patch("torch.nn.ReLU", lambda *_, **__: torch.nn.GELU()) if args.gelu else nullcontext()
         with smooth:  # it is here that the model is built
             experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))

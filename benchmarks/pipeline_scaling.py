@@ -176,7 +176,7 @@ from dia.execution.signals import StopRequest
 job, victims = Job.parse(sys.argv[1]), VictimSet.load(Path(sys.argv[2])); step("read the victims")
 finger = dia.execution.run_cell.fingerprint(job, victims); step("fingerprint of the code")
 checkpoint = Checkpointer(Path("c.npz"), finger, print, StopRequest())
-rows = dia.execution.run_cell.run_cell(job, victims, device="cpu", threads=1, victims_per_pass=None, checkpointer=checkpoint)
+rows = dia.execution.run_cell.run_cell(job, victims, device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
 step("model, gradient, one iteration, scores")
 dia.results.write_cell("cell.parquet", rows); step("write the rows")
 """

@@ -43,7 +43,7 @@ class Row:
     ratio: float
     peak_mb: float
     oracle_peak_mb: float
-    victims_per_pass: int
+    victims_per_chunk: int
     engine_per_s: float
     oracle_per_s: float
     mflop: float
@@ -91,7 +91,7 @@ def measure(
         ratio=oracle / engine,
         peak_mb=engine_peak.result(),
         oracle_peak_mb=oracle_peak.result(),
-        victims_per_pass=contest.passes,
+        victims_per_chunk=contest.passes,
         engine_per_s=1 / engine,
         oracle_per_s=1 / oracle,
         mflop=needed / 1e6,
@@ -168,7 +168,7 @@ def main() -> None:
         "--devices", nargs="+", choices=("cpu", "cuda"), help="default: cpu, and cuda if present"
     )
     parser.add_argument("--repetitions", type=int, default=3, help="turns of each contestant (default 3)")
-    parser.add_argument("--victims-per-pass", type=int, help="default: as the engine chooses")
+    parser.add_argument("--victims-per-chunk", type=int, help="default: as the engine chooses")
     args = parser.parse_args()
     if args.threads is None:
         args.threads = [1] if args.quick or cpus < 2 else [1, 2]
@@ -183,7 +183,7 @@ def main() -> None:
     print(line(None))
     rows = []
     for configuration in configurations(args):
-        row = measure(*configuration, args.repetitions, args.victims_per_pass)
+        row = measure(*configuration, args.repetitions, args.victims_per_chunk)
         print(line(row), flush=True)
         rows.append(asdict(row))
     if args.json:

@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dia.attacks.optimisation.initialisation import GivenStarts
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.initialisation import FixedInitialisation
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
 from dia.datasets.normalisation import pixel_box
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
 from dia.federated.client import send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.engine import Engine
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.engine import GradientEngine
 from dia.models.registry import build
 from dia.settings.scenario import Settings
 
@@ -36,7 +36,7 @@ _NAME = re.compile(r"(?P<dataset>[a-z0-9]+)_(?P<model>[a-z0-9]+)_(?P<attack>ig|w
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReplayResult:
     """How far a replay is from its golden run."""
 
     name: str
@@ -69,7 +69,7 @@ def runs(folder: Path) -> list[Path]:
     return found
 
 
-def replay(path: Path) -> Verdict:
+def replay(path: Path) -> ReplayResult:
     """Repeat one golden run in float64 and compare every loss and the final image.
 
     Raises:
@@ -80,20 +80,26 @@ def replay(path: Path) -> Verdict:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
     run = _read(path)
     _check(run, path)
-    problem = _problem(run, match["dataset"], match["model"], match["attack"], path)
+    problem = _problem(
+        run,
+        match["dataset"],
+        match["model"],
+        match["attack"],
+        path,
+    )
     losses: list[float] = []
 
-    def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         losses.append(float(total_loss[0]))
 
-    search = prepare(match["attack"])(problem, victims_per_pass=1, observe=observe)
+    search = prepare(match["attack"])(problem, victims_per_chunk=1, observe=observe)
     outcome = search.run()
     expected = run["losses"]
     if len(losses) != len(expected):
-        return Verdict(path.stem, float("inf"), float("inf"), len(losses))
+        return ReplayResult(path.stem, float("inf"), float("inf"), len(losses))
     loss = np.abs(np.array(losses) - expected) / np.abs(expected)
     image = np.abs(outcome.x[0].numpy() - run["x_final"])
-    return Verdict(path.stem, float(loss.max()), float(image.max()), len(losses))
+    return ReplayResult(path.stem, float(loss.max()), float(image.max()), len(losses))
 
 
 def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
@@ -108,7 +114,7 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
         raise GoldenError(
             f"{path}: label is {labels[0].tolist()}; with {classes} classes it must be in [0, {classes})"
         )
-    model = FoldedModel(module, shape, classes, x.shape[1])
+    model = BatchedGradientEngine(module, shape, classes, x.shape[1])
     if dataset not in NORMALISATIONS:
         raise GoldenError(
             f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
@@ -131,13 +137,13 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
     )
     return Problem(
         model=model,
-        received=ClientGradient.of(send(model, x, client_masks, labels)),
+        received=ClientUpdate.of(send(model, x, client_masks, labels)),
         labels=labels,
         shape=shape,
         low=low,
         high=high,
         client_masks=client_masks,
-        starts=GivenStarts(x0, first_masks, [path.stem]),
+        starts=FixedInitialisation(x0, first_masks, [path.stem]),
         victim_ids=[path.stem],
         settings=settings,
     )
@@ -157,7 +163,7 @@ def _check(run: dict[str, Any], path: Path) -> None:
             raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
 
 
-def _masks(run: dict[str, Any], kind: str, model: Engine, path: Path) -> list[Tensor]:
+def _masks(run: dict[str, Any], kind: str, model: GradientEngine, path: Path) -> list[Tensor]:
     """One mask a dropout site, each (1, N, *site.shape) bool."""
     sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
     if missing := [name for name in sites if name not in run]:

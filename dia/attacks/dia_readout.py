@@ -6,7 +6,7 @@ from dia.attacks import dia, ig
 from dia.attacks.mask_readout.readout import Readout
 from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
-from dia.gradients.local_sgd import LocalSteps
+from dia.gradients.local_sgd import LocalSGDEngine
 
 
 def prepare(
@@ -15,7 +15,7 @@ def prepare(
     """``dia`` with the entries of :mod:`dia.attacks.mask_readout.readout` fixed; without dropout ``ig``."""
     if not problem.model.sites:
         return ig.prepare(problem, announce=announce, **how)
-    if isinstance(problem.model, LocalSteps):
+    if isinstance(problem.model, LocalSGDEngine):
         announce(
             "masks: none read off, since a sum over local steps has no zeros of one mask; all are sought"
         )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.errors import AttackError
-from dia.federated.update import ClientGradient
+from dia.federated.update import ClientUpdate
 
 MADE_UP_IMAGES = 64
 """Images from which the attacker estimates average features and probabilities."""
@@ -35,14 +35,14 @@ def last_layer(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear]:
     if not layers:
         raise AttackError(
             f"labels cannot be inferred: the model has no nn.Linear with {num_classes} outputs, one a class; "
-            "set labels: known"
+            "set attacker_labels: known"
         )
     return layers[-1]
 
 
 def infer_labels(
     model: nn.Module,
-    received: ClientGradient,
+    received: ClientUpdate,
     images: int,
     num_classes: int,
     made_up: Tensor,

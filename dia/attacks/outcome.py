@@ -17,9 +17,9 @@ class Outcome:
         total_loss, matching_distance: (V,) at the best iteration.
         iterations, best_iteration: (V,) done, and the one (from 0) with the best loss.
         restart: (V,) which start was kept, from 0: the one with the smallest matching distance.
-        stop_reason: ``converged`` (best loss < stop_loss), ``no_improvement``, ``max_iterations``, ...
+        stop_reason: ``converged`` (best loss < loss_tolerance), ``no_improvement``, ``max_iterations``, ...
         seconds: (V,) each victim's share of the time, over all its starts.
-        victims_per_pass: How many shared a pass, at most.
+        victims_per_chunk: How many shared a pass, at most.
         notes: What a reader of the row should know.
         claimed: (V, N) bool, reconstructions that the attack itself knows to be private images; None where an
             attack cannot know.
@@ -34,6 +34,6 @@ class Outcome:
     restart: Tensor
     stop_reason: list[str]
     seconds: Tensor
-    victims_per_pass: int
+    victims_per_chunk: int
     notes: list[str] = field(default_factory=list)
     claimed: Tensor | None = None

@@ -7,12 +7,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dia.federated.update import ClientGradient
-from dia.gradients.engine import Engine
+from dia.federated.update import ClientUpdate
+from dia.gradients.engine import GradientEngine
 from dia.settings.scenario import Settings
 
 
-class Starts(Protocol):
+class Initialisation(Protocol):
     """Start ``restart`` (from 0) of victims by their ids, on the CPU; the same whenever it is asked for."""
 
     def images(self, restart: int, victim_ids: Sequence[str]) -> Tensor:
@@ -42,14 +42,14 @@ class Problem:
         settings: The cell's settings.
     """
 
-    model: Engine
-    received: ClientGradient
+    model: GradientEngine
+    received: ClientUpdate
     labels: Tensor
     shape: tuple[int, int, int]
     low: Tensor
     high: Tensor
     client_masks: Sequence[Tensor]
-    starts: Starts = field(repr=False)
+    starts: Initialisation = field(repr=False)
     victim_ids: Sequence[str]
     settings: Settings = field(repr=False)
 
@@ -72,9 +72,9 @@ class Problem:
         return [site.rate for site in self.model.sites]
 
     @property
-    def mask_penalty(self) -> float:
+    def mask_penalty_weight(self) -> float:
         """Weight of the mask penalty; 0 where the rate is unknown, and so what share a mask should drop."""
-        return 0.0 if self.settings.attacker_dropout_rate == "unknown" else self.settings.mask_penalty
+        return 0.0 if self.settings.attacker_dropout_rate == "unknown" else self.settings.mask_penalty_weight
 
     def images(self, restart: int = 0) -> Tensor:
         """(V, N, C, H, W) the images of start ``restart``, on the CPU."""

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from dia.attacks import ig
-from dia.attacks.mask_readout.readout import Readout, Zeros
+from dia.attacks.mask_readout.readout import GradientZeros, Readout
 from dia.attacks.optimisation.search import Search
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.federated.client import client_generator, masks_from
+from dia.federated.client import client_generator, draw_bernoulli_masks
 
 NOT_FOUND = "seed_not_found"
 """Start of the stop reason of a victim whose seed was not among the candidates."""
@@ -45,7 +45,7 @@ class SeedSearch(Search):
         ]
         for victim, seed in enumerate(seeds):
             if seed is not None:
-                drawn = masks_from([client_generator(seed)], sites, images)
+                drawn = draw_bernoulli_masks([client_generator(seed)], sites, images)
                 for mask, values in zip(masks, drawn, strict=True):
                     mask[victim] = values[0]
         super().__init__(problem, fixed_masks=masks, **how)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def prepare(
     return SeedSearch(problem, seeds, announce=announce, **how)
 
 
-def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
+def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]:
     """Every victim's seed among the candidates of the settings; None where not exactly one fits, or too few zeros.
 
     Candidates draw masks only up to the site where enough is told to decide.
@@ -94,7 +94,7 @@ def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
     sites, shown = sites[:last], zeros[:last]
     matches: dict[int, list[int]] = {victim: [] for victim in waiting}
     for candidate in range(candidates):
-        masks = masks_from([client_generator(candidate)], sites, images)
+        masks = draw_bernoulli_masks([client_generator(candidate)], sites, images)
         fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, shown, strict=True)]).all(0)
         for victim in waiting & set(fits.nonzero().flatten().tolist()):
             matches[victim].append(candidate)
@@ -104,14 +104,14 @@ def find_seeds(problem: Problem, zeros: list[Zeros]) -> list[int | None]:
     return found
 
 
-def _bits(zeros: Zeros, rate: float) -> Tensor:
+def _bits(zeros: GradientZeros, rate: float) -> Tensor:
     """(V,) how improbable it is, in bits, that masks which drop an entry at ``rate`` leave just these zeros."""
     alive = (zeros.alive & zeros.told).sum(1)
     dead = (~zeros.alive & zeros.certain).sum(1)
     return -alive * math.log2(1 - rate) - dead * math.log2(rate)
 
 
-def _fits(mask: Tensor, zeros: Zeros) -> Tensor:
+def _fits(mask: Tensor, zeros: GradientZeros) -> Tensor:
     """(V,) whether a candidate's masks (N, *site.shape) leave exactly the zeros that the victims' gradients have."""
     kept = mask.flatten(1).any(0)
     contradicted = (zeros.alive & ~kept & zeros.told) | (~zeros.alive & kept & zeros.certain)

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dia.execution.signals import StopRequest
     from dia.federated.trained_model import TrainedModel
-    from dia.jobs.attack_job import Job
+    from dia.jobs.attack_job import AttackJob
 
 HELP = "run one cell of the grid: attack all its victims and write one Parquet file"
 
@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--attempt", type=Path, metavar="JSON", help="where the attack notes how far it is")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument(
-        "--own-gpu",
+        "--exclusive-gpu",
         type=int,
         default=0,
         metavar="0|1",
@@ -33,7 +33,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads to use (default 1)")
     parser.add_argument(
-        "--victims-per-pass",
+        "--victims-per-chunk",
         default="auto",
         metavar="N",
         help="victims that share a pass; auto (default) chooses by free memory",
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from dia.errors import AttackInterrupted
     from dia.execution.attempts import AttemptRecord
     from dia.execution.signals import StopRequest
-    from dia.jobs.attack_job import Job
+    from dia.jobs.attack_job import AttackJob
 
-    job = Job.parse(args.job)
+    job = AttackJob.parse(args.job)
     stop = StopRequest()
     if args.checkpoint:  # before the heavy imports: a signal that comes early is not lost
         stop.listen()
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopRequest") -> None:
+def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "StopRequest") -> None:
     from dia.datasets.victim_set import VictimSet
     from dia.execution.checkpoint import Checkpointer
     from dia.execution.run_cell import fingerprint, run_cell
@@ -75,7 +75,7 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
     from dia.utils.log import LOG, start_logging
 
     start_logging()
-    held = _hold_gpu(args.device) if args.own_gpu else None
+    held = _hold_gpu(args.device) if args.exclusive_gpu else None
     victim_set = VictimSet.load(args.victims)
     trained = _trained(args.trained, job, victim_set.sha256)
     checkpointer = None
@@ -86,7 +86,7 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
         victim_set,
         device=args.device,
         threads=args.threads,
-        victims_per_pass=_victims_per_pass(args.victims_per_pass),
+        victims_per_chunk=_victims_per_pass(args.victims_per_chunk),
         checkpointer=checkpointer,
         record=record,
         trained=trained,
@@ -99,7 +99,7 @@ def _attack(args: argparse.Namespace, job: "Job", record: Any, stop: "StopReques
     LOG.info("wrote %s", args.out)
 
 
-def _trained(path: Path | None, job: "Job", victims_sha256: str) -> "TrainedModel | None":
+def _trained(path: Path | None, job: "AttackJob", victims_sha256: str) -> "TrainedModel | None":
     """The cell's model, checked to be the one that its settings describe."""
     from dia.federated.trained_model import TrainedModel
     from dia.jobs.training_job import TrainingJob
@@ -118,19 +118,19 @@ def _victims_per_pass(text: str) -> int | None:
     if text == "auto":
         return None
     if not (text.isdecimal() and int(text)):
-        raise ConfigError(f"--victims-per-pass is '{text}'; it must be auto or a whole number above 0")
+        raise ConfigError(f"--victims-per-chunk is '{text}'; it must be auto or a whole number above 0")
     return int(text)
 
 
 def _hold_gpu(device: str) -> IO[str] | None:
     """Bind this process to a GPU of its own, until the file returned is closed; None where there is none to bind."""
-    from dia.execution.gpu_lock import claim_gpu, visible_gpus
+    from dia.execution.gpu_lock import acquire_gpu, visible_gpus
     from dia.utils.log import LOG
 
     # Slurm has bound the job already; without any GPU, `cuda` is refused later with a reason.
     if device == "cpu" or "SLURM_JOB_ID" in os.environ or not (gpus := visible_gpus()):
         return None
-    gpu, lock = claim_gpu(gpus, LOG.info)
+    gpu, lock = acquire_gpu(gpus, LOG.info)
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is initialised
     LOG.info("on GPU %s", gpu)
     return lock

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         path = Path("results", args.name, "cells", cell.path)
     columns = [
         "victim_id",
-        "label",
+        "labels",
         "stop_reason",
         "notes",
         *SCORES,
@@ -70,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
     table = Table(title=cell.id, caption=f"{len(rows)} victims", title_justify="left", caption_justify="left")
     shown = [name for name in SCORES if any(row[name] is not None for row in rows)]
-    for name in ("victim", "label", *shown, "stopped by"):
+    for name in ("victim", "labels", *shown, "stopped by"):
         table.add_column(
             name.replace("_", " "), justify="left" if name in ("victim", "stopped by") else "right"
         )
     for row in rows[: args.victims]:
-        labels = " ".join(map(str, row["label"]))
+        labels = " ".join(map(str, row["labels"]))
         table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])
     table.add_section()
     table.add_row("mean", "", *(_number(_mean(rows, name)) for name in shown), "")

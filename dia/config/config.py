@@ -14,12 +14,13 @@ from dia import models
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.datasets.specs import DatasetSpec
 from dia.jobs.cell import Cell
-from dia.models.custom import OwnModel, PinnedModel
+from dia.models.custom import CustomModel, FingerprintedModel
 from dia.models.dropout_sites import chosen
-from dia.settings.scenario import Closed, Count, Settings
+from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
-from dia.utils.validation_errors import config_error, known, validated
+from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.validation_errors import config_error, one_of, validate_model
 
 
 def _check_passes(value: object) -> object:
@@ -35,35 +36,35 @@ Passes = Annotated[
 ]
 
 
-NEEDED = {
+INEFFECTIVE_UNLESS = {
     "local_batch_size": ("local_epochs", 0),
     "local_learning_rate": ("local_epochs", 0),
     "final_learning_rate": ("learning_rate_schedule", "plateau"),
-    "tv_annealing": ("tv_weight", 0),
-    "tv_annealing_iterations": ("tv_annealing", 1),
+    "tv_initial_factor": ("tv_weight", 0),
+    "tv_decay_iterations": ("tv_initial_factor", 1),
     "mask_annealing": ("mask_parametrisation", "clipped"),
-    "quasi_newton_memory": ("quasi_newton_after", None),
+    "lbfgs_history_size": ("lbfgs_start_iteration", None),
 }
 """Setting -> another, and the value of that other at which the first does nothing."""
 
 
-class Execution(Closed):
+class Execution(StrictModel):
     """How cells are run; none of this changes their numbers or reruns them."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
         description="Where attacks run: auto (CUDA if there is any, else CPU), cpu or cuda (fail without).",
     )
-    threads: Annotated[Count, Field(ge=1, le=1024)] = Field(
+    threads: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
         1, description="CPU threads of one cell's job. 1 to 1024; more only pays where cores are idle."
     )
-    victims_per_pass: Passes = Field(
+    victims_per_chunk: Passes = Field(
         "auto",
         description="Victims attacked together: auto (as many as memory allows) or a number of at least 1.",
     )
 
 
-class Tracking(Closed):
+class Tracking(StrictModel):
     """Where MLflow keeps the runs."""
 
     uri: str | None = Field(
@@ -74,7 +75,7 @@ class Tracking(Closed):
     )
 
 
-class Config(Closed):
+class Config(StrictModel):
     """Datasets, scenarios, grids, and what is made of the results."""
 
     name: Name = Field(
@@ -83,7 +84,7 @@ class Config(Closed):
     datasets: dict[Name, DatasetSpec] = Field(
         min_length=1, description="The datasets by the names that the grids use."
     )
-    models: dict[Name, OwnModel] = Field(
+    models: dict[Name, CustomModel] = Field(
         {},
         description="Your own torch models by the names that the grids use, beside the built-in architectures.",
     )
@@ -115,12 +116,14 @@ class Config(Closed):
             ConfigError: Anything is wrong; the message lists every fault with key, value and what is allowed.
         """
         own = mapping.get("models") if isinstance(mapping, Mapping) else None
-        config = validated(cls, mapping, origin, {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()})
+        config = validate_model(
+            cls, mapping, origin, {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()}
+        )
         if faults := [
-            *config._dangling(),
+            *config._undefined_names(),
             *config._unknown_sites(),
             *config._too_few_images(),
-            *config._without_effect(),
+            *config._ineffective_settings(),
             *config._duplicates(),
         ]:
             raise config_error(origin, faults)
@@ -157,12 +160,12 @@ class Config(Closed):
         """The definition of a dataset of the config."""
         return self.datasets[name]
 
-    def model(self, name: str) -> PinnedModel | None:
+    def model(self, name: str) -> FingerprintedModel | None:
         """A model of the config, as its files are when this is first asked; None for a built-in architecture."""
         return self._pinned.get(name)
 
     @cached_property
-    def _pinned(self) -> dict[str, PinnedModel]:
+    def _pinned(self) -> dict[str, FingerprintedModel]:
         return {name: own.pinned() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
@@ -191,7 +194,7 @@ class Config(Closed):
             )
         )
 
-    def _dangling(self) -> list[str]:
+    def _undefined_names(self) -> list[str]:
         """Names in the grids that nothing defines."""
         faults = []
         for index, grid in enumerate(self.grids):
@@ -199,7 +202,7 @@ class Config(Closed):
                 ("scenario", (grid.scenario,), self.scenarios),
                 ("datasets", grid.datasets, self.datasets),
             ):
-                check = known(key.removesuffix("s"), tuple(defined))
+                check = one_of(key.removesuffix("s"), tuple(defined))
                 for name in names:
                     try:
                         check(name)
@@ -239,12 +242,12 @@ class Config(Closed):
                         )
         return faults
 
-    def _without_effect(self) -> list[str]:
+    def _ineffective_settings(self) -> list[str]:
         """Settings that others make idle: the rows would say what was not done."""
         faults, plain = [], Settings()
         for name, model in dict.fromkeys((grid.scenario, m) for grid in self.grids for m in grid.models):
             settings = self._settings.get((name, model), plain)
-            for key, (needed, value) in NEEDED.items():
+            for key, (needed, value) in INEFFECTIVE_UNLESS.items():
                 idle = getattr(settings, needed) == value
                 if idle and getattr(settings, key) != getattr(plain, key):
                     faults.append(

@@ -7,8 +7,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from dia import attacks, models
 from dia.jobs.cell import NAME, RATE, Cell
-from dia.settings.scenario import Closed, Count, Settings
-from dia.utils.validation_errors import choice, known
+from dia.settings.scenario import Settings
+from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.validation_errors import one_of, unknown_name_message
 
 
 def _check_name(value: str) -> str:
@@ -29,7 +30,7 @@ def _check_model(value: str, info: ValidationInfo) -> str:
     """A built-in architecture, or a model of the config (which validation gets as its context)."""
     names = (*models.NAMES, *(info.context or {}).get(OWN_MODELS, ()))
     if value not in names:
-        raise ValueError(choice("model", value, names))
+        raise ValueError(unknown_name_message("model", value, names))
     return value
 
 
@@ -44,13 +45,13 @@ ModelName = Annotated[
 ]
 AttackName = Annotated[
     str,
-    AfterValidator(known("attack", attacks.NAMES)),
+    AfterValidator(one_of("attack", attacks.NAMES)),
     WithJsonSchema({"type": "string", "enum": list(attacks.NAMES)}),
 ]
 Rate = Annotated[
     str, BeforeValidator(_check_rate), WithJsonSchema({"type": "string", "pattern": f"^{RATE}$"})
 ]
-Seed = Annotated[Count, Field(ge=0, lt=2**31)]
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**31)]
 
 
 class Scenario(Settings):
@@ -62,7 +63,7 @@ class Scenario(Settings):
     )
 
 
-class Grid(Closed):
+class Grid(StrictModel):
     """The product of its axes, in one scenario. Every axis has at least one value."""
 
     scenario: Name = Field("default", description="Name of one of the scenarios.")

@@ -1,15 +1,15 @@
 """The jobs of a config: what each attack and each training is told."""
 
 from dia.config.config import Config
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.jobs.training_job import TrainingJob
 
 
-def job_of(config: Config, cell: Cell) -> Job:
+def job_of(config: Config, cell: Cell) -> AttackJob:
     """All that the attack on a cell is told."""
     dataset, own = config.dataset(cell.dataset), config.model(cell.model)
-    return Job.of(cell, config.settings(cell), dataset.model_dump(mode="json"), own)
+    return AttackJob.of(cell, config.settings(cell), dataset.model_dump(mode="json"), own)
 
 
 def job_json(config: Config, cell: Cell) -> str:

@@ -14,9 +14,10 @@ from dia.config.config import Config
 from dia.config.grid import Name, Rate, Seed
 from dia.datasets.specs import DatasetSpec
 from dia.errors import ConfigError
-from dia.settings.scenario import Closed, Count, Settings
+from dia.settings.scenario import Settings
 from dia.utils.files import read_yaml
-from dia.utils.validation_errors import choice, validated
+from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.validation_errors import unknown_name_message, validate_model
 
 SWITCH = "reduced"
 """The key of ``--config`` that asks for it."""
@@ -24,20 +25,20 @@ SWITCH = "reduced"
 Bounds = dict[str, int | float]
 
 
-class Axes(Closed):
+class Axes(StrictModel):
     """The values of an axis that are kept; where a grid has none of them, its first value stays."""
 
     dropout_rates: tuple[Rate, ...] = Field(min_length=1, description="Dropout rates, quoted decimals.")
     seeds: tuple[Seed, ...] = Field(min_length=1, description="Seeds.")
 
 
-class Reduction(Closed):
+class Reduction(StrictModel):
     """What makes a config small."""
 
     datasets: dict[Name, DatasetSpec] = Field(
         {}, description="Source of a dataset -> the definition that stands in for it; other sources stay."
     )
-    images: Count = Field(
+    images: StrictInt = Field(
         ge=1, description="Most images of a victim set, unless the victims of a cell need more. At least 1."
     )
     axes: Axes = Field(description="Values of the grids' axes that are kept.")
@@ -50,7 +51,7 @@ class Reduction(Closed):
         for where, bounds in (("settings", self.settings), *self.per_model.items()):
             for key in bounds:
                 if key not in numeric:
-                    raise ValueError(f"{where}: {choice('numeric setting', key, numeric)}")
+                    raise ValueError(f"{where}: {unknown_name_message('numeric setting', key, numeric)}")
         return self
 
     @classmethod
@@ -60,7 +61,7 @@ class Reduction(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid reduction.
         """
-        return validated(cls, read_yaml(path, "reduction"), str(path))
+        return validate_model(cls, read_yaml(path, "reduction"), str(path))
 
 
 def load(mapping: Mapping[str, Any], origin: str, reduction: str | Path) -> Config:

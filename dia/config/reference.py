@@ -2,7 +2,7 @@
 
 from typing import Any
 
-ORDER = ("Config", "Grid", "Scenario", "Execution", "Tracking", "OwnModel")
+ORDER = ("Config", "Grid", "Scenario", "Execution", "Tracking", "CustomModel")
 """Blocks in the order in which a config has them; the datasets' follow."""
 
 HEAD = """# Reference of the config

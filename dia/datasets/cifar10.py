@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionCifar10
 from dia.datasets.torchvision_download import provide
 from dia.errors import VictimError
 from dia.utils.torchvision_compat import import_torchvision
 
 
-def load(spec: TorchvisionCifar10) -> Pool:
+def load(spec: TorchvisionCifar10) -> ImageSource:
     """Read a split of CIFAR-10, downloading it first where the config says so.
 
     Raises:
@@ -48,7 +48,7 @@ def load(spec: TorchvisionCifar10) -> Pool:
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         return images[index]
 
-    return Pool(
+    return ImageSource(
         labels=np.array(dataset.targets),
         read=read,
         num_classes=10,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import ImageNet
 from dia.errors import VictimError
 from dia.utils.torchvision_compat import import_torchvision
@@ -20,7 +20,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".webp", ".tif", ".tiff")
 ILSVRC = Path("ILSVRC", "Data", "CLS-LOC")
 
 
-def load(spec: ImageNet) -> Pool:
+def load(spec: ImageNet) -> ImageSource:
     """List the files, to be opened when they are chosen.
 
     Raises:
@@ -47,7 +47,7 @@ def load(spec: ImageNet) -> Pool:
         return np.stack([_prepared(files[i][0], spec.resize, spec.size) for i in index])
 
     part = f"{spec.split} split, " if folder.name == spec.split else ""
-    return Pool(
+    return ImageSource(
         labels=np.array([label for _, label in files], dtype=np.int64),
         read=read,
         num_classes=spec.num_classes,

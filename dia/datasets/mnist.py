@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionMnist
 from dia.datasets.torchvision_download import provide
 from dia.errors import VictimError
@@ -21,7 +21,7 @@ IMAGES = {"train": 60_000, "test": 10_000}
 PREFIX = {"train": "train", "test": "t10k"}
 
 
-def load(spec: TorchvisionMnist) -> Pool:
+def load(spec: TorchvisionMnist) -> ImageSource:
     """Read a split of MNIST, downloading it first where the config says so.
 
     Raises:
@@ -48,7 +48,7 @@ def load(spec: TorchvisionMnist) -> Pool:
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         return images[index][..., np.newaxis]
 
-    return Pool(
+    return ImageSource(
         labels=labels,
         read=read,
         num_classes=10,

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import File
 from dia.datasets.victim_set import check_images, check_labels
 from dia.utils.npz import read_npz
 
 
-def load(spec: File) -> Pool:
+def load(spec: File) -> ImageSource:
     """Read ``images`` uint8 (n, H, W, C) or (n, H, W) and ``labels`` integers (n,), nothing else.
 
     Raises:
@@ -30,7 +30,7 @@ def load(spec: File) -> Pool:
     def read(index: NDArray[np.int64]) -> NDArray[np.uint8]:
         return images[index]
 
-    return Pool(
+    return ImageSource(
         labels=arrays["labels"],
         read=read,
         num_classes=spec.num_classes,

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 
 from dia.datasets.balanced_sampling import balanced_order
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import DatasetSpec
 from dia.datasets.victim_set import VictimSet, check_images, check_labels
 from dia.errors import VictimError
@@ -36,7 +36,7 @@ def make_victims(spec: DatasetSpec, name: str) -> VictimSet:
     Raises:
         VictimError: The source is missing, damaged or too small, or its images or labels are unfit.
     """
-    pool = cast(Pool, importlib.import_module(LOADERS[spec.source]).load(spec))
+    pool = cast(ImageSource, importlib.import_module(LOADERS[spec.source]).load(spec))
     what = f"dataset {name} (source {spec.source}: {pool.detail})"
     if spec.images > len(pool.labels):
         raise VictimError(
@@ -62,7 +62,7 @@ def make_victims(spec: DatasetSpec, name: str) -> VictimSet:
     return VictimSet(
         images=np.ascontiguousarray(images),
         labels=pool.labels[chosen].astype(np.int64),
-        source_index=chosen,
+        source_indices=chosen,
         mean=np.array(mean, dtype=np.float32),
         std=np.array(std, dtype=np.float32),
         dataset=name,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import Photos
 from dia.errors import VictimError
 
@@ -46,7 +46,7 @@ _ROOT = 1.2207440846057596
 STEP = np.array([_ROOT**-1, _ROOT**-2, _ROOT**-3])
 
 
-def load(spec: Photos) -> Pool:
+def load(spec: Photos) -> ImageSource:
     """Offer ``spec.images`` crops; crop i shows photograph i mod 8, window i div 8.
 
     Raises:
@@ -60,7 +60,7 @@ def load(spec: Photos) -> Pool:
             [crop(photographs[i % len(PHOTOGRAPHS)], int(i) // len(PHOTOGRAPHS), spec.size) for i in index]
         )
 
-    return Pool(
+    return ImageSource(
         labels=labels,
         read=read,
         num_classes=spec.num_classes,

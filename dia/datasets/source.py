@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class ImageSource:
     """All images of a source, not yet selected.
 
     Labels are at hand and images are read on request, so a source of a million photographs costs no more than

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dia.errors import ConfigError
-from dia.utils.validation_errors import validated
+from dia.utils.validation_errors import validate_model
 
 NormalisationName = Literal["mnist", "cifar10", "imagenet"]
 Statistics = tuple[float, ...]
@@ -295,4 +295,4 @@ def parse_dataset(definition: str, name: str) -> DatasetSpec:
         mapping = json.loads(definition)
     except ValueError as error:
         raise ConfigError(f"the definition of dataset {name} is not JSON: {error}") from None
-    return validated(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]
+    return validate_model(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from dia.datasets.balanced_sampling import balanced_order
 from dia.datasets.registry import LOADERS
-from dia.datasets.source import Pool
+from dia.datasets.source import ImageSource
 from dia.datasets.specs import DatasetSpec, Photos
 from dia.datasets.victim_set import VictimSet, check_images, check_labels
 from dia.errors import VictimError
 
 HELD_OUT = {"torchvision-mnist": "test", "torchvision-cifar10": "test", "imagenet": "val"}
 """Source -> its split of test images; the others have none."""
-TESTED_SHARE = 5
+TEST_FRACTION = 5
 """Without a split of its own, one in so many images that are no victims is a test image."""
 MOST_PHOTOS = 4096
 
@@ -51,7 +51,7 @@ def training_split(spec: DatasetSpec, name: str, victims: VictimSet, train: int,
         wider = spec.model_copy(update={"images": MOST_PHOTOS}) if isinstance(spec, Photos) else spec
         pool = _load(wider)
         rest = _without_victims(pool, victims, name)
-        tested = min(test, len(rest) // TESTED_SHARE)
+        tested = min(test, len(rest) // TEST_FRACTION)
         chosen = [(pool, rest[tested : tested + train]), (pool, rest[:tested])]
     else:
         victims_split = spec.split  # type: ignore[union-attr]
@@ -71,7 +71,7 @@ def training_split(spec: DatasetSpec, name: str, victims: VictimSet, train: int,
 
 
 def _read(
-    pool: Pool, index: NDArray[np.int64], spec: DatasetSpec, name: str, victims: VictimSet
+    pool: ImageSource, index: NDArray[np.int64], spec: DatasetSpec, name: str, victims: VictimSet
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images and labels of one part."""
     if not len(index):
@@ -84,17 +84,17 @@ def _read(
     return images, pool.labels[index].astype(np.int64)
 
 
-def _load(spec: DatasetSpec) -> Pool:
-    return cast(Pool, importlib.import_module(LOADERS[spec.source]).load(spec))
+def _load(spec: DatasetSpec) -> ImageSource:
+    return cast(ImageSource, importlib.import_module(LOADERS[spec.source]).load(spec))
 
 
-def _without_victims(pool: Pool, victims: VictimSet | None, name: str) -> NDArray[np.int64]:
+def _without_victims(pool: ImageSource, victims: VictimSet | None, name: str) -> NDArray[np.int64]:
     """Positions of the images that are no victims, balanced over the classes in every prefix."""
     check_labels(pool.labels, len(pool.labels), pool.num_classes, f"dataset {name}")
     order = balanced_order(pool.labels, len(pool.labels))
     if victims is None:
         return order
-    index = victims.source_index
+    index = victims.source_indices
     if index.max() >= len(pool.labels) or (pool.labels[index] != victims.labels).any():
         raise VictimError(
             f"dataset {name}: its victim set was made from another version of the source; delete "

@@ -14,7 +14,7 @@ from dia.errors import VictimError
 from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
 
-ARRAYS = ("images", "labels", "source_index", "mean", "std")
+ARRAYS = ("images", "labels", "source_indices", "mean", "std")
 META_KEYS = ("dataset", "source", "source_detail", "num_classes")
 
 
@@ -28,7 +28,7 @@ class VictimSet:
     Attributes:
         images: uint8 (n, H, W, C), C is 1 or 3.
         labels: int64 (n,), each in [0, num_classes).
-        source_index: int64 (n,), the number of each image in its source.
+        source_indices: int64 (n,), the number of each image in its source.
         mean: float32 (C,), on [0, 1] pixels; a model sees (pixel / 255 - mean) / std.
         std: float32 (C,), on [0, 1] pixels, positive.
         dataset: The dataset's name in the config.
@@ -43,7 +43,7 @@ class VictimSet:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    source_index: NDArray[np.int64]
+    source_indices: NDArray[np.int64]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     dataset: str
@@ -58,7 +58,7 @@ class VictimSet:
         channels = (self.images.shape[3],)
         for name, dtype, shape in (
             ("labels", np.int64, (len(self),)),
-            ("source_index", np.int64, (len(self),)),
+            ("source_indices", np.int64, (len(self),)),
             ("mean", np.float32, channels),
             ("std", np.float32, channels),
         ):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 
-def match(original: Tensor, reconstruction: Tensor) -> Tensor:
+def assign_reconstructions(original: Tensor, reconstruction: Tensor) -> Tensor:
     """Assign to each original the reconstruction that stands for it, so that the sum of the MSEs is least.
 
     A gradient of a batch says nothing about the order of its images.

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from dia.attacks.label_inference import MADE_UP_IMAGES, aligned, infer_labels
-from dia.attacks.optimisation.initialisation import DrawnStarts
+from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import pixel_box
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
 from dia.federated.client import draw_client_masks, protect, send
-from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
+from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update, update_scale
 from dia.federated.trained_model import TrainedModel
-from dia.federated.update import ClientGradient, joined
-from dia.gradients.engine import Engine
-from dia.gradients.factored import Piece
-from dia.gradients.unknown_dropout_rate import START, UnknownRate
-from dia.jobs.attack_job import Job
+from dia.federated.update import ClientUpdate, joined
+from dia.gradients.engine import GradientEngine
+from dia.gradients.factored import ParameterGradient
+from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
+from dia.jobs.attack_job import AttackJob
 from dia.models.registry import build
 from dia.utils.randomness import generator
 
@@ -43,7 +43,7 @@ class Experiment:
     original: Tensor
     labels: Tensor
     num_classes: int
-    client: Engine
+    client: GradientEngine
     true_masks: list[Tensor]
     mean: Tensor
     std: Tensor
@@ -54,7 +54,7 @@ class Experiment:
 
 
 def prepare(
-    job: Job, victim_set: VictimSet, device: torch.device, trained: TrainedModel | None = None
+    job: AttackJob, victim_set: VictimSet, device: torch.device, trained: TrainedModel | None = None
 ) -> Experiment:
     """Build the model, let every client compute and send its gradient, and draw where the attack starts.
 
@@ -96,11 +96,11 @@ def prepare(
         client.sites, cell.seed, ids, batch_size, settings.client_mask_seed_space
     )
 
-    def sent(victim: int) -> dict[str, Piece]:
+    def sent(victim: int) -> dict[str, ParameterGradient]:
         only = slice(victim, victim + 1)
         masks = [mask[only] for mask in client_masks]
         gradient = send(client, x[only].to(device), masks, labels[only].to(device))
-        return protect(gradient, client, settings, cell.seed, ids[only], unit_of(client))
+        return protect(gradient, client, settings, cell.seed, ids[only], update_scale(client))
 
     received = _gathered(map(sent, range(victims)))
     attacker = _attackers_engine(job, victim_set, device, client, trained)
@@ -112,7 +112,7 @@ def prepare(
         low=low.to(device),
         high=high.to(device),
         client_masks=client_masks,
-        starts=DrawnStarts(
+        starts=RandomInitialisation(
             cell.seed, (batch_size, *victim_set.shape), attacker.sites, settings.mask_init, dtype
         ),
         victim_ids=ids,
@@ -127,17 +127,17 @@ def prepare(
     return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
 
 
-def _gathered(sent: Iterable[dict[str, Piece]]) -> ClientGradient:
+def _gathered(sent: Iterable[dict[str, ParameterGradient]]) -> ClientUpdate:
     """What several clients send, one after the other, together on the CPU."""
     cpu = torch.device("cpu")
     parts = [{name: piece.to(cpu) for name, piece in part.items()} for part in sent]
     # Parameter by parameter, so that no second copy of all gradients is ever held.
-    return ClientGradient.of({name: joined([part.pop(name) for part in parts]) for name in list(parts[0])})
+    return ClientUpdate.of({name: joined([part.pop(name) for part in parts]) for name in list(parts[0])})
 
 
 def _engine(
-    job: Job, victim_set: VictimSet, device: torch.device, rate: float, trained: TrainedModel | None
-) -> Engine:
+    job: AttackJob, victim_set: VictimSet, device: torch.device, rate: float, trained: TrainedModel | None
+) -> GradientEngine:
     """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
     cell, settings, shape, classes = job.cell, job.settings, victim_set.shape, victim_set.num_classes
     sites = settings.dropout_sites
@@ -145,41 +145,45 @@ def _engine(
     if trained is not None:
         trained.load_into(network)
     network = network.to(device, PRECISIONS[settings.precision])
-    return engine_of(network, shape, classes, settings, settings.batch_size, cell.seed)
+    return build_engine(network, shape, classes, settings, settings.batch_size, cell.seed)
 
 
 def _attackers_engine(
-    job: Job, victim_set: VictimSet, device: torch.device, client: Engine, trained: TrainedModel | None
-) -> Engine:
+    job: AttackJob,
+    victim_set: VictimSet,
+    device: torch.device,
+    client: GradientEngine,
+    trained: TrainedModel | None,
+) -> GradientEngine:
     """The model as the attacker believes the client runs it; only ``dia`` needs to believe anything."""
     assumed = job.settings.attacker_dropout_rate
     if job.cell.attack != "dia" or assumed == "known":
         return client
     if assumed == "unknown":
-        return UnknownRate(_engine(job, victim_set, device, START, trained))
+        return UnknownRateEngine(_engine(job, victim_set, device, START, trained))
     return _engine(job, victim_set, device, float(assumed), trained)
 
 
-def _plain(engine: Engine) -> Engine:
-    return engine.known if isinstance(engine, UnknownRate) else engine
+def _plain(engine: GradientEngine) -> GradientEngine:
+    return engine.known if isinstance(engine, UnknownRateEngine) else engine
 
 
 def _attackers_labels(
-    job: Job,
+    job: AttackJob,
     victim_set: VictimSet,
-    client: Engine,
-    received: ClientGradient,
+    client: GradientEngine,
+    received: ClientUpdate,
     labels: Tensor,
     mean: Tensor,
     std: Tensor,
 ) -> Tensor:
     """(V, N) the attacker's labels, on the CPU; inferred ones in the order of the true ones as far as they agree."""
-    if job.settings.labels == "known":
+    if job.settings.attacker_labels == "known":
         return labels
     rng = generator(job.cell.seed, "made_up_images")
     pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
     made_up = ((pixels.to(mean) - mean) / std).to(next(client.model.parameters()).device)
-    scale = float(gradients_sent(client)) if keeps_scale(job.settings) else None
+    scale = float(steps_per_update(client)) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
     found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)
     return aligned(found, labels)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.state import State
-from dia.evaluation.assignment import match
+from dia.attacks.optimisation.state import SearchState
+from dia.evaluation.assignment import assign_reconstructions
 from dia.evaluation.experiment import Experiment
-from dia.evaluation.mask_recovery import in_order, mask_accuracy
+from dia.evaluation.mask_recovery import align_masks, mask_accuracy
 
 
 @dataclass
@@ -32,19 +32,19 @@ class Curves:
         problem = self.experiment.problem
         self.points = [[] for _ in range(problem.settings.restarts * len(problem))]
 
-    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         if state.iteration % self.every:
             return
         victims = state.victims.cpu()
         original = self.experiment.original[victims]
         pixels = self.experiment.to_pixels(state.x).to(original)
-        order = match(original, pixels)
+        order = assign_reconstructions(original, pixels)
         pixels = pixels[torch.arange(len(order))[:, None], order]
         mse = (pixels - original).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks and self.counted:
             true = [mask[victims] for mask in self.experiment.true_masks]
-            kept = in_order([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
+            kept = align_masks([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
             accuracy = mask_accuracy(kept, true, [c[victims] for c in self.counted])
         columns = (total_loss, matching_distance, mse, accuracy)
         going, first = state.going.tolist(), state.restart * len(self.experiment.problem)

@@ -25,7 +25,7 @@ def influential_entries(experiment: Experiment) -> list[Tensor]:
     return [torch.stack(site) for site in found]
 
 
-def in_order(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+def align_masks(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
     """Recovered masks (V, N, ...) a site, images of one label in the order that agrees best with the true ones.
 
     A gradient tells images apart by their labels alone. Masks of local steps over some of the images stay as they are.
@@ -70,6 +70,6 @@ def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> T
     return torch.maximum(all_kept, 1 - all_kept)
 
 
-def dropped_share(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
+def dropped_fraction(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
     """(V,) share of the counted entries that the recovered masks drop: the attacker's estimate of p."""
     return _entries(~k & c for k, c in zip(kept, counted, strict=True)) / _entries(counted)

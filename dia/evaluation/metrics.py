@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
-from dia.evaluation.assignment import match
+from dia.evaluation.assignment import assign_reconstructions
 
 PSNR_CAP = 100.0
 """dB. Identical images have an infinite PSNR, which no mean survives; 100 dB is an MSE of 1e-10."""
@@ -27,13 +27,13 @@ SLACK = 1e-3
 _PIXELS_AT_ONCE = 2**16
 
 
-def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dict[str, Tensor]:
+def scores(original: Tensor, reconstruction: Tensor, success_min_ssim: float) -> dict[str, Tensor]:
     """Score every victim; with N > 1 its reconstructions are first matched to its originals.
 
     Args:
         original: (V, N, C, H, W) in [0, 1]; H and W at least 11.
         reconstruction: The same shape, in [0, 1].
-        success_ssim: An image counts as recovered from this SSIM on.
+        success_min_ssim: An image counts as recovered from this SSIM on.
 
     Returns:
         float64 tensors on the device of ``original``: ``mse_per_image``, ``psnr_per_image`` (dB, at most 100)
@@ -46,7 +46,7 @@ def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dic
         ValueError: Shapes differ, or values are not in [0, 1] (a normalised image, perhaps).
     """
     original, reconstruction = check_images(original, reconstruction)
-    order = match(original, reconstruction)
+    order = assign_reconstructions(original, reconstruction)
     victims, images = order.shape
     chosen = reconstruction[torch.arange(victims, device=order.device)[:, None], order]
     per_image = {
@@ -54,9 +54,9 @@ def scores(original: Tensor, reconstruction: Tensor, success_ssim: float) -> dic
         for name, values in scores_per_image(original.flatten(0, 1), chosen.flatten(0, 1)).items()
     }
     return {
-        **{f"{name}scores_per_image": values for name, values in per_image.items()},
+        **{f"{name}_per_image": values for name, values in per_image.items()},
         **{name: values.mean(1) for name, values in per_image.items()},
-        "success": (per_image["ssim"] >= success_ssim).to(torch.float64).mean(1),
+        "success": (per_image["ssim"] >= success_min_ssim).to(torch.float64).mean(1),
     }
 
 

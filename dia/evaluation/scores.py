@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dia.attacks.outcome import Outcome
-from dia.evaluation.assignment import match
+from dia.evaluation.assignment import assign_reconstructions
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.evaluation.experiment import Experiment
 from dia.evaluation.lpips import lpips
-from dia.evaluation.mask_recovery import dropped_share, in_order, mask_accuracy, mask_accuracy_chance
+from dia.evaluation.mask_recovery import align_masks, dropped_fraction, mask_accuracy, mask_accuracy_chance
 from dia.evaluation.metrics import scores
 
 NULLABLE = (
@@ -19,15 +19,15 @@ NULLABLE = (
     "mask_accuracy",
     "mask_accuracy_chance",
     "dropout_rate_estimate",
-    "claimed",
-    "claim_cosine",
+    "claimed_fraction",
+    "worst_claim_cosine",
     "label_accuracy",
     "label_accuracy_chance",
 )
 """Scores that not every attack has."""
 
 
-def claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
+def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
     """(V,) how well the worst claimed image fits the private image nearest to it, whatever its scale and sign.
 
     Args:
@@ -48,8 +48,8 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     original = experiment.original
     pixels = experiment.to_pixels(outcome.x).to(original)
     settings = experiment.problem.settings
-    found = scores(original, pixels, settings.success_ssim)
-    order = match(original, pixels)
+    found = scores(original, pixels, settings.success_min_ssim)
+    order = assign_reconstructions(original, pixels)
     victims = len(order)
     pixels = pixels[torch.arange(victims)[:, None], order]
     std = experiment.std.to(original)
@@ -58,17 +58,19 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
         true = experiment.true_masks
-        kept = in_order(outcome.kept, true, experiment.labels)
+        kept = align_masks(outcome.kept, true, experiment.labels)
         found["mask_accuracy"] = mask_accuracy(kept, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
-        found["dropout_rate_estimate"] = dropped_share(outcome.kept, counted)
+        found["dropout_rate_estimate"] = dropped_fraction(outcome.kept, counted)
     if outcome.claimed is not None:
         x = ((original - experiment.mean.to(original)) / std).flatten(2)
-        found["claimed"] = outcome.claimed.double().mean(1)
-        found["claim_cosine"] = claim_cosine(x, outcome.x.to(original).flatten(2), outcome.claimed)
+        found["claimed_fraction"] = outcome.claimed.double().mean(1)
+        found["worst_claim_cosine"] = worst_claim_cosine(
+            x, outcome.x.to(original).flatten(2), outcome.claimed
+        )
     if settings.lpips_network != "none":
         found["lpips"] = lpips(original, pixels, settings.lpips_network).mean(1)
-    if settings.labels == "inferred":
+    if settings.attacker_labels == "inferred":
         labels, classes = experiment.labels, experiment.num_classes
         found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)
         found["label_accuracy_chance"] = label_accuracy_chance(labels, classes)

@@ -65,9 +65,9 @@ class Attempt:
         if self.status != "running":
             return False
         silent = (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat_at)).total_seconds()
-        return silent < SILENT_SECONDS and self._process_is_there()
+        return silent < SILENT_SECONDS and self._process_exists()
 
-    def _process_is_there(self) -> bool:
+    def _process_exists(self) -> bool:
         """Whether the process still is there, where that can be told (the same host)."""
         if self.host != platform.node():
             return True

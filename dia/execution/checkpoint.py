@@ -1,6 +1,6 @@
 """A cell that was stopped goes on where it was.
 
-Everything an attack carries is in its :class:`~dia.attacks.optimisation.state.State` objects (random draws are functions of seed,
+Everything an attack carries is in its :class:`~dia.attacks.optimisation.state.SearchState` objects (random draws are functions of seed,
 victim and start), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
 It belongs to one cell, its settings, victims and code; any other is refused, set aside, and the cell starts afresh.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.errors import AttackInterrupted
 from dia.evaluation.history import Curves
 from dia.execution.signals import StopRequest
@@ -101,8 +101,10 @@ class Checkpointer:
                 if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                     raise ValueError("it belongs to another cell, other settings, victims or code")
                 ahead = [(restart, torch.tensor(victims)) for restart, victims in meta["ahead"]]
-                waiting = [_unpacked(State, item, file).to(search.problem.device) for item in meta["waiting"]]
-                done = [_unpacked(State, item, file) for item in meta["done"]]
+                waiting = [
+                    _unpacked(SearchState, item, file).to(search.problem.device) for item in meta["waiting"]
+                ]
+                done = [_unpacked(SearchState, item, file) for item in meta["done"]]
                 points = [[tuple(point) for point in victim] for victim in meta["points"]]
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
             aside = self.path.with_suffix(".refused.npz")

@@ -25,7 +25,7 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
-def claim_gpu(
+def acquire_gpu(
     gpus: Sequence[str],
     announce: Callable[[str], None] = lambda line: None,
     folder: Path | None = None,

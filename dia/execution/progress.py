@@ -5,7 +5,7 @@ import time
 
 from torch import Tensor
 
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.utils.log import LOG
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -30,7 +30,7 @@ class Progress:
         self._bar = tqdm(total=victims * max_iterations, desc=cell_id, unit="it", disable=not terminal)
         self._lines = not terminal
 
-    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         self.done += len(state)
         now = time.monotonic()
         if now - self._last < (SECONDS_BETWEEN_LINES if self._lines else 0.5):

@@ -13,7 +13,7 @@ from typing import Any
 import dia
 from dia.utils.source_fingerprint import fingerprint
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(dia.__file__).parent
 
 AFTER_THE_CELL = frozenset(
     {"cli", "curves.py", "figures", "files.py", "golden.py", "provenance.py", "records", "stats.py", "tables"}
@@ -33,7 +33,7 @@ fingerprint alone, so that the warning about rows of different code is worth rea
 
 
 def provenance(*, torch: ModuleType, device: str, threads: int) -> dict[str, Any]:
-    """The provenance columns known at the start of a cell (not ``victims_per_pass`` and ``peak_memory_mb``).
+    """The provenance columns known at the start of a cell (not ``victims_per_chunk`` and ``peak_memory_mb``).
 
     Args:
         torch: The torch module; handed in so that this module is light to import.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.registry import prepare as prepare_attack
 from dia.datasets.victim_set import VictimSet
@@ -22,8 +22,8 @@ from dia.execution.checkpoint import Checkpointer
 from dia.execution.progress import Progress
 from dia.execution.provenance import code_fingerprint, peak_memory_mb, provenance
 from dia.federated.trained_model import TrainedModel
-from dia.jobs.attack_job import Job
-from dia.models.dropout import sites_in_words
+from dia.jobs.attack_job import AttackJob
+from dia.models.dropout import describe_sites
 from dia.results import picture_columns
 from dia.utils.log import LOG
 
@@ -47,12 +47,12 @@ def chosen_device(name: str) -> torch.device:
 
 
 def run_cell(
-    job: Job,
+    job: AttackJob,
     victim_set: VictimSet,
     *,
     device: str,
     threads: int,
-    victims_per_pass: int | None,
+    victims_per_chunk: int | None,
     checkpointer: Checkpointer | None = None,
     record: AttemptRecord | None = None,
     trained: TrainedModel | None = None,
@@ -64,7 +64,7 @@ def run_cell(
         victim_set: The images of its dataset.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
-        victims_per_pass: How many victims share a pass; None chooses by free memory.
+        victims_per_chunk: How many victims share a pass; None chooses by free memory.
         checkpointer: Continues from and writes the cell's checkpoint.
         record: Told how far the attack is.
         trained: The trained model, where the settings ask for one.
@@ -81,10 +81,10 @@ def run_cell(
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
     try:
         experiment = prepare(job, victim_set, where, trained)
-        LOG.info("%s", sites_in_words(experiment.problem.model.sites))
-        outcome, curves = attack(job, experiment, victims_per_pass, checkpointer, record)
+        LOG.info("%s", describe_sites(experiment.problem.model.sites))
+        outcome, curves = attack(job, experiment, victims_per_chunk, checkpointer, record)
         began |= {
-            "victims_per_pass": outcome.victims_per_pass,
+            "victims_per_chunk": outcome.victims_per_chunk,
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
         rows = score(experiment, outcome, curves.counted)
@@ -104,16 +104,16 @@ def run_cell(
     return rows
 
 
-def fingerprint(job: Job, victim_set: VictimSet) -> str:
+def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
     """What a checkpoint belongs to: the cell with its settings, the victims' content and the code."""
     text = "\n".join([job.json(), victim_set.sha256, code_fingerprint()])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def attack(
-    job: Job,
+    job: AttackJob,
     experiment: Experiment,
-    victims_per_pass: int | None,
+    victims_per_chunk: int | None,
     checkpointer: Checkpointer | None,
     record: AttemptRecord | None,
 ) -> tuple[Outcome, Curves]:
@@ -122,7 +122,7 @@ def attack(
     curves = Curves(experiment, max(1, settings.max_iterations // settings.history_points), counted=[])
     progress = Progress(job.cell.id, settings.victims * settings.restarts, settings.max_iterations)
 
-    def observe(state: State, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
+    def observe(state: SearchState, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
         curves(state, total_loss, matching_distance)
         progress(state, total_loss, matching_distance)
 
@@ -135,7 +135,7 @@ def attack(
     try:
         search = prepare_attack(job.cell.attack)(
             problem,
-            victims_per_pass=victims_per_pass,
+            victims_per_chunk=victims_per_chunk,
             observe=observe,
             between=between,
             announce=LOG.warning,
@@ -154,7 +154,7 @@ def attack(
     return outcome, curves
 
 
-def _columns(job: Job, victim_set: VictimSet, experiment: Experiment, number: int) -> dict[str, Any]:
+def _columns(job: AttackJob, victim_set: VictimSet, experiment: Experiment, number: int) -> dict[str, Any]:
     """Identity, victim and settings columns of one row."""
     images = job.settings.batch_size
     span = slice(number * images, (number + 1) * images)
@@ -164,8 +164,8 @@ def _columns(job: Job, victim_set: VictimSet, experiment: Experiment, number: in
         "model_definition": job.model_definition,
         **job.settings.model_dump(mode="json"),
         "victim_id": experiment.problem.victim_ids[number],
-        "label": victim_set.labels[span].tolist(),
+        "labels": victim_set.labels[span].tolist(),
         "source": victim_set.source,
-        "source_index": victim_set.source_index[span].tolist(),
+        "source_indices": victim_set.source_indices[span].tolist(),
         "victims_sha256": victim_set.sha256,
     }

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from dia.defences.apply import defend, defended
 from dia.federated.update import _smaller
-from dia.gradients.engine import Engine
-from dia.gradients.factored import Dense, Piece
+from dia.gradients.engine import GradientEngine
+from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.models.dropout import Site
 from dia.settings.defences import DefenceSettings
 from dia.utils.randomness import bernoulli, derive_seed, generator
@@ -26,7 +26,9 @@ def draw_masks(
         batch_size: Images N of a victim.
         purpose: What they are for, e.g. ``client_masks``.
     """
-    return masks_from([generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size)
+    return draw_bernoulli_masks(
+        [generator(seed, victim, purpose) for victim in victim_ids], sites, batch_size
+    )
 
 
 def draw_client_masks(
@@ -44,7 +46,7 @@ def draw_client_masks(
     if seed_space is None:
         return draw_masks(sites, seed, victim_ids, batch_size, "client_masks")
     chosen = [derive_seed(seed, victim, "client_seed") % seed_space for victim in victim_ids]
-    return masks_from([client_generator(number) for number in chosen], sites, batch_size)
+    return draw_bernoulli_masks([client_generator(number) for number in chosen], sites, batch_size)
 
 
 def client_generator(client_seed: int) -> torch.Generator:
@@ -52,7 +54,9 @@ def client_generator(client_seed: int) -> torch.Generator:
     return generator(client_seed, "client_masks")
 
 
-def masks_from(rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int) -> list[Tensor]:
+def draw_bernoulli_masks(
+    rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int
+) -> list[Tensor]:
     """Bernoulli(1 - p) masks of every site, bool on the CPU, one after the other, from one generator a victim."""
     return [
         torch.stack([bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, torch.bool) for rng in rngs])
@@ -60,7 +64,9 @@ def masks_from(rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_siz
     ]
 
 
-def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> dict[str, Piece]:
+def send(
+    model: GradientEngine, x: Tensor, masks: Sequence[Tensor], labels: Tensor
+) -> dict[str, ParameterGradient]:
     """What V clients compute: the gradient of the mean cross-entropy over each one's N images, with dropout.
 
     Args:
@@ -77,13 +83,13 @@ def send(model: Engine, x: Tensor, masks: Sequence[Tensor], labels: Tensor) -> d
 
 
 def protect(
-    gradient: dict[str, Piece],
-    model: Engine,
+    gradient: dict[str, ParameterGradient],
+    model: GradientEngine,
     settings: DefenceSettings,
     seed: int,
     victim_ids: Sequence[str],
     unit: float = 1.0,
-) -> dict[str, Piece]:
+) -> dict[str, ParameterGradient]:
     """What is sent of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
 
     Args:
@@ -103,4 +109,4 @@ def protect(
             parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else unit * piece.dense()
         )
     rngs = [generator(seed, victim, "defence_noise") for victim in victim_ids]
-    return {name: Dense(v / unit) for name, v in defend(plain, settings, rngs).items()}
+    return {name: DenseGradient(v / unit) for name, v in defend(plain, settings, rngs).items()}

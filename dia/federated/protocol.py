@@ -3,23 +3,23 @@
 import torch
 from torch import nn
 
-from dia.gradients.batched import FoldedModel
-from dia.gradients.engine import Engine
-from dia.gradients.local_sgd import LocalSteps
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.engine import GradientEngine
+from dia.gradients.local_sgd import LocalSGDEngine
 from dia.settings.federated import FederatedSettings
 from dia.utils.randomness import generator
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
-def engine_of(
+def build_engine(
     network: nn.Module,
     shape: tuple[int, int, int],
     num_classes: int,
     settings: FederatedSettings,
     images: int,
     seed: int,
-) -> Engine:
+) -> GradientEngine:
     """Gradients (FedSGD) or local steps (FedAvg), for clients of ``images`` images.
 
     Args:
@@ -31,18 +31,18 @@ def engine_of(
         seed: The cell's seed, which the order of minibatches derives from.
     """
     if steps := local_steps(settings, images, seed):
-        return LocalSteps(network, shape, num_classes, steps, settings.local_learning_rate)
-    return FoldedModel(network, shape, num_classes, images)
+        return LocalSGDEngine(network, shape, num_classes, steps, settings.local_learning_rate)
+    return BatchedGradientEngine(network, shape, num_classes, images)
 
 
-def unit_of(engine: Engine) -> float:
+def update_scale(engine: GradientEngine) -> float:
     """By what a client multiplies its gradients before it sends them."""
-    return engine.learning_rate if isinstance(engine, LocalSteps) else 1.0
+    return engine.learning_rate if isinstance(engine, LocalSGDEngine) else 1.0
 
 
-def gradients_sent(engine: Engine) -> int:
+def steps_per_update(engine: GradientEngine) -> int:
     """How many gradients, one a step, are in the sum that a client sends."""
-    return len(engine.steps) if isinstance(engine, LocalSteps) else 1
+    return len(engine.steps) if isinstance(engine, LocalSGDEngine) else 1
 
 
 def local_steps(settings: FederatedSettings, images: int, seed: int) -> list[list[int]]:

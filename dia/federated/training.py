@@ -14,10 +14,10 @@ from dia.datasets.train_test_split import Split
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, TrainingError
 from dia.federated.client import draw_masks, protect, send
-from dia.federated.protocol import PRECISIONS, engine_of, gradients_sent, unit_of
+from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update, update_scale
 from dia.federated.trained_model import TrainedModel
-from dia.federated.update import ClientGradient
-from dia.gradients.engine import Engine
+from dia.federated.update import ClientUpdate
+from dia.gradients.engine import GradientEngine
 from dia.jobs.training_job import TrainingJob
 from dia.models.registry import build
 from dia.utils.log import LOG
@@ -61,7 +61,7 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     )
     network = network.to(device, dtype)
     size = settings.training_batch_size
-    engine = engine_of(network, victims.shape, classes, settings, size, seed)
+    engine = build_engine(network, victims.shape, classes, settings, size, seed)
     mean, std = (
         torch.tensor(v, dtype=dtype, device=device)[:, None, None] for v in (victims.mean, victims.std)
     )
@@ -83,7 +83,7 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
                 LOG.info("round %d of %d: training loss %.4f", number, rounds, loss)
             _round(engine, batches, names, job)
         except AttackError as error:  # a client's gradient is not finite
-            rate = "local_learning_rate" if settings.local_epochs else "training_learning_rate"
+            rate = "local_learning_rate" if settings.local_epochs else "server_learning_rate"
             raise TrainingError(
                 f"training {job.name} diverges in round {number} of {rounds}; lower {rate} ({error})"
             ) from error
@@ -105,26 +105,26 @@ def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:
     return order[: count * size].view(count, size)
 
 
-def _round(engine: Engine, batches: list[Batch], names: list[str], job: TrainingJob) -> None:
+def _round(engine: GradientEngine, batches: list[Batch], names: list[str], job: TrainingJob) -> None:
     """One round: every client computes, defends and sends; the server takes a step."""
     settings, parameters = job.settings, dict(engine.model.named_parameters())
     summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for (x, labels), name in zip(batches, names, strict=True):
         masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], "training_masks")
         sent = send(engine, x, masks, labels)
-        sent = protect(sent, engine, settings, job.seed, [name], unit_of(engine))
-        for key, piece in ClientGradient.of(sent).pieces.items():
+        sent = protect(sent, engine, settings, job.seed, [name], update_scale(engine))
+        for key, piece in ClientUpdate.of(sent).pieces.items():
             summed[key] += piece.dense()[0]
-    rate = settings.local_learning_rate if settings.local_epochs else settings.training_learning_rate
+    rate = settings.local_learning_rate if settings.local_epochs else settings.server_learning_rate
     with torch.no_grad():
         for key, parameter in parameters.items():
             parameter.sub_(rate / len(batches) * summed[key])
 
 
-def _loss(engine: Engine, batches: list[Batch]) -> float:
+def _loss(engine: GradientEngine, batches: list[Batch]) -> float:
     """The clients' mean loss, without dropout."""
     with torch.no_grad():
-        losses = [float(engine.losses(x, None, labels)) / gradients_sent(engine) for x, labels in batches]
+        losses = [float(engine.losses(x, None, labels)) / steps_per_update(engine) for x, labels in batches]
     return sum(losses) / len(losses)
 
 

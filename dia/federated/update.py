@@ -7,22 +7,22 @@ import torch
 from torch import Tensor
 
 from dia.errors import AttackError
-from dia.gradients.factored import Dense, OuterSum, Piece
+from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient
 
 
 @dataclass(frozen=True)
-class ClientGradient:
+class ClientUpdate:
     """What the server received from V clients: the gradient of every parameter, and each client's total norm.
 
     An undefended gradient of images x tokens outer products may be held as its factors: the same matrix, and only
     its products with other gradients are ever used.
     """
 
-    pieces: dict[str, Piece]
+    pieces: dict[str, ParameterGradient]
     norm: Tensor
 
     @classmethod
-    def of(cls, pieces: dict[str, Piece]) -> "ClientGradient":
+    def of(cls, pieces: dict[str, ParameterGradient]) -> "ClientUpdate":
         """What arrives when V clients send ``pieces``.
 
         Raises:
@@ -36,27 +36,27 @@ class ClientGradient:
             )
         return cls(pieces, norm)
 
-    def select(self, victims: Tensor) -> "ClientGradient":
+    def select(self, victims: Tensor) -> "ClientUpdate":
         pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}
-        return ClientGradient(pieces, self.norm[victims])
+        return ClientUpdate(pieces, self.norm[victims])
 
-    def to(self, device: torch.device) -> "ClientGradient":
+    def to(self, device: torch.device) -> "ClientUpdate":
         pieces = {name: piece.to(device) for name, piece in self.pieces.items()}
-        return ClientGradient(pieces, self.norm.to(device))
+        return ClientUpdate(pieces, self.norm.to(device))
 
 
-def _smaller(piece: Piece) -> Piece:
-    if not isinstance(piece, OuterSum):
+def _smaller(piece: ParameterGradient) -> ParameterGradient:
+    if not isinstance(piece, FactoredGradient):
         return piece
     rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
-    return piece if rank * (fan_in + fan_out) < fan_in * fan_out else Dense(piece.dense())
+    return piece if rank * (fan_in + fan_out) < fan_in * fan_out else DenseGradient(piece.dense())
 
 
-def joined(pieces: Sequence[Piece]) -> Piece:
+def joined(pieces: Sequence[ParameterGradient]) -> ParameterGradient:
     """The pieces of several victims as one."""
     first = pieces[0]
-    if isinstance(first, OuterSum):
-        factors = [piece for piece in pieces if isinstance(piece, OuterSum)]
+    if isinstance(first, FactoredGradient):
+        factors = [piece for piece in pieces if isinstance(piece, FactoredGradient)]
         deltas = torch.cat([piece.deltas for piece in factors])
-        return OuterSum(deltas, torch.cat([piece.inputs for piece in factors]), first.shape)
-    return Dense(torch.cat([piece.dense() for piece in pieces]))
+        return FactoredGradient(deltas, torch.cat([piece.inputs for piece in factors]), first.shape)
+    return DenseGradient(torch.cat([piece.dense() for piece in pieces]))

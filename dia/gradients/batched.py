@@ -2,7 +2,7 @@
 
 V victims of N images form a batch of V*N. The loss is summed over victims and averaged over each victim's images,
 so the gradient at a layer's output is every victim's own delta; :mod:`dia.gradients.layer_rules` turns inputs and deltas
-into parameter gradients. Nothing about a model is taken on trust: :class:`FoldedModel` compares its gradients with
+into parameter gradients. Nothing about a model is taken on trust: :class:`BatchedGradientGradientEngine` compares its gradients with
 plain autograd on a random probe and computes the parameters that disagree one victim at a time.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dia.gradients import per_victim
-from dia.gradients.factored import Dense, OuterSum, Piece, concatenated
+from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient, concatenated
 from dia.gradients.forward_overrides import replacements
 from dia.gradients.layer_rules import RULES, expanded, total
 from dia.models.dropout import Site, dropout_sites, replayed
@@ -38,7 +38,7 @@ class Call(NamedTuple):
     version: int
 
 
-class FoldedModel:
+class BatchedGradientEngine:
     """A client's model that yields every victim's gradient at once.
 
     Args:
@@ -64,16 +64,20 @@ class FoldedModel:
         self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
         self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
         self._faster = replacements(model)
-        self._ruled = {
+        self._covered_by_rules = {
             f"{name}.{parameter}".lstrip(".")
             for name, module in self._layers.items()
             for parameter, _ in module.named_parameters(recurse=False)
         }
         names = [name for name, _ in model.named_parameters()]
-        self._broadcast = [
-            n for n in names if n not in self._ruled and model.get_parameter(n).shape[:1] == (1,)
+        self._broadcast_parameters = [
+            n for n in names if n not in self._covered_by_rules and model.get_parameter(n).shape[:1] == (1,)
         ]
-        self.generic = [name for name in names if name not in self._ruled and name not in self._broadcast]
+        self.generic = [
+            name
+            for name in names
+            if name not in self._covered_by_rules and name not in self._broadcast_parameters
+        ]
         self._cloned: set[str] = set()
         self._probe(shape, num_classes, batch_size)
 
@@ -87,7 +91,7 @@ class FoldedModel:
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
-    ) -> dict[str, Piece]:
+    ) -> dict[str, ParameterGradient]:
         """Every victim's gradient of the mean cross-entropy over its N images.
 
         Args:
@@ -99,17 +103,17 @@ class FoldedModel:
         Returns:
             A piece a parameter, in ``named_parameters`` order; parameters that take no part are absent.
         """
-        found: dict[str, list[Piece]] = defaultdict(list)
+        found: dict[str, list[ParameterGradient]] = defaultdict(list)
         if len(self.generic) < len(list(self.model.parameters())):
             for name, piece in self._ruled_pieces(x, masks, labels, differentiable):
                 found[name].append(piece)
         if self.generic:
             values = per_victim.gradients(self.model, self.sites, self.generic, x, masks, labels)
-            found.update({name: [Dense(value)] for name, value in values.items()})
-        combined: dict[str, Piece] = {}
+            found.update({name: [DenseGradient(value)] for name, value in values.items()})
+        combined: dict[str, ParameterGradient] = {}
         for name, _ in self.model.named_parameters():
             pieces = found.get(name, [])
-            if pieces and all(isinstance(piece, OuterSum) for piece in pieces):
+            if pieces and all(isinstance(piece, FactoredGradient) for piece in pieces):
                 combined[name] = concatenated(pieces)  # type: ignore[arg-type]
             elif pieces:
                 combined[name] = pieces[0] if len(pieces) == 1 else total(pieces)
@@ -124,13 +128,13 @@ class FoldedModel:
 
     def _ruled_pieces(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
-    ) -> Iterator[tuple[str, Piece]]:
+    ) -> Iterator[tuple[str, ParameterGradient]]:
         victims, batch_size = x.shape[:2]
         images = x.flatten(0, 1)
         if not images.requires_grad:
             images = images.detach().requires_grad_()
         folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
-        leaves = {n: expanded(self.model.get_parameter(n), len(images)) for n in self._broadcast}
+        leaves = {n: expanded(self.model.get_parameter(n), len(images)) for n in self._broadcast_parameters}
         with torch.enable_grad(), self._recording() as calls, replayed(self.sites, folded):
             logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
             loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / batch_size
@@ -145,7 +149,7 @@ class FoldedModel:
                         yield f"{call.layer}.{parameter}".lstrip("."), piece
             for name, delta in zip(leaves, deltas[len(calls) :], strict=True):
                 if delta is not None:
-                    yield name, Dense(delta.unflatten(0, (victims, batch_size)).sum(1, keepdim=True))
+                    yield name, DenseGradient(delta.unflatten(0, (victims, batch_size)).sum(1, keepdim=True))
 
     @contextmanager
     def _recording(self) -> Iterator[list[Call]]:
@@ -183,8 +187,8 @@ class FoldedModel:
             (torch.rand(victims, batch_size, *s.shape, generator=rng) < 0.5 + 0.5 * (1 - s.rate)).to(x)
             for s in self.sites
         ]
-        if self._mixes(x, masks):
-            self.generic, self._broadcast = [name for name, _ in self.model.named_parameters()], []
+        if self._mixes_victims(x, masks):
+            self.generic, self._broadcast_parameters = [name for name, _ in self.model.named_parameters()], []
             return
         with (
             torch.no_grad(),
@@ -197,14 +201,16 @@ class FoldedModel:
             folded = self.gradients(x, masks, labels, differentiable=False)
         except RuntimeError:
             # A broadcast parameter used in a way that cannot be expanded, say repeat(): leave those to vmap.
-            self.generic += self._broadcast
-            self._broadcast = []
+            self.generic += self._broadcast_parameters
+            self._broadcast_parameters = []
             folded = self.gradients(x, masks, labels, differentiable=False)
-        self.generic += self._wrong(folded, x, masks, labels)
+        self.generic += self._mismatching_parameters(folded, x, masks, labels)
         if self.generic:
-            self._broadcast = [name for name in self._broadcast if name not in self.generic]
+            self._broadcast_parameters = [
+                name for name in self._broadcast_parameters if name not in self.generic
+            ]
 
-    def _mixes(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
+    def _mixes_victims(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
         """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
         images = x.flatten(0, 1).detach().requires_grad_()
         with torch.enable_grad(), replayed(self.sites, [mask.flatten(0, 1) for mask in masks]):
@@ -212,8 +218,8 @@ class FoldedModel:
         (slope,) = torch.autograd.grad(outputs.square().sum(), images)
         return bool(slope[x.shape[1] :].any())  # exactly zero where there is no path
 
-    def _wrong(
-        self, folded: dict[str, Piece], x: Tensor, masks: Sequence[Tensor], labels: Tensor
+    def _mismatching_parameters(
+        self, folded: dict[str, ParameterGradient], x: Tensor, masks: Sequence[Tensor], labels: Tensor
     ) -> list[str]:
         """Names of parameters whose folded gradient differs from plain autograd, victim by victim."""
         parameters = dict(self.model.named_parameters())

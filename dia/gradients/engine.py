@@ -5,11 +5,11 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from dia.gradients.factored import Piece
+from dia.gradients.factored import ParameterGradient
 from dia.models.dropout import Site
 
 
-class Engine(Protocol):
+class GradientEngine(Protocol):
     """A client's model that yields what every victim sends, and the loss behind it.
 
     Attributes:
@@ -24,8 +24,8 @@ class Engine(Protocol):
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
-    ) -> dict[str, Piece]:
-        """What every victim sends; see :meth:`dia.gradients.batched.FoldedModel.gradients`."""
+    ) -> dict[str, ParameterGradient]:
+        """What every victim sends; see :meth:`dia.gradients.batched.BatchedGradientEngine.gradients`."""
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
         """Every victim's loss (V,)."""

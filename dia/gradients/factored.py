@@ -19,7 +19,7 @@ from dia.ops.gram import match
 
 
 @dataclass(frozen=True)
-class Dense:
+class DenseGradient:
     """A gradient as it is: ``value`` of shape (V, *parameter.shape)."""
 
     value: Tensor
@@ -32,18 +32,18 @@ class Dense:
         """(V,)."""
         return self.value.square().flatten(1).sum(1)
 
-    def select(self, victims: Tensor) -> "Dense":
-        return Dense(self.value[victims])
+    def select(self, victims: Tensor) -> "DenseGradient":
+        return DenseGradient(self.value[victims])
 
-    def to(self, device: torch.device) -> "Dense":
-        return Dense(self.value.to(device))
+    def to(self, device: torch.device) -> "DenseGradient":
+        return DenseGradient(self.value.to(device))
 
-    def detach(self) -> "Dense":
-        return Dense(self.value.detach())
+    def detach(self) -> "DenseGradient":
+        return DenseGradient(self.value.detach())
 
 
 @dataclass(frozen=True)
-class OuterSum:
+class FactoredGradient:
     """A sum of outer products: ``deltas`` (V, groups, T, out), ``inputs`` (V, groups, T, in).
 
     ``shape`` is the parameter's shape; its first dimension is groups * out, the others flatten to in.
@@ -61,20 +61,20 @@ class OuterSum:
         """(V,)."""
         return match(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
 
-    def select(self, victims: Tensor) -> "OuterSum":
-        return OuterSum(self.deltas[victims], self.inputs[victims], self.shape)
+    def select(self, victims: Tensor) -> "FactoredGradient":
+        return FactoredGradient(self.deltas[victims], self.inputs[victims], self.shape)
 
-    def to(self, device: torch.device) -> "OuterSum":
-        return OuterSum(self.deltas.to(device), self.inputs.to(device), self.shape)
+    def to(self, device: torch.device) -> "FactoredGradient":
+        return FactoredGradient(self.deltas.to(device), self.inputs.to(device), self.shape)
 
-    def detach(self) -> "OuterSum":
-        return OuterSum(self.deltas.detach(), self.inputs.detach(), self.shape)
-
-
-Piece = Dense | OuterSum
+    def detach(self) -> "FactoredGradient":
+        return FactoredGradient(self.deltas.detach(), self.inputs.detach(), self.shape)
 
 
-def compare(piece: Piece, received: Piece | None) -> tuple[Tensor, Tensor]:
+ParameterGradient = DenseGradient | FactoredGradient
+
+
+def compare(piece: ParameterGradient, received: ParameterGradient | None) -> tuple[Tensor, Tensor]:
     """``|G|^2`` and ``<G, H>`` (V,) of a candidate's gradient G with the received one H, differentiable once in G.
 
     Args:
@@ -84,24 +84,24 @@ def compare(piece: Piece, received: Piece | None) -> tuple[Tensor, Tensor]:
     if received is None:
         square = piece.square_norm()
         return square, torch.zeros_like(square)
-    if isinstance(piece, OuterSum):
-        rank = received.deltas.shape[2] if isinstance(received, OuterSum) else None
+    if isinstance(piece, FactoredGradient):
+        rank = received.deltas.shape[2] if isinstance(received, FactoredGradient) else None
         tokens, fan_out = piece.deltas.shape[2:]
         if not keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
-            piece = Dense(piece.dense())
-    if isinstance(piece, OuterSum) and isinstance(received, OuterSum):
+            piece = DenseGradient(piece.dense())
+    if isinstance(piece, FactoredGradient) and isinstance(received, FactoredGradient):
         return match(piece.deltas, piece.inputs, received.deltas, received.inputs)
-    if isinstance(piece, OuterSum):
+    if isinstance(piece, FactoredGradient):
         victims, groups, _, fan_out = piece.deltas.shape
         target = received.dense().reshape(victims, groups, fan_out, -1)
         return piece.square_norm(), ((piece.inputs @ target.transpose(2, 3)) * piece.deltas).flatten(1).sum(1)
     return piece.square_norm(), (piece.value * received.dense()).flatten(1).sum(1)
 
 
-def concatenated(pieces: list[OuterSum]) -> OuterSum:
+def concatenated(pieces: list[FactoredGradient]) -> FactoredGradient:
     """One layer called several times: the outer products of all calls."""
     if len(pieces) == 1:
         return pieces[0]
     deltas = torch.cat([piece.deltas for piece in pieces], dim=2)
     inputs = torch.cat([piece.inputs for piece in pieces], dim=2)
-    return OuterSum(deltas, inputs, pieces[0].shape)
+    return FactoredGradient(deltas, inputs, pieces[0].shape)

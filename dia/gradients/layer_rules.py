@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dia.gradients.factored import Dense, OuterSum, Piece
+from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient
 from dia.ops.layer_norm import normalised
 
 
@@ -21,7 +21,9 @@ class Rule(Protocol):
     def forward(self, module: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """(V*N, ...) input -> (output, what :meth:`gradients` needs of this call)."""
 
-    def gradients(self, module: Any, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
+    def gradients(
+        self, module: Any, kept: Tensor, delta: Tensor, victims: int
+    ) -> dict[str, ParameterGradient]:
         """What was kept, and the loss gradient at the output -> {parameter name: gradient}."""
 
 
@@ -31,12 +33,16 @@ class LinearRule:
     def forward(self, module: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.linear(x, module.weight, module.bias), x
 
-    def gradients(self, module: nn.Linear, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
+    def gradients(
+        self, module: nn.Linear, kept: Tensor, delta: Tensor, victims: int
+    ) -> dict[str, ParameterGradient]:
         deltas = delta.reshape(victims, 1, -1, module.out_features)
         inputs = kept.reshape(victims, 1, -1, module.in_features)
-        pieces: dict[str, Piece] = {"weight": OuterSum(deltas, inputs, module.weight.shape)}
+        pieces: dict[str, ParameterGradient] = {
+            "weight": FactoredGradient(deltas, inputs, module.weight.shape)
+        }
         if module.bias is not None:
-            pieces["bias"] = Dense(deltas.sum((1, 2)))
+            pieces["bias"] = DenseGradient(deltas.sum((1, 2)))
         return pieces
 
 
@@ -46,7 +52,9 @@ class Conv2dRule:
     def forward(self, module: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:
         return nn.Conv2d.forward(module, x), x
 
-    def gradients(self, module: nn.Conv2d, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
+    def gradients(
+        self, module: nn.Conv2d, kept: Tensor, delta: Tensor, victims: int
+    ) -> dict[str, ParameterGradient]:
         groups, padding = module.groups, module.padding
         if module.padding_mode != "zeros" or isinstance(padding, str):
             mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
@@ -56,9 +64,11 @@ class Conv2dRule:
         inputs = columns.reshape(victims, images, groups, fan_in, pixels)
         deltas = delta.reshape(victims, images, groups, module.out_channels // groups, pixels)
         by_deltas, by_inputs = (t.permute(0, 2, 1, 4, 3).flatten(2, 3) for t in (deltas, inputs))
-        pieces: dict[str, Piece] = {"weight": OuterSum(by_deltas, by_inputs, module.weight.shape)}
+        pieces: dict[str, ParameterGradient] = {
+            "weight": FactoredGradient(by_deltas, by_inputs, module.weight.shape)
+        }
         if module.bias is not None:
-            pieces["bias"] = Dense(deltas.flatten(2, 3).sum((1, 3)))
+            pieces["bias"] = DenseGradient(deltas.flatten(2, 3).sum((1, 3)))
         return pieces
 
 
@@ -76,7 +86,9 @@ class LayerNormRule:
             return xhat * module.weight, xhat
         return torch.addcmul(module.bias, xhat, module.weight), xhat
 
-    def gradients(self, module: nn.LayerNorm, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
+    def gradients(
+        self, module: nn.LayerNorm, kept: Tensor, delta: Tensor, victims: int
+    ) -> dict[str, ParameterGradient]:
         return _affine(module, kept, delta, (victims, -1, *module.normalized_shape), summed=(1,))
 
 
@@ -90,7 +102,9 @@ class GroupNormRule:
         shape = (-1, *[1] * (x.dim() - 2))
         return torch.addcmul(module.bias.view(shape), xhat, module.weight.view(shape)), xhat
 
-    def gradients(self, module: nn.GroupNorm, kept: Tensor, delta: Tensor, victims: int) -> dict[str, Piece]:
+    def gradients(
+        self, module: nn.GroupNorm, kept: Tensor, delta: Tensor, victims: int
+    ) -> dict[str, ParameterGradient]:
         view = (victims, kept.shape[0] // victims, module.num_channels, -1)
         return _affine(module, kept, delta, view, summed=(1, 3))
 
@@ -101,12 +115,12 @@ def _affine(
     delta: Tensor,
     view: tuple[int, ...],
     summed: tuple[int, ...],
-) -> dict[str, Piece]:
-    pieces: dict[str, Piece] = {}
+) -> dict[str, ParameterGradient]:
+    pieces: dict[str, ParameterGradient] = {}
     if module.weight is not None:
-        pieces["weight"] = Dense((delta * xhat).reshape(view).sum(summed))
+        pieces["weight"] = DenseGradient((delta * xhat).reshape(view).sum(summed))
     if module.bias is not None:
-        pieces["bias"] = Dense(delta.reshape(view).sum(summed))
+        pieces["bias"] = DenseGradient(delta.reshape(view).sum(summed))
     return pieces
 
 
@@ -126,6 +140,6 @@ def expanded(parameter: Tensor, images: int) -> Tensor:
     return parameter.detach().expand(images, *parameter.shape[1:]).requires_grad_()
 
 
-def total(pieces: list[Piece]) -> Dense:
+def total(pieces: list[ParameterGradient]) -> DenseGradient:
     """A parameter used in several places: its gradient is the sum of theirs."""
-    return Dense(torch.stack([piece.dense() for piece in pieces]).sum(0))
+    return DenseGradient(torch.stack([piece.dense() for piece in pieces]).sum(0))

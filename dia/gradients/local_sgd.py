@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dia.gradients.factored import Dense, Piece
+from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.models.dropout import Site, dropout_sites, replayed
 
 Weights = dict[str, Tensor]
@@ -23,7 +23,7 @@ PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Largest relative difference between mapped and looped victims (float32 rounding stays below 1e-4)."""
 
 
-class LocalSteps:
+class LocalSGDEngine:
     """A client's model whose victims each take local steps; what they send is differentiable through all of them.
 
     Args:
@@ -61,7 +61,7 @@ class LocalSteps:
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
-    ) -> dict[str, Piece]:
+    ) -> dict[str, ParameterGradient]:
         """Every victim's weight difference over the learning rate, ``(W_0 - W_S) / lr``.
 
         Args:
@@ -72,7 +72,7 @@ class LocalSteps:
             differentiable: Whether the result is to be differentiated with respect to ``x`` and ``masks``.
         """
         summed, _ = self._walk(x, masks, labels, differentiable)
-        return {name: Dense(value) for name, value in summed.items()}
+        return {name: DenseGradient(value) for name, value in summed.items()}
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
         """The sum of every victim's losses on the way (V,), differentiable through all steps."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from dia.gradients.engine import Engine
-from dia.gradients.factored import Piece
+from dia.gradients.engine import GradientEngine
+from dia.gradients.factored import ParameterGradient
 from dia.models.dropout import Site
 
 START = 0.5
@@ -19,14 +19,14 @@ SMALLEST_MEAN = 1e-3
 """A mask that keeps less than this is not scaled up any further."""
 
 
-class UnknownRate:
+class UnknownRateEngine:
     """An engine whose masks are scaled by the share that they keep, whatever rate its model was built with.
 
     Attributes:
         known: That engine, which takes the rate for known.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: GradientEngine) -> None:
         self.known = engine
         self.model: nn.Module = engine.model
         self.sites: list[Site] = engine.sites
@@ -34,7 +34,7 @@ class UnknownRate:
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
-    ) -> dict[str, Piece]:
+    ) -> dict[str, ParameterGradient]:
         """As the engine's own, for masks (V, N, *site.shape) in [0, 1]."""
         return self.known.gradients(x, self._scaled(masks), labels, differentiable=differentiable)
 

@@ -8,17 +8,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
-from dia.models.custom import PinnedModel
+from dia.models.custom import FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
-from dia.utils.validation_errors import validated
+from dia.utils.validation_errors import validate_model
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
-_WHEREABOUTS = frozenset({"root", "download", "path"})
+_LOCATION_KEYS = frozenset({"root", "download", "path"})
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class AttackJob:
     """One cell with its resolved settings.
 
     Attributes:
@@ -32,14 +32,14 @@ class Job:
     cell: Cell
     settings: Settings
     dataset: dict[str, Any]
-    model: PinnedModel | None = None
+    model: FingerprintedModel | None = None
 
     @classmethod
     def of(
-        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: PinnedModel | None = None
+        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: FingerprintedModel | None = None
     ) -> Self:
         """A job from the full definition of its dataset."""
-        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _WHEREABOUTS}, model)
+        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _LOCATION_KEYS}, model)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -60,8 +60,12 @@ class Job:
             dataset = TypeAdapter(dict[str, Any]).validate_python(parts["dataset"])
         except ValidationError as error:
             raise ConfigError(f"the job's cell or dataset is not valid: {error}") from None
-        settings = validated(Settings, parts["settings"], "the job's settings")
-        model = validated(PinnedModel, parts["model"], "the job's model") if "model" in parts else None
+        settings = validate_model(Settings, parts["settings"], "the job's settings")
+        model = (
+            validate_model(FingerprintedModel, parts["model"], "the job's model")
+            if "model" in parts
+            else None
+        )
         return cls(Cell.parse(cell.id), settings, dataset, model)
 
     @property

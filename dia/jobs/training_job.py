@@ -7,14 +7,14 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from dia.errors import ConfigError
-from dia.jobs.attack_job import Job
-from dia.models.custom import PinnedModel
+from dia.jobs.attack_job import AttackJob
+from dia.models.custom import FingerprintedModel
 from dia.settings.defences import DefenceSettings
 from dia.settings.federated import FederatedSettings, TrainingSettings
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
-from dia.utils.strict_model import Closed
-from dia.utils.validation_errors import validated
+from dia.utils.strict_model import StrictModel
+from dia.utils.validation_errors import validate_model
 
 SETTINGS = (
     *TrainingSettings.model_fields,
@@ -27,7 +27,7 @@ SETTINGS = (
 """The settings of a scenario that training depends on; attackers' settings do not enter."""
 
 
-class _Parts(Closed):
+class _Parts(StrictModel):
     """The canonical text, parsed."""
 
     dataset_name: str
@@ -36,7 +36,7 @@ class _Parts(Closed):
     seed: int
     settings: dict[str, Any]
     dataset: dict[str, Any]
-    model: PinnedModel | None = None
+    model: FingerprintedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class TrainingJob:
     seed: int
     settings: Settings
     dataset: dict[str, Any]
-    model: PinnedModel | None = None
+    model: FingerprintedModel | None = None
 
     @classmethod
-    def of(cls, job: Job) -> Self | None:
+    def of(cls, job: AttackJob) -> Self | None:
         """The model that a cell attacks; None where it is untrained."""
         if not job.settings.federated_rounds:
             return None
@@ -78,7 +78,7 @@ class TrainingJob:
             parts = TypeAdapter(_Parts).validate_json(text)
         except ValidationError as error:
             raise ConfigError(f"the training job is not valid: {error}") from None
-        settings = validated(Settings, parts.settings, "the training job's settings")
+        settings = validate_model(Settings, parts.settings, "the training job's settings")
         axes = (parts.dataset_name, parts.model_name, parts.dropout_rate, parts.seed)
         return cls(*axes, settings, parts.dataset, parts.model)
 

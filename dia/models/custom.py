@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from dia.errors import ModelError
 from dia.models.custom_source import source_fingerprint
-from dia.utils.strict_model import Closed
+from dia.utils.strict_model import StrictModel
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ Argument = Scalar | list[Scalar]
 PLACEHOLDERS = ("$num_classes", "$dropout_rate", "$channels", "$height", "$width")
 
 
-class OwnModel(Closed):
+class CustomModel(StrictModel):
     """Where a model comes from: a callable that returns a torch module."""
 
     factory: str = Field(
@@ -81,9 +81,9 @@ class OwnModel(Closed):
             )
         return model
 
-    def pinned(self) -> "PinnedModel":
+    def pinned(self) -> "FingerprintedModel":
         """This model as its source files in the working directory are now."""
-        return PinnedModel(
+        return FingerprintedModel(
             factory=self.factory, arguments=self.arguments, source=source_fingerprint(self.module, Path())
         )
 
@@ -112,7 +112,7 @@ class OwnModel(Closed):
         return found  # type: ignore[no-any-return]
 
 
-class PinnedModel(OwnModel):
+class FingerprintedModel(CustomModel):
     """A user's own model with the version of its source: part of a cell's identity, so that an edit reruns it."""
 
     source: str = Field(

@@ -106,7 +106,7 @@ class Site:
         return int(torch.Size(self.shape).numel())
 
 
-def make_replayable(model: nn.Module) -> nn.Module:
+def replace_dropout(model: nn.Module) -> nn.Module:
     """Replace every dropout module of ``model``, in place, by its replayable form and return ``model``."""
     replaced: dict[nn.Module, nn.Module] = {}  # one module under two names stays one module
     for parent in list(model.modules()):
@@ -158,7 +158,7 @@ def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
 
 
 @contextmanager
-def switched_off(model: nn.Module) -> Iterator[None]:
+def dropout_disabled(model: nn.Module) -> Iterator[None]:
     """Inside the block the replayable dropout modules of ``model`` are the identity."""
     modules = [module for module in model.modules() if isinstance(module, Dropout)]
     for module in modules:
@@ -185,7 +185,7 @@ def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[
             module.masks, module.off = None, False
 
 
-def sites_in_words(sites: Sequence[Site]) -> str:
+def describe_sites(sites: Sequence[Site]) -> str:
     """The dropout sites of a model for a log line."""
     steps = 1 + max((site.step for site in sites), default=0)
     sites = [site for site in sites if site.step == 0]  # every local step has masks of its own

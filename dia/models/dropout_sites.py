@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dia.utils.validation_errors import choice
+from dia.utils.validation_errors import unknown_name_message
 
 _VIT = {
     "positions": r"dropout",
@@ -47,6 +47,8 @@ def chosen(model: str, sites: str) -> Callable[[str], bool]:
     else:
         for site in sites.split("+"):
             if site not in known:
-                raise ValueError(choice(f"dropout site of {model}", site, ("default", "all", *known)))
+                raise ValueError(
+                    unknown_name_message(f"dropout site of {model}", site, ("default", "all", *known))
+                )
         patterns = [known[site] for site in sites.split("+")]
     return lambda module: any(re.fullmatch(pattern, module) for pattern in patterns)

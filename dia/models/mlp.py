@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dia.models.dropout import Dropout
 
 
-class Layer(nn.Module):
+class HiddenLayer(nn.Module):
     """Linear, then GELU and dropout."""
 
     def __init__(self, fan_in: int, fan_out: int, p: float) -> None:
@@ -48,7 +48,7 @@ class MLP(nn.Module):
         super().__init__()
         channels, height, breadth = shape
         fans = [channels * height * breadth] + [width] * depth
-        layers: list[nn.Module] = [Layer(a, b, p) for a, b in pairwise(fans)]
+        layers: list[nn.Module] = [HiddenLayer(a, b, p) for a, b in pairwise(fans)]
         self.layers = nn.ModuleList([*layers, Head(width, num_classes)])
 
     def forward(self, x: Tensor) -> Tensor:

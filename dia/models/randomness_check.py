@@ -16,13 +16,15 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dia.errors import ModelError
-from dia.models.dropout import dropout_sites, switched_off
+from dia.models.dropout import dropout_disabled, dropout_sites
 
 _NOT_THE_MODELS = (Path(torch.__file__).parent, Path(__file__).parents[1])
 """Folders whose code is never the user's own."""
 
 
-def refuse_hidden_dropout(model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int) -> None:
+def check_no_hidden_randomness(
+    model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int
+) -> None:
     """Run ``model``, made replayable and on the CPU, on two blank images; refuse randomness and wrong outputs.
 
     Args:
@@ -39,7 +41,12 @@ def refuse_hidden_dropout(model: nn.Module, name: str, shape: tuple[int, int, in
         key: value.clone() for key, value in model.named_buffers()
     }  # running statistics stay untouched
     try:
-        with torch.no_grad(), _named(model) as inside, _Watch(name, inside), switched_off(model):
+        with (
+            torch.no_grad(),
+            _named(model) as inside,
+            _RandomOpDetector(name, inside),
+            dropout_disabled(model),
+        ):
             logits = functional_call(model, buffers, (torch.zeros(2, *shape),))
         dropout_sites(model, torch.zeros(1, *shape))
     except ModelError:
@@ -61,7 +68,7 @@ def refuse_hidden_dropout(model: nn.Module, name: str, shape: tuple[int, int, in
         )
 
 
-class _Watch(TorchDispatchMode):
+class _RandomOpDetector(TorchDispatchMode):
     """Refuses every operator that draws random numbers."""
 
     def __init__(self, model: str, inside: list[str]) -> None:
@@ -69,7 +76,7 @@ class _Watch(TorchDispatchMode):
         self.model, self.inside = model, inside
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags and _drops(func, args, kwargs or {}):
+        if torch.Tag.nondeterministic_seeded in func.tags and _is_active_dropout(func, args, kwargs or {}):
             raise ModelError(
                 f"model '{self.model}' draws random numbers where no dropout mask can be replayed: "
                 f"{', '.join(filter(None, [self._module(), _users_line()]))} ({func}). "
@@ -81,7 +88,7 @@ class _Watch(TorchDispatchMode):
         return f"in module {self.inside[-1]}" if self.inside else ""
 
 
-def _drops(func: Any, args: Any, kwargs: Any) -> bool:
+def _is_active_dropout(func: Any, args: Any, kwargs: Any) -> bool:
     """False for an operator that could draw random numbers, fused attention say, but whose dropout rate is 0."""
     for place, argument in enumerate(func._schema.arguments):
         if argument.name == "dropout_p":
@@ -93,7 +100,7 @@ def _drops(func: Any, args: Any, kwargs: Any) -> bool:
 def _users_line() -> str:
     """The innermost line on the stack, up to the call of the model, that is neither torch's nor this package's."""
     for frame in reversed(traceback.extract_stack()):
-        if frame.name == refuse_hidden_dropout.__name__:
+        if frame.name == check_no_hidden_randomness.__name__:
             break
         if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_MODELS):
             return f"at {frame.filename}, line {frame.lineno}"

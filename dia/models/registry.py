@@ -6,12 +6,12 @@ from torch import nn
 
 from dia.errors import ModelError
 from dia.models import NAMES
-from dia.models.custom import OwnModel
-from dia.models.dropout import Dropout, make_replayable
+from dia.models.custom import CustomModel
+from dia.models.dropout import Dropout, replace_dropout
 from dia.models.dropout_sites import chosen
 from dia.models.lenet import LeNet
 from dia.models.mlp import MLP
-from dia.models.randomness_check import refuse_hidden_dropout
+from dia.models.randomness_check import check_no_hidden_randomness
 from dia.models.resnet18 import resnet18
 from dia.models.vit import ViT
 from dia.models.vit_b16 import vit_b16
@@ -34,7 +34,7 @@ def build(
     seed: int,
     *,
     sites: str = "default",
-    own: OwnModel | None = None,
+    own: CustomModel | None = None,
 ) -> nn.Module:
     """A model with default initialisation under ``seed``, its dropout replayable, in train mode.
 
@@ -57,10 +57,10 @@ def build(
         raise ModelError(f"unknown model '{name}'; known: {', '.join(NAMES)}")
     with default_generator(seed, "weights", name):
         model = FACTORIES[name](shape, num_classes, p) if own is None else own.make(shape, num_classes, p)
-    make_replayable(model).train()
+    replace_dropout(model).train()
     _drop_at(model, name, sites, p)
     if own is not None:
-        refuse_hidden_dropout(model, name, shape, num_classes)
+        check_no_hidden_randomness(model, name, shape, num_classes)
     return model
 
 

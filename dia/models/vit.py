@@ -27,7 +27,7 @@ class PatchPixels(nn.Module):
         return x.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
-class Mixing(nn.Module):
+class AttentionWithDropout(nn.Module):
     """Softmax attention with dropout on the probabilities."""
 
     def __init__(self, scale: float, p: float) -> None:
@@ -50,7 +50,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.mixing = Mixing((dim // heads) ** -0.5, p)
+        self.mixing = AttentionWithDropout((dim // heads) ** -0.5, p)
         self.to_out = nn.Sequential(nn.Linear(dim, dim), Dropout(p))
 
     def forward(self, x: Tensor, tokens: slice) -> Tensor:

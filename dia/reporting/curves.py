@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def held_curves(
+def last_value_carried_forward(
     iterations: Sequence[Sequence[int]], values: Sequence[Sequence[float]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring the victims' curves to common iterations; a victim that has stopped keeps its last value.
@@ -31,7 +31,7 @@ def held_curves(
 def mean_curve(
     iterations: Sequence[Sequence[int]], values: Sequence[Sequence[float]], points: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average the victims' curves, see :func:`held_curves`.
+    """Average the victims' curves, see :func:`last_value_carried_forward`.
 
     Args:
         iterations: For each victim, the iterations of its samples.
@@ -41,7 +41,7 @@ def mean_curve(
     Returns:
         The iterations (k,) and the means (k,), empty without any.
     """
-    grid, held = held_curves(iterations, values)
+    grid, held = last_value_carried_forward(iterations, values)
     if not len(held):
         return grid, np.empty(0)
     if points is not None and len(grid) > points:

@@ -21,7 +21,7 @@ def expected_cells(config: "Config") -> "pd.DataFrame":
     return pd.DataFrame(lines)
 
 
-def unusual_settings(expected: "pd.DataFrame") -> str:
+def non_default_settings(expected: "pd.DataFrame") -> str:
     """The settings that differ from the paper's: ``victims 16; max_iterations 300 (mlp), 900 (vit)``.
 
     Those of training are left out where nothing is trained, and a model is named where models differ.

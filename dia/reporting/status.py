@@ -12,8 +12,8 @@ from dia.execution.attempts import read_attempt
 from dia.jobs.cell import Cell
 from dia.utils.canonical_json import canonical
 
-State = Literal["done", "running", "interrupted", "failed", "missing"]
-STATES: tuple[State, ...] = ("done", "running", "interrupted", "failed", "missing")
+CellState = Literal["done", "running", "interrupted", "failed", "missing"]
+STATES: tuple[CellState, ...] = ("done", "running", "interrupted", "failed", "missing")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CellStatus:
     """
 
     cell: Cell
-    state: State
+    state: CellState
     reason: str = ""
     seconds: float | None = None
 
@@ -66,7 +66,7 @@ def _without_file(config: Config, cell: Cell) -> CellStatus:
     reason = attempt.in_words() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
     if attempt.alive():
         return CellStatus(cell, "running", reason)
-    state: State = {"interrupted": "interrupted", "done": "missing"}.get(attempt.status, "failed")  # type: ignore[assignment]
+    state: CellState = {"interrupted": "interrupted", "done": "missing"}.get(attempt.status, "failed")  # type: ignore[assignment]
     return CellStatus(cell, state, reason)
 
 

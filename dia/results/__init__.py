@@ -3,7 +3,7 @@
 Needs pyarrow and Pillow only: a cell's process imports neither pandas nor MLflow.
 """
 
-from dia.results.cell_file import PICTURE_NAMES, content_of, read_cell, read_pictures, write_cell
+from dia.results.cell_file import PICTURE_NAMES, content_hash, read_cell, read_pictures, write_cell
 from dia.results.collected import Collected, collect, read_results
 from dia.results.columns import COLUMNS, Column, schema, settings_columns
 from dia.results.job_list import existing, read_job_list
@@ -15,7 +15,7 @@ __all__ = [
     "Collected",
     "Column",
     "collect",
-    "content_of",
+    "content_hash",
     "existing",
     "picture_columns",
     "png_bytes",

@@ -78,14 +78,14 @@ def read_pictures(path: str | Path, expected: "Cell | None" = None, victims: int
     """The first victims' images, without reading all others'.
 
     Returns:
-        For each victim ``victim_id``, ``label``, ``ssim_per_image`` and, as float32 arrays (N, C, H, W) in
+        For each victim ``victim_id``, ``labels``, ``ssim_per_image`` and, as float32 arrays (N, C, H, W) in
         [0, 1], ``original`` and ``reconstruction``.
 
     Raises:
         RecordError: As for ``read_cell``.
     """
     path, found = Path(path), list[dict[str, Any]]()
-    columns = ["victim_id", "label", "ssim_per_image", "image_shape", "original", "reconstruction"]
+    columns = ["victim_id", "labels", "ssim_per_image", "image_shape", "original", "reconstruction"]
     with _opened(path) as file:
         _head(path, file, expected)
         for group in range(file.num_row_groups):
@@ -101,7 +101,7 @@ def read_pictures(path: str | Path, expected: "Cell | None" = None, victims: int
     return found
 
 
-def content_of(path: str | Path, expected: "Cell | None" = None) -> str:
+def content_hash(path: str | Path, expected: "Cell | None" = None) -> str:
     """The hash of a cell's content, from the file's end alone: equal for equal rows, new for a new run.
 
     Raises:
@@ -207,7 +207,7 @@ def _check_row(where: str, row: Mapping[str, Any]) -> None:
     images, values = int(row["image_shape"][0]), math.prod(int(n) for n in row["image_shape"])
     lengths = {
         name: images
-        for name in ("label", "source_index", "mse_per_image", "psnr_per_image", "ssim_per_image")
+        for name in ("labels", "source_indices", "mse_per_image", "psnr_per_image", "ssim_per_image")
     }
     lengths |= {
         "original": values,

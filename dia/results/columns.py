@@ -71,9 +71,9 @@ MODEL = _group(
 VICTIM = _group(
     "victim",
     ("victim_id", "str", "number of the victim in its cell, zero-padded"),
-    ("label", "list[int32]", "class of each image of the victim"),
+    ("labels", "list[int32]", "class of each image of the victim"),
     ("source", "str", "where the images come from"),
-    ("source_index", "list[int64]", "index of each image in its source"),
+    ("source_indices", "list[int64]", "index of each image in its source"),
     ("victims_sha256", "str", "hash of the victim set's content"),
 )
 SCORES = _group(
@@ -81,7 +81,7 @@ SCORES = _group(
     ("mse", "float64", "mean squared error on [0, 1] images, mean over the victim's images"),
     ("psnr", "float64", "peak signal-to-noise ratio in dB on [0, 1] images"),
     ("ssim", "float64", "structural similarity on [0, 1] images"),
-    ("success", "float64", "fraction of the victim's images with SSIM >= success_ssim"),
+    ("success", "float64", "fraction of the victim's images with SSIM >= success_min_ssim"),
     ("mse_per_image", "list[float64]", "mse of each image"),
     ("psnr_per_image", "list[float64]", "psnr of each image"),
     ("ssim_per_image", "list[float64]", "ssim of each image"),
@@ -124,11 +124,11 @@ CHANCE = _group(
         "fraction of those mask entries that the recovered masks drop; absent where no masks are sought",
     ),
     (
-        "claimed",
+        "claimed_fraction",
         "float64",
         "fraction of the victim's images that the attack itself knows to have recovered; absent where it cannot know",
     ),
-    ("claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
+    ("worst_claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
     (
         "label_accuracy",
         "float64",
@@ -159,7 +159,7 @@ PROVENANCE = _group(
     ("device", "str", "device type that computed the cell"),
     ("device_name", "str", "name of that device"),
     ("threads", "int64", "intra-op threads"),
-    ("victims_per_pass", "int64", "victims attacked at once"),
+    ("victims_per_chunk", "int64", "victims attacked at once"),
     ("peak_memory_mb", "float64", "peak memory in MiB: CUDA's where the device is one, else the process's"),
     ("host", "str", "name of the machine"),
     (

@@ -8,10 +8,10 @@ from dia.results.columns import SCORES
 if TYPE_CHECKING:
     import pandas as pd
 
-_OF_THE_IMAGE = {c.name for c in SCORES if c.type == "float64"} - {"seconds"} | {"claimed"}
+_OF_THE_IMAGE = {c.name for c in SCORES if c.type == "float64"} - {"seconds"} | {"claimed_fraction"}
 
 
-def without_placeholders(rows: "pd.DataFrame") -> "pd.DataFrame":
+def mask_not_applicable(rows: "pd.DataFrame") -> "pd.DataFrame":
     """The rows, scores replaced by NaN where the attack did not apply.
 
     Args:

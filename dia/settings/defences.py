@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from dia.utils.strict_model import Closed
+from dia.utils.strict_model import StrictModel
 
 Quantisation = Literal["none", "int8", "sign"]
 
 
-class DefenceSettings(Closed):
+class DefenceSettings(StrictModel):
     """Defences of the client, in the order in which they are applied: clip, noise, prune, quantise."""
 
     defence_clip_norm: float | None = Field(

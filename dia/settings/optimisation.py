@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dia.utils.strict_model import Closed, Count, Flag
+from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
 
 
-class SearchSettings(Closed):
+class SearchSettings(StrictModel):
     """Objective, optimiser, where it starts and when it stops."""
 
-    max_iterations: Count = Field(
+    max_iterations: StrictInt = Field(
         20_000, ge=1, description="Most iterations of one attack. At least 1; paper: 20000."
     )
     learning_rate: float = Field(
@@ -36,17 +36,17 @@ class SearchSettings(Closed):
         lt=1,
         description="Factor on the learning rate when the loss stops falling. In (0, 1); paper: 0.1.",
     )
-    plateau_patience: Count = Field(
+    plateau_patience: StrictInt = Field(
         800,
         ge=0,
         description="Iterations without improvement before the factor applies. At least 0; paper: 800.",
     )
-    early_stop_patience: Count = Field(
+    early_stop_patience: StrictInt = Field(
         4_000,
         ge=1,
         description="Iterations without improvement before a victim stops. At least 1; paper: 4000.",
     )
-    stop_loss: float = Field(
+    loss_tolerance: float = Field(
         1e-5,
         ge=0,
         description="A victim stops when its best total loss is below this. At least 0; paper: 0.00001.",
@@ -56,26 +56,26 @@ class SearchSettings(Closed):
         ge=0,
         description="Weight of the image's total variation in the loss. At least 0; paper: 0.00001.",
     )
-    tv_annealing: float = Field(
+    tv_initial_factor: float = Field(
         1.0,
         ge=1,
         description="Factor on tv_weight at the start; it falls geometrically to 1. At least 1; paper: 1, never more.",
     )
-    tv_annealing_iterations: Count = Field(
+    tv_decay_iterations: StrictInt = Field(
         600, ge=1, description="Iterations until that factor is 1. At least 1."
     )
-    mask_penalty: float = Field(
+    mask_penalty_weight: float = Field(
         1e-4,
         ge=0,
         description="Weight of the distance between a mask's dropped fraction and p (dia only). At least 0; "
         "paper: 0.0001.",
     )
-    signed_gradients: Flag = Field(
+    signed_gradients: StrictBool = Field(
         True,
         description="Replace the image's gradient by its sign before each step; mask gradients never are. "
         "true or false; paper: true.",
     )
-    signed_mask_gradients: Flag = Field(
+    signed_mask_gradients: StrictBool = Field(
         False, description="The same for the gradients of masks (dia only). true or false; paper: false."
     )
     adam_beta2: float = Field(
@@ -85,31 +85,31 @@ class SearchSettings(Closed):
         description="Decay of Adam's second moment. In [0, 1); paper: 0.999. Gradients shrink a hundredfold within the "
         "first iterations, and masks hardly move until the moment has forgotten that.",
     )
-    alternate_every: Count = Field(
+    alternate_every: StrictInt = Field(
         0,
         ge=0,
         description="Iterations in which Adam steps the image alone, then as many for the masks alone (dia only); 0: "
         "always both, as in the paper.",
     )
-    quasi_newton_after: Count | None = Field(
+    lbfgs_start_iteration: StrictInt | None = Field(
         None,
         ge=1,
         description="Iterations of Adam after which L-BFGS steps go on; null: Adam throughout, as in the paper. At "
         "least 1; a few tens tell it how large each entry's gradients are.",
     )
-    quasi_newton_memory: Count = Field(
+    lbfgs_history_size: StrictInt = Field(
         10, ge=1, le=100, description="Pairs of past steps that L-BFGS uses. 1 to 100."
     )
-    restarts: Count = Field(
+    restarts: StrictInt = Field(
         1,
         ge=1,
         description="Random starts of each attack (image and masks); the one with the smallest matching "
         "distance is kept. At least 1; paper: 1.",
     )
-    mask_init: Literal["bernoulli", "ones", "p", "uniform"] = Field(
+    mask_init: Literal["bernoulli", "ones", "mean", "uniform"] = Field(
         "bernoulli",
         description="Where masks start (dia only): bernoulli (a draw as the client's), ones (nothing dropped), "
-        "p (every entry at its probability of being kept, 1 - p), uniform (in [0, 1]). Paper: bernoulli.",
+        "mean (every entry at its probability of being kept, 1 - p), uniform (in [0, 1]). Paper: bernoulli.",
     )
     mask_parametrisation: Literal["clipped", "sigmoid"] = Field(
         "clipped",

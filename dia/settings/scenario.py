@@ -12,29 +12,27 @@ from dia.settings.defences import DefenceSettings
 from dia.settings.federated import FederatedSettings, TrainingSettings
 from dia.settings.optimisation import SearchSettings
 from dia.settings.threat_model import KnowledgeSettings
-from dia.utils.strict_model import Closed, Count, Flag
+from dia.utils.strict_model import StrictBool, StrictInt
 
 SITE_LIST = r"^[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*$"
-
-__all__ = ["Closed", "Count", "Flag", "Settings"]
 
 
 class Settings(SearchSettings, KnowledgeSettings, DefenceSettings, FederatedSettings, TrainingSettings):
     """Resolved settings of one cell: a flat record, one column of the results each."""
 
-    victims: Count = Field(
+    victims: StrictInt = Field(
         128,
         ge=1,
         description="Number of victims (private batches) attacked per cell. At least 1; paper: 128.",
     )
-    batch_size: Count = Field(
+    batch_size: StrictInt = Field(
         1, ge=1, description="Images in a victim's private batch, N. At least 1; paper: 1."
     )
     precision: Literal["float32", "float64"] = Field(
         "float32",
         description="Floating-point type of client and attack: float32, or float64 for exact comparisons.",
     )
-    tf32: Flag = Field(
+    tf32: StrictBool = Field(
         False,
         description="Allow TensorFloat-32 products on CUDA: faster, about 3 decimal digits. true or false.",
     )
@@ -45,7 +43,7 @@ class Settings(SearchSettings, KnowledgeSettings, DefenceSettings, FederatedSett
         "lenet: convolutions, head (default: head); resnet18: stages, head (default: head); vit, vit_b16: positions, "
         "attention, projection, hidden, output. Of an own model: names of modules (default: all its dropout).",
     )
-    success_ssim: float = Field(
+    success_min_ssim: float = Field(
         0.6, ge=-1, le=1, description="An image counts as recovered from this SSIM on. In [-1, 1]."
     )
     lpips_network: Literal["none", "alex", "vgg", "squeeze"] = Field(
@@ -53,6 +51,6 @@ class Settings(SearchSettings, KnowledgeSettings, DefenceSettings, FederatedSett
         description="Network of LPIPS, a perceptual distance reported beside SSIM: alex, vgg, squeeze (their weights "
         "must be on the machine, nothing is fetched) or none.",
     )
-    history_points: Count = Field(
+    history_points: StrictInt = Field(
         100, ge=2, le=10_000, description="Points kept of each victim's loss curves. 2 to 10000."
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dia.utils.strict_model import Closed, Count
+from dia.utils.strict_model import StrictInt, StrictModel
 
 
 def _check_rate(value: object) -> str:
@@ -36,10 +36,10 @@ AttackerRate = Annotated[
 ]
 
 
-class KnowledgeSettings(Closed):
+class KnowledgeSettings(StrictModel):
     """What the attacker is told, and what it must find out."""
 
-    labels: Literal["known", "inferred"] = Field(
+    attacker_labels: Literal["known", "inferred"] = Field(
         "known",
         description="Labels of the private images: known, as in the paper, or inferred from what the client sent.",
     )
@@ -49,15 +49,15 @@ class KnowledgeSettings(Closed):
         "(right or wrong), or unknown (each layer's rate is what its optimised mask drops, starting at one half). "
         "ig needs none, and wiig always knows it.",
     )
-    client_mask_seed_space: Count | None = Field(
+    client_mask_seed_space: StrictInt | None = Field(
         None,
         ge=1,
         description="How many seeds a client chooses from when it seeds its dropout masks. At least 1; null: its "
         "generator cannot be guessed.",
     )
-    seed_candidates: Count = Field(
+    seed_candidates: StrictInt = Field(
         4096,
         ge=1,
-        description="Client seeds 0, 1, ... that the attack seed tries. At least 1; those below "
+        description="Client seeds 0, 1, ... that the attack seed_search tries. At least 1; those below "
         "client_mask_seed_space are the ones clients use.",
     )

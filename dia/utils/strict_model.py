@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Strict
 
-Count = Annotated[int, Strict()]
+StrictInt = Annotated[int, Strict()]
 """A whole number that must be written as one (``300``, not ``300.0`` or ``"300"``)."""
 
-Flag = Annotated[bool, Strict()]
+StrictBool = Annotated[bool, Strict()]
 """``true`` or ``false``."""
 
 
-class Closed(BaseModel):
+class StrictModel(BaseModel):
     """A frozen block of the config that refuses unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

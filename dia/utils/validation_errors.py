@@ -24,7 +24,7 @@ def config_error(origin: str, faults: Sequence[str]) -> ConfigError:
     return ConfigError("\n  ".join(lines))
 
 
-def choice(kind: str, value: str, names: Iterable[str]) -> str:
+def unknown_name_message(kind: str, value: str, names: Iterable[str]) -> str:
     """Say that ``value`` is none of ``names``, which one was probably meant, and list them all."""
     names = list(names)
     close = difflib.get_close_matches(value, names, n=1)
@@ -32,19 +32,19 @@ def choice(kind: str, value: str, names: Iterable[str]) -> str:
     return f"unknown {kind} {value!r}; {meant}allowed: {', '.join(names) or 'none'}"
 
 
-def known(kind: str, names: Iterable[str]) -> Callable[[str], str]:
+def one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
     """A validator that accepts only ``names``."""
     allowed = tuple(names)
 
     def check(value: str) -> str:
         if value not in allowed:
-            raise ValueError(choice(kind, value, allowed))
+            raise ValueError(unknown_name_message(kind, value, allowed))
         return value
 
     return check
 
 
-def validated(
+def validate_model(
     model: type[Model], data: object, origin: str, context: Mapping[str, Any] | None = None
 ) -> Model:
     """Validate ``data`` as ``model``.
@@ -62,16 +62,16 @@ def validated(
         return model.model_validate(data, context=dict(context or {}))
     except ValidationError as error:
         details = error.errors(include_url=False)
-        faults = [_fault(model, detail) for detail in details if not _follows(detail)]
+        faults = [_format_fault(model, detail) for detail in details if not _is_consequence(detail)]
         raise config_error(origin, faults) from None
 
 
-def _follows(detail: ErrorDetails) -> bool:
+def _is_consequence(detail: ErrorDetails) -> bool:
     """Whether a fault only follows from others: a list left empty by its bad items."""
     return detail["type"] == "too_short" and len(detail["input"]) > 0
 
 
-_WORDS = {
+_MESSAGES = {
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
     "float_parsing": "must be a number",
@@ -89,31 +89,33 @@ _WORDS = {
 }
 
 
-def _fault(model: type[BaseModel], detail: ErrorDetails) -> str:
+def _format_fault(model: type[BaseModel], detail: ErrorDetails) -> str:
     """One line for one of pydantic's errors."""
     path, owner = _locate(model, detail["loc"])
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         where, _, key = path.rpartition(".")
-        return f"{where or 'top level'}: {choice('key', key, owner.model_fields)}"
+        return f"{where or 'top level'}: {unknown_name_message('key', key, owner.model_fields)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tags = [tag.strip(" '") for tag in context.get("expected_tags", "").split(",")]
         key = context["discriminator"].strip("'")
-        return f"{path}.{key}: " + (choice(key, context["tag"], tags) if "tag" in context else "missing")
+        return f"{path}.{key}: " + (
+            unknown_name_message(key, context["tag"], tags) if "tag" in context else "missing"
+        )
     field = owner.model_fields.get(str(detail["loc"][-1])) if detail["loc"] else None
     meaning = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return f"{path}: missing{meaning}"
     if kind == "too_short":
         return f"{path}: empty; give at least one value"
-    if kind in _WORDS:
-        return f"{path or 'top level'} = {_shown(value)}: {_WORDS[kind].format(**context)}{meaning}"
+    if kind in _MESSAGES:
+        return f"{path or 'top level'} = {_yaml_repr(value)}: {_MESSAGES[kind].format(**context)}{meaning}"
     message = detail["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(value, dict) else f" = {_shown(value)}"
+    shown = "" if isinstance(value, dict) else f" = {_yaml_repr(value)}"
     return f"{path or 'top level'}{shown}: {message}"
 
 
-def _shown(value: object) -> str:
+def _yaml_repr(value: object) -> str:
     """A value as in the file, short."""
     text = (
         {None: "null", True: "true", False: "false"}.get(value)
@@ -141,7 +143,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
             field = node.model_fields.get(str(part))
             node = field.annotation if field else None
         elif _is_union(node):
-            node = _member(node, part)
+            node = _union_member(node, part)
             continue
         else:
             arguments = typing.get_args(node)
@@ -159,7 +161,7 @@ def _is_union(node: Any) -> bool:
     return typing.get_origin(node) in (typing.Union, types.UnionType)
 
 
-def _member(union: Any, tag: int | str) -> Any:
+def _union_member(union: Any, tag: int | str) -> Any:
     """The member of a union tagged by ``source`` that has this tag."""
     for member in typing.get_args(union):
         if isinstance(member, type) and issubclass(member, BaseModel):

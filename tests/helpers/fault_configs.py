@@ -16,8 +16,8 @@ def fragile(**limits: float) -> dict[str, Any]:
 
 
 QUICK = {"victims": 2, "max_iterations": 10, "history_points": 5}
-LONG = {**QUICK, "max_iterations": 1000, "stop_loss": 1e-30}
-BAD = {**QUICK, "mask_penalty": 1e308}
+LONG = {**QUICK, "max_iterations": 1000, "loss_tolerance": 1e-30}
+BAD = {**QUICK, "mask_penalty_weight": 1e308}
 FOUR = {**QUICK, "victims": 4}
 CELLS = "results/faults/cells"
 

@@ -175,14 +175,14 @@ def attack(
             for o in optimizers
         ]
     newton = None
-    if settings.quasi_newton_after is not None:
+    if settings.lbfgs_start_iteration is not None:
         ends = (-math.inf, math.inf) if logits else (0.0, 1.0)
         lows, highs = (
             torch.cat([side.expand_as(x).flatten(), *(torch.full_like(v, end).flatten() for v in sought)])
             for side, end in zip(box, ends, strict=True)
         )
         sizes = [v.numel() for v in [x, *sought]]
-        newton = PlainLBFGS(sizes, lows, highs, first, settings.quasi_newton_memory)
+        newton = PlainLBFGS(sizes, lows, highs, first, settings.lbfgs_history_size)
     result = Result(x0, [], [], float("inf"), float("inf"), 0)
     received_norm = norm(received)
     waited = 0
@@ -196,13 +196,13 @@ def attack(
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
         smoothing = 1.0
-        if iteration < settings.tv_annealing_iterations:
+        if iteration < settings.tv_decay_iterations:
             smoothing = math.exp(
-                math.log(settings.tv_annealing) * (1 - iteration / settings.tv_annealing_iterations)
+                math.log(settings.tv_initial_factor) * (1 - iteration / settings.tv_decay_iterations)
             )
         loss = distance + settings.tv_weight * smoothing * total_variation(x)
         for mask, rate in zip(used if sought else [], client.rates if sought else [], strict=True):
-            loss = loss + settings.mask_penalty * ((1 - mask.mean()) - rate).abs()
+            loss = loss + settings.mask_penalty_weight * ((1 - mask.mean()) - rate).abs()
             loss = loss + settings.mask_binarisation * (mask * (1 - mask)).mean()
         loss.backward()
         value = loss.item()
@@ -211,7 +211,7 @@ def attack(
         slope = torch.cat([v.grad.flatten() for v in [x, *sought]])
         if newton is not None:
             newton.watch(slope)
-        by_newton = newton is not None and iteration >= settings.quasi_newton_after
+        by_newton = newton is not None and iteration >= settings.lbfgs_start_iteration
         if by_newton:  # judged by the iterate that was evaluated, as the step from it may be taken back
             kept_x, kept_masks = x.detach().clone(), [v.detach().clone() for v in sought]
             together = newton.step(together, slope, value)
@@ -263,7 +263,7 @@ def attack(
                     variable.copy_(torch.special.logit(kept.clamp(0.05, 0.95)) / sharp if logits else kept)
             if newton is not None:
                 newton.forget()
-        if result.best_loss < settings.stop_loss:
+        if result.best_loss < settings.loss_tolerance:
             result.stop_reason = "converged"
             break
         if waited >= settings.early_stop_patience:

@@ -9,16 +9,16 @@ from helpers.oracle import Client, Result, attack
 from helpers.plain_models import PLAIN
 from torch import Tensor, nn
 
-from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
 from dia.datasets.normalisation import pixel_box
 from dia.federated.client import draw_masks, send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
 from dia.models.mlp import MLP
 from dia.models.vit import ViT
 from dia.settings.scenario import Settings
@@ -46,7 +46,7 @@ def problem(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = kind(shape, CLASSES, p, **architecture).double()
-    model = FoldedModel(module, shape, CLASSES, images)
+    model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
     low, high = pixel_box(*torch.tensor([[0.4, 0.5], [0.25, 0.3]], dtype=torch.float64))
     rng = generator(seed, "private")
@@ -57,13 +57,13 @@ def problem(
     x0 = torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids])
     return Problem(
         model=model,
-        received=ClientGradient.of(send(model, x, client_masks, labels)),
+        received=ClientUpdate.of(send(model, x, client_masks, labels)),
         labels=labels,
         shape=shape,
         low=low,
         high=high,
         client_masks=client_masks,
-        starts=GivenStarts(x0, [mask.double() for mask in first_masks], ids),
+        starts=FixedInitialisation(x0, [mask.double() for mask in first_masks], ids),
         victim_ids=ids,
         settings=settings(**changes),
     )
@@ -85,11 +85,11 @@ class Run:
 def run(
     attack_name: str, of: Problem, *, between: Callable[[Search], None] = lambda search: None, **how: Any
 ) -> Run:
-    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_pass``."""
+    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_chunk``."""
     losses: list[list[float]] = [[] for _ in of.victim_ids]
     rates: list[list[float]] = [[] for _ in of.victim_ids]
 
-    def observe(state: State, total_loss: Tensor, matching_distance: Tensor) -> None:
+    def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         for row, victim in enumerate(state.victims.tolist()):
             if state.going[row]:
                 losses[victim].append(float(total_loss[row]))

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import pixel_box
 from dia.federated.client import draw_masks, send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.factored import Dense
-from dia.models.dropout import make_replayable
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.factored import DenseGradient
+from dia.models.dropout import replace_dropout
 from dia.models.mlp import MLP
 from dia.models.vit import ViT
 from dia.settings.scenario import Settings
@@ -36,8 +36,8 @@ def problem(
     """Victims of random pixels and labels for a new model; also their images (V, N, C, H, W)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = make_replayable(build()).to(dtype)
-    model = FoldedModel(module, shape, CLASSES, images)
+        module = replace_dropout(build()).to(dtype)
+    model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
     channels = torch.arange(shape[0], dtype=dtype)
     low, high = pixel_box(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
@@ -46,10 +46,10 @@ def problem(
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     masks = draw_masks(model.sites, seed, ids, images, "client_masks")
     start = draw_masks(model.sites, seed, ids, images, "initial_masks")
-    received = ClientGradient.of(send(model, x, masks, labels))
+    received = ClientUpdate.of(send(model, x, masks, labels))
     x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
     settings = Settings(victims=victims, batch_size=images, **changes)
-    starts = GivenStarts(x0, [mask.to(dtype) for mask in start], ids)
+    starts = FixedInitialisation(x0, [mask.to(dtype) for mask in start], ids)
     return Problem(model, received, labels, shape, low, high, masks, starts, ids, settings), x
 
 
@@ -80,7 +80,7 @@ def sequential(
 def without(of: Problem, *names: str) -> Problem:
     """The same problem where the clients' gradients of some parameters were not sent."""
     pieces = {name: piece for name, piece in of.received.pieces.items() if name not in names}
-    return Problem(**(vars(of) | {"received": ClientGradient(pieces, of.received.norm)}))
+    return Problem(**(vars(of) | {"received": ClientUpdate(pieces, of.received.norm)}))
 
 
 def noisy(of: Problem, share: float) -> Problem:
@@ -90,5 +90,5 @@ def noisy(of: Problem, share: float) -> Problem:
     for name, piece in of.received.pieces.items():
         value = piece.dense()
         noise = torch.randn(value.shape, generator=rng).to(value) * share * value.square().mean().sqrt()
-        pieces[name] = Dense(value + noise)
-    return Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))
+        pieces[name] = DenseGradient(value + noise)
+    return Problem(**(vars(of) | {"received": ClientUpdate.of(pieces)}))

@@ -12,7 +12,7 @@ from dia.errors import ModelError
 from dia.models import NAMES
 from dia.models.dropout import dropout_sites
 from dia.models.dropout_sites import DEFAULT, SITES
-from dia.models.randomness_check import refuse_hidden_dropout
+from dia.models.randomness_check import check_no_hidden_randomness
 from dia.models.registry import FACTORIES, build
 
 MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
@@ -123,4 +123,4 @@ def test_refusals(make: Callable[[], nn.Module], message: str) -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "resnet18", "vit"])
 def test_nothing_random_is_hidden(name: str) -> None:
-    refuse_hidden_dropout(build(name, CIFAR10, 10, 0.5, 0, sites="all"), name, CIFAR10, 10)
+    check_no_hidden_randomness(build(name, CIFAR10, 10, 0.5, 0, sites="all"), name, CIFAR10, 10)

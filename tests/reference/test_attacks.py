@@ -12,9 +12,9 @@ from torch import Tensor
 from dia.attacks.optimisation.search import CHECK_EVERY
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.factored import Dense
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.factored import DenseGradient
 
 ITERATIVE = ("ig", "wiig", "dia")
 TOLERANCE = 1e-9
@@ -84,7 +84,7 @@ def test_plateau(attack: str) -> None:
 
 def early() -> Problem:
     """Eight victims that stop for different reasons at different iterations."""
-    how = dict(early_stop_patience=3, stop_loss=0.02, learning_rate=0.3, max_iterations=20)
+    how = dict(early_stop_patience=3, loss_tolerance=0.02, learning_rate=0.3, max_iterations=20)
     return problem("mlp", 0.3, victims=8, seed=1, **how)
 
 
@@ -129,42 +129,42 @@ def test_looking_rarely_changes_nothing(monkeypatch: pytest.MonkeyPatch, attack:
 @pytest.mark.parametrize(("attack", "model"), [*((name, "mlp") for name in ITERATIVE), ("dia", "vit")])
 def test_victims_per_pass(attack: str, model: str) -> None:
     of = problem(model, victims=16, max_iterations=50)
-    expected = run(attack, of, victims_per_pass=16)
-    assert expected.outcome.victims_per_pass == 16
+    expected = run(attack, of, victims_per_chunk=16)
+    assert expected.outcome.victims_per_chunk == 16
     for per_pass in (1, 3, None) if model == "mlp" else (3,):  # the vit takes longer
-        assert_same(run(attack, of, victims_per_pass=per_pass), expected)
+        assert_same(run(attack, of, victims_per_chunk=per_pass), expected)
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 4])
 def test_out_of_memory_halves(fails_at: int) -> None:
     of = early()
-    expected = run("dia", of, victims_per_pass=8)
+    expected = run("dia", of, victims_per_chunk=8)
     said: list[str] = []
-    got = run("dia", starved(of, [fails_at]), victims_per_pass=8, announce=said.append)
+    got = run("dia", starved(of, [fails_at]), victims_per_chunk=8, announce=said.append)
     assert_same(got, expected)
     assert len(said) == 1
     assert "out of memory" in said[0]
-    assert got.outcome.victims_per_pass < 8
+    assert got.outcome.victims_per_chunk < 8
 
 
 def test_out_of_memory_halves_until_it_fits() -> None:
     of = problem("mlp", victims=7)
     said: list[str] = []
-    got = run("dia", starved(of, [3, 4, 6]), victims_per_pass=7, announce=said.append)
-    assert_same(got, run("dia", of, victims_per_pass=7))
+    got = run("dia", starved(of, [3, 4, 6]), victims_per_chunk=7, announce=said.append)
+    assert_same(got, run("dia", of, victims_per_chunk=7))
     assert len(said) == 3
 
 
 def test_one_victim_that_does_not_fit() -> None:
     of = starved(problem("mlp", victims=2), range(100))
     with pytest.raises(AttackError, match=r"victim 000[01] alone does not fit in the device's memory"):
-        run("dia", of, victims_per_pass=2)
+        run("dia", of, victims_per_chunk=2)
 
 
 class Starved:
     """A folded model that runs out of memory at the given evaluations."""
 
-    def __init__(self, engine: FoldedModel, fails_at: Sequence[int]) -> None:
+    def __init__(self, engine: BatchedGradientEngine, fails_at: Sequence[int]) -> None:
         self.engine, self.fails_at, self.evaluations = engine, fails_at, 0
 
     def __getattr__(self, name: str) -> object:
@@ -206,14 +206,14 @@ def test_gradient_of_a_finite_loss_that_is_not_finite(attack: str) -> None:
     """The sign of NaN is 0: unnoticed, the victim's image would stay as it is and its loss finite."""
     of = problem("mlp", victims=3)
     with pytest.raises(AttackError, match=r"the gradient of the loss of victim 0001 .* before iteration 2"):
-        run(attack, replace(of, model=Steep(of.model, [2])), victims_per_pass=3)  # type: ignore[arg-type]
+        run(attack, replace(of, model=Steep(of.model, [2])), victims_per_chunk=3)  # type: ignore[arg-type]
 
 
 def test_client_gradient_that_is_not_finite() -> None:
     values = torch.ones(3, 2, 2)
     values[2, 0, 0] = torch.inf
     with pytest.raises(AttackError, match=r"the client gradient of victim 0002 is not finite"):
-        ClientGradient.of({"weight": Dense(values)})
+        ClientUpdate.of({"weight": DenseGradient(values)})
 
 
 def test_dia_is_ig_without_dropout() -> None:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from dia.attacks.optimisation.objective import matching_distance
 from dia.federated.client import send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.factored import Dense, Piece
-from dia.models.dropout import make_replayable
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.factored import DenseGradient, ParameterGradient
+from dia.models.dropout import replace_dropout
 
 TOLERANCE = 1e-10
 BATCHES = [(1, 1), (3, 1), (1, 2), (3, 2), (1, 4), (3, 4)]
@@ -83,7 +83,7 @@ def compare(
     seed: int = 0,
     dense: bool = False,
     assume: Callable[[bool], object] = lambda well_conditioned: None,
-) -> FoldedModel:
+) -> BatchedGradientEngine:
     """Hold a model's engine against the oracle on random victims; returns the engine.
 
     With ``dense`` the received gradients are held as full matrices, as after a defence. ``assume`` is told of
@@ -95,7 +95,7 @@ def compare(
         return torch.rand(size, generator=rng, dtype=torch.float64)
 
     plain = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
-    engine = FoldedModel(make_replayable(model), shape, CLASSES, images)
+    engine = BatchedGradientEngine(replace_dropout(model), shape, CLASSES, images)
     assert [site.rate for site in engine.sites] == plain.rates
 
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
@@ -105,10 +105,12 @@ def compare(
     x = 2 * random(victims, images, *shape) - 1
     masks = [random(victims, images, *site.shape) for site in engine.sites]
 
-    received = ClientGradient.of(send(engine, private[0], kept, labels))
+    received = ClientUpdate.of(send(engine, private[0], kept, labels))
     if dense:
-        full: dict[str, Piece] = {name: Dense(piece.dense()) for name, piece in received.pieces.items()}
-        received = ClientGradient(full, received.norm)
+        full: dict[str, ParameterGradient] = {
+            name: DenseGradient(piece.dense()) for name, piece in received.pieces.items()
+        }
+        received = ClientUpdate(full, received.norm)
     for used in [masks, []] if masks else [[]]:
         guess = [tensor.requires_grad_() for tensor in [x, *used]]
         distance = matching_distance(engine, received, x, used or None, labels)
@@ -150,7 +152,7 @@ def test_the_slightest_mixing_of_images_is_found() -> None:
         x = x.flatten(1)
         return m.fc(x + 1e-5 * x.mean(0))  # type: ignore[operator]
 
-    engine = FoldedModel(Body(run, fc=nn.Linear(PIXELS, CLASSES)), SHAPE, CLASSES, 1)
+    engine = BatchedGradientEngine(Body(run, fc=nn.Linear(PIXELS, CLASSES)), SHAPE, CLASSES, 1)
     assert engine.generic == ["fc.weight", "fc.bias"]
 
 

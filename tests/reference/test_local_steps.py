@@ -13,10 +13,10 @@ from torch.func import functional_call
 from dia.attacks.optimisation.objective import matching_distance
 from dia.federated.client import draw_masks, send
 from dia.federated.protocol import local_steps
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.gradients.local_sgd import LocalSteps
-from dia.models.dropout import make_replayable
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.local_sgd import LocalSGDEngine
+from dia.models.dropout import replace_dropout
 from dia.settings.federated import FederatedSettings
 
 VICTIMS, IMAGES, RATE = 2, 3, 0.2
@@ -45,7 +45,7 @@ def unrolled(
     return [(first[name] - weights[name]) / RATE for name in first]
 
 
-def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSteps:
+def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSGDEngine:
     """Hold a model's local steps against the oracle on random victims; returns the engine."""
     rng = torch.Generator().manual_seed(0)
 
@@ -53,12 +53,12 @@ def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSteps:
         return torch.rand(size, generator=rng, dtype=torch.float64)
 
     client = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
-    engine = LocalSteps(make_replayable(model), shape, CLASSES, STEPS, RATE)
+    engine = LocalSGDEngine(replace_dropout(model), shape, CLASSES, STEPS, RATE)
     places = len(engine.sites) // len(STEPS)
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
     private, ids = 2 * random(VICTIMS, IMAGES, *shape) - 1, ["0000", "0001"]
     client_masks = draw_masks(engine.sites, 0, ids, IMAGES, "client_masks")
-    received = ClientGradient.of(send(engine, private, client_masks, labels))
+    received = ClientUpdate.of(send(engine, private, client_masks, labels))
     x = (2 * random(VICTIMS, IMAGES, *shape) - 1).requires_grad_()
     masks = [random(VICTIMS, *site.mask_shape(IMAGES)).requires_grad_() for site in engine.sites]
 
@@ -106,8 +106,8 @@ def test_one_step_on_the_whole_batch_is_fedsgd() -> None:
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(VICTIMS, IMAGES, *shape, generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
-    engine = LocalSteps(make_replayable(model), shape, CLASSES, [[0, 1, 2]], RATE)
-    folded = FoldedModel(model, shape, CLASSES, IMAGES)
+    engine = LocalSGDEngine(replace_dropout(model), shape, CLASSES, [[0, 1, 2]], RATE)
+    folded = BatchedGradientEngine(model, shape, CLASSES, IMAGES)
     masks = draw_masks(folded.sites, 0, ["a", "b"], IMAGES, "client_masks")
     for name, piece in send(folded, x, masks, labels).items():
         difference = send(engine, x, masks, labels)[name].dense()

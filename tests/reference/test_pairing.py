@@ -17,7 +17,7 @@ from dia.attacks import NAMES
 from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -28,7 +28,7 @@ def victim_set() -> VictimSet:
     return VictimSet(
         images=rng.integers(0, 256, (6, 8, 8, 1), np.uint8),
         labels=np.arange(6) % 3,
-        source_index=np.arange(6),
+        source_indices=np.arange(6),
         mean=np.array([0.5], np.float32),
         std=np.array([0.25], np.float32),
         dataset="made-up",
@@ -47,7 +47,7 @@ def prepared(victim_set: VictimSet, *, settings: dict[str, Any] | None = None, *
         )
     )
     chosen = Settings(**(dict(victims=2, precision="float64") | (settings or {})))
-    return prepare(Job(cell, chosen, {}), victim_set, torch.device("cpu")).problem
+    return prepare(AttackJob(cell, chosen, {}), victim_set, torch.device("cpu")).problem
 
 
 def weights(of: Problem) -> dict[str, Tensor]:

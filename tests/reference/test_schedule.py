@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dia.attacks import adam
-from dia.attacks.optimisation.schedules import Best, Plateau
+from dia.attacks.optimisation.schedules import BestIterate, Plateau
 from dia.attacks.problem import Problem
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def test_plateau(table: list[list[float]], patience: int, factor: float, rate: f
 
 @given(loss_tables())
 def test_best(table: list[list[float]]) -> None:
-    best = Best.start(len(table), CPU)
+    best = BestIterate.start(len(table), CPU)
     everyone = torch.ones(len(table), dtype=torch.bool)
     for iteration, losses in enumerate(zip(*table, strict=True)):
         improved = best.step(torch.tensor(losses, dtype=torch.float64), iteration, everyone)
@@ -66,7 +66,7 @@ def test_best(table: list[list[float]]) -> None:
 
 
 def test_a_victim_that_has_stopped_keeps_its_best() -> None:
-    best = Best.start(2, CPU)
+    best = BestIterate.start(2, CPU)
     best.step(torch.tensor([0.5, 0.5]), 0, torch.tensor([True, True]))
     improved = best.step(torch.tensor([0.1, 0.1]), 1, torch.tensor([True, False]))
     assert improved.tolist() == [True, False]
@@ -99,7 +99,7 @@ def plain_loop(losses: Sequence[float], settings: Any) -> Plain:
         scheduler.step(loss)
         if loss < best:
             best, best_iteration, best_x = loss, iteration, x.item()
-        if best < settings.stop_loss:
+        if best < settings.loss_tolerance:
             return Plain(best_x, iteration + 1, best_iteration, "converged")
         if iteration - best_iteration >= settings.early_stop_patience:
             return Plain(best_x, iteration + 1, best_iteration, "no_improvement")
@@ -158,7 +158,7 @@ def test_search(
     object.__setattr__(of, "settings", of.settings.model_copy(update=changes))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dia.attacks.optimisation.search.matching_distance", MadeUp(table))
-        outcome = run("ig", of, victims_per_pass=per_pass).outcome
+        outcome = run("ig", of, victims_per_chunk=per_pass).outcome
     for v, losses in enumerate(table):
         expected = plain_loop(losses, of.settings)
         assert outcome.iterations[v] == expected.iterations

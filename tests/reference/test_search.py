@@ -9,10 +9,10 @@ from helpers.problems import Run, plainly, problem, run, settings
 from test_attacks import ITERATIVE, assert_equal, assert_same
 from torch import Tensor
 
-from dia.attacks.optimisation.initialisation import DrawnStarts, first_masks, start_generators
-from dia.attacks.optimisation.mask_variables import Clipped, Parametrisation, Sigmoid
+from dia.attacks.optimisation.initialisation import RandomInitialisation, first_masks, start_generators
+from dia.attacks.optimisation.mask_variables import ClippedMasks, MaskVariables, SigmoidMasks
 from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.models.dropout import Dropout, Site
 
@@ -30,13 +30,13 @@ def test_unsigned_gradients(attack: str, images: int) -> None:
 @pytest.mark.parametrize("penalty", [1e-4, 0.5])
 @pytest.mark.parametrize("model", ["mlp", "vit"])
 def test_logits_for_masks(model: str, penalty: float) -> None:
-    of = problem(model, 0.4, mask_parametrisation="sigmoid", mask_penalty=penalty)
+    of = problem(model, 0.4, mask_parametrisation="sigmoid", mask_penalty_weight=penalty)
     assert_equal(run("dia", of), plainly("dia", of, model))
 
 
 @pytest.mark.parametrize("weight", [0.0, 1e-4, 0.3])
 def test_weight_of_the_mask_penalty(weight: float) -> None:
-    of = problem("mlp", 0.4, mask_penalty=weight)
+    of = problem("mlp", 0.4, mask_penalty_weight=weight)
     assert_equal(run("dia", of), plainly("dia", of, "mlp"))
 
 
@@ -48,16 +48,18 @@ def test_weight_of_the_total_variation(attack: str, weight: float) -> None:
 
 
 def test_a_strong_penalty_makes_the_masks_drop_their_share() -> None:
-    for name, parametrisation in (("clipped", Clipped()), ("sigmoid", Sigmoid())):
-        of = problem("mlp", 0.75, mask_penalty=10, mask_parametrisation=name, max_iterations=200)
+    for name, parametrisation in (("clipped", ClippedMasks()), ("sigmoid", SigmoidMasks())):
+        of = problem("mlp", 0.75, mask_penalty_weight=10, mask_parametrisation=name, max_iterations=200)
         variables = run("dia", of).last_masks
         masks = [parametrisation.masks(v) for v in variables]
         for mask in masks:
             assert mask.flatten(1).mean(1).tolist() == pytest.approx([0.25] * len(of), abs=0.06)
 
 
-@pytest.mark.parametrize("parametrisation", [Clipped(), Sigmoid(), Sigmoid(slope=3.0)], ids=str)
-def test_parametrisations(parametrisation: Parametrisation) -> None:
+@pytest.mark.parametrize(
+    "parametrisation", [ClippedMasks(), SigmoidMasks(), SigmoidMasks(slope=3.0)], ids=str
+)
+def test_parametrisations(parametrisation: MaskVariables) -> None:
     """Variables give back the masks that they were made from; the chain rule is autograd's."""
     masks = torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
     variables = parametrisation.variables(masks)
@@ -77,8 +79,8 @@ def test_parametrisations(parametrisation: Parametrisation) -> None:
 
 RECIPES: list[dict[str, Any]] = [
     {"learning_rate_schedule": "cosine", "final_learning_rate": 1e-3},
-    {"tv_annealing": 30.0, "tv_annealing_iterations": 12},
-    {"tv_annealing": 1000.0, "quasi_newton_after": 5},
+    {"tv_initial_factor": 30.0, "tv_decay_iterations": 12},
+    {"tv_initial_factor": 1000.0, "lbfgs_start_iteration": 5},
     {"mask_learning_rate": 0.02},
     {"mask_learning_rate": 0.3, "learning_rate_schedule": "cosine"},
     {"signed_mask_gradients": True},
@@ -90,11 +92,11 @@ RECIPES: list[dict[str, Any]] = [
     {"mask_binarisation": 0.01, "mask_parametrisation": "sigmoid", "mask_annealing": 4.0},
     {"mask_rounding": 0.5},
     {"mask_rounding": 0.5, "mask_parametrisation": "sigmoid", "mask_annealing": 4.0},
-    {"quasi_newton_after": 5},
-    {"quasi_newton_after": 1, "quasi_newton_memory": 3},
-    {"quasi_newton_after": 5, "mask_parametrisation": "sigmoid"},
-    {"quasi_newton_after": 5, "mask_rounding": 0.5},
-    {"quasi_newton_after": 5, "early_stop_patience": 3},
+    {"lbfgs_start_iteration": 5},
+    {"lbfgs_start_iteration": 1, "lbfgs_history_size": 3},
+    {"lbfgs_start_iteration": 5, "mask_parametrisation": "sigmoid"},
+    {"lbfgs_start_iteration": 5, "mask_rounding": 0.5},
+    {"lbfgs_start_iteration": 5, "early_stop_patience": 3},
 ]
 
 
@@ -111,22 +113,22 @@ def test_recipes(model: str, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("attack", ["ig", "wiig"])
 def test_recipes_without_masks(attack: str) -> None:
-    of = problem("mlp", 0.4, quasi_newton_after=5, learning_rate_schedule="cosine", adam_beta2=0.9)
+    of = problem("mlp", 0.4, lbfgs_start_iteration=5, learning_rate_schedule="cosine", adam_beta2=0.9)
     assert_equal(run(attack, of), plainly(attack, of, "mlp"))
 
 
 @pytest.mark.parametrize("changes", RECIPES[-5:], ids=str)
 def test_who_shares_a_pass_of_l_bfgs_changes_nothing(changes: dict[str, Any]) -> None:
     of = problem("vit", 0.4, victims=4, **changes)
-    for victims_per_pass in (1, 3):
-        assert_same(run("dia", of, victims_per_pass=victims_per_pass), run("dia", of))
+    for victims_per_chunk in (1, 3):
+        assert_same(run("dia", of, victims_per_chunk=victims_per_chunk), run("dia", of))
 
 
 def test_l_bfgs_gets_further_than_adam() -> None:
     """What it is for: the same number of evaluations, a smaller distance for every victim."""
     adam, newton = (
-        run("dia", problem("vit", 0.5, mask_init="p", max_iterations=150, **more)).outcome
-        for more in ({}, {"quasi_newton_after": 20})
+        run("dia", problem("vit", 0.5, mask_init="mean", max_iterations=150, **more)).outcome
+        for more in ({}, {"lbfgs_start_iteration": 20})
     )
     assert (newton.matching_distance < adam.matching_distance).all()
 
@@ -142,7 +144,7 @@ def started(kind: str, seed: int = 0) -> list[Tensor]:
     return first_masks(kind, SITES, RATES, 2, start_generators(seed, ["0000", "0001", "0002"], "m", 0))
 
 
-@pytest.mark.parametrize("kind", ["bernoulli", "ones", "p", "uniform"])
+@pytest.mark.parametrize("kind", ["bernoulli", "ones", "mean", "uniform"])
 def test_where_masks_start(kind: str) -> None:
     for mask, site, rate in zip(started(kind), SITES, RATES, strict=True):
         assert mask.shape == (3, 2, *site.shape)
@@ -172,15 +174,15 @@ def test_masks_start_by_victim_and_seed() -> None:
 def restarting(of: Problem, restarts: int) -> Problem:
     """The same problem with further starts, drawn as a cell draws them."""
     shape = (of.labels.shape[1], *of.shape)
-    starts = DrawnStarts(0, shape, of.model.sites, "bernoulli", torch.float64)
+    starts = RandomInitialisation(0, shape, of.model.sites, "bernoulli", torch.float64)
     return replace(of, settings=of.settings.model_copy(update={"restarts": restarts}), starts=starts)
 
 
-@pytest.mark.parametrize("victims_per_pass", [None, 2])
+@pytest.mark.parametrize("victims_per_chunk", [None, 2])
 @pytest.mark.parametrize("attack", ITERATIVE)
-def test_the_start_with_the_smallest_distance_is_kept(attack: str, victims_per_pass: int | None) -> None:
-    of = restarting(problem("mlp", 0.3, victims=5, max_iterations=25, stop_loss=0.02), 3)
-    outcome = run(attack, of, victims_per_pass=victims_per_pass).outcome
+def test_the_start_with_the_smallest_distance_is_kept(attack: str, victims_per_chunk: int | None) -> None:
+    of = restarting(problem("mlp", 0.3, victims=5, max_iterations=25, loss_tolerance=0.02), 3)
+    outcome = run(attack, of, victims_per_chunk=victims_per_chunk).outcome
     starts = [plainly(attack, of, "mlp", restart) for restart in range(3)]
     for v in range(len(of)):
         distances = [results[v].best_distance for results in starts]
@@ -219,22 +221,22 @@ def test_passes_are_begun_one_at_a_time() -> None:
         assert [len(state) for state in search.waiting] in ([2], [1])
         left.append(search.left)
 
-    run("dia", of, victims_per_pass=2, between=between)
+    run("dia", of, victims_per_chunk=2, between=between)
     assert sorted(set(left), reverse=True) == [10, 8, 6, 5, 3, 1]
 
 
 def test_a_pass_that_does_not_fit_when_it_begins_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     of = problem("mlp", 0.3, victims=7, max_iterations=5)
-    expected = run("dia", of, victims_per_pass=7)
-    start, said = State.start, []
+    expected = run("dia", of, victims_per_chunk=7)
+    start, said = SearchState.start, []
 
-    def small(of: Problem, victims: Tensor, *rest: Any) -> State:
+    def small(of: Problem, victims: Tensor, *rest: Any) -> SearchState:
         if len(victims) > 2:
             raise torch.OutOfMemoryError("does not fit")
         return start(of, victims, *rest)
 
-    monkeypatch.setattr(State, "start", small)
-    got = run("dia", of, victims_per_pass=7, announce=said.append)
+    monkeypatch.setattr(SearchState, "start", small)
+    got = run("dia", of, victims_per_chunk=7, announce=said.append)
     assert said == [f"out of memory with {n} victims a pass: going on with {m}" for n, m in ((7, 4), (4, 2))]
-    assert got.outcome.victims_per_pass == 2
+    assert got.outcome.victims_per_chunk == 2
     assert_same(got, expected)

@@ -13,7 +13,7 @@ from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
 from dia.evaluation.mask_recovery import influential_entries, mask_accuracy, mask_accuracy_chance
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -29,7 +29,7 @@ def experiment() -> Experiment:
     victim_set = VictimSet(
         images=np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8),
         labels=np.arange(2),
-        source_index=np.arange(2),
+        source_indices=np.arange(2),
         mean=np.array([0.5], np.float32),
         std=np.array([0.25], np.float32),
         dataset="made-up",
@@ -37,7 +37,7 @@ def experiment() -> Experiment:
         source_detail="random pixels",
         num_classes=3,
     )
-    job = Job(
+    job = AttackJob(
         Cell("default", "made-up", "vit", "0.5", "dia", 0), Settings(victims=2, precision="float64"), {}
     )
     return prepare(job, victim_set, torch.device("cpu"))
@@ -87,7 +87,7 @@ def dead_entries(of: Problem) -> list[torch.Tensor]:
 
 def test_they_are_stepped() -> None:
     """By the penalty alone: in one site all dead entries of a victim move alike until they are clipped."""
-    of = problem("vit", 0.5, victims=2, max_iterations=1, mask_penalty=0.1)
+    of = problem("vit", 0.5, victims=2, max_iterations=1, mask_penalty_weight=0.1)
     dead = dead_entries(of)
     assert sum(int(site.sum()) for site in dead) == DEAD
     masks = run("dia", of).last_masks
@@ -104,7 +104,7 @@ def test_they_are_stepped() -> None:
 
 
 def test_without_penalty_they_stay() -> None:
-    of = problem("vit", 0.5, victims=2, max_iterations=5, mask_penalty=0.0)
+    of = problem("vit", 0.5, victims=2, max_iterations=5, mask_penalty_weight=0.0)
     for start, end, gone in zip(of.masks(), run("dia", of).last_masks, dead_entries(of), strict=True):
         assert torch.equal(start[:, 0][:, gone], end[:, 0][:, gone])
         assert gone.all() or not torch.equal(start, end)

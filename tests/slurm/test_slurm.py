@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_a_local_run(
 SETTINGS = {"victims": 2, "max_iterations": 20, "history_points": 5}
 LONG = {
     **{"victims": 2, "max_iterations": 500, "history_points": 5, "precision": "float64"},
-    **{"stop_loss": 1e-30, "early_stop_patience": 20000},
+    **{"loss_tolerance": 1e-30, "early_stop_patience": 20000},
 }
 LONGER = {**LONG, "max_iterations": 1000}  # longer than Slurm takes to warn of a limit of a minute
 
@@ -84,7 +84,7 @@ def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] =
             "quick": SETTINGS,
             "long": LONG,
             "longer": LONGER,
-            "bad": {**SETTINGS, "mask_penalty": 1e308},
+            "bad": {**SETTINGS, "mask_penalty_weight": 1e308},
         },
         "grids": grids if bad else grids[:3],
         "execution": {"device": "cpu"},

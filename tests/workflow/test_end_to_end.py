@@ -108,7 +108,7 @@ def test_nothing_is_written_outside_results(finished: Workplace) -> None:
 def test_how_cells_run_is_no_reason_to_run_them_again(
     finished: Workplace, test_config: dict[str, Any]
 ) -> None:
-    test_config["execution"] = {"device": "auto", "threads": 2, "victims_per_pass": 1}
+    test_config["execution"] = {"device": "auto", "threads": 2, "victims_per_chunk": 1}
     config = finished.config(test_config)
     planned = finished.planned("--configfile", config)
     config.unlink()

@@ -94,8 +94,8 @@ def test_batches_are_matched_and_may_be_larger_than_the_number_of_classes(
     workplace: Workplace, images: int
 ) -> None:
     found = row(workplace, "mnist", "mlp", "wiig", max_iterations=20, batch_size=images)
-    assert len(found["label"]) == images
-    assert len(set(found["label"])) == min(images, 10)
+    assert len(found["labels"]) == images
+    assert len(set(found["labels"])) == min(images, 10)
     assert found["image_shape"] == [images, 1, 28, 28]
     original, rebuilt = (np.reshape(found[key], (images, -1)) for key in ("original", "reconstruction"))
     cost = ((original[:, None] - rebuilt[None]) ** 2).mean(2)
@@ -105,5 +105,5 @@ def test_batches_are_matched_and_may_be_larger_than_the_number_of_classes(
     assert found["mse_per_image"] == pytest.approx(cost.diagonal().tolist(), rel=1e-4)
     assert found["mse"] == pytest.approx(cost.diagonal().mean(), rel=1e-4)
     assert found["success"] == pytest.approx(
-        np.mean(np.array(found["ssim_per_image"]) >= found["success_ssim"])
+        np.mean(np.array(found["ssim_per_image"]) >= found["success_min_ssim"])
     )

@@ -24,7 +24,7 @@ def test_slurm_profile_works_straight_from_a_clone(workplace: Workplace) -> None
     assert resources is not None
     given = set(resources.group(1).split(", "))
     assert {"gpu=1", "mem_mb=8000", "runtime=240", "slurm_extra=--signal=USR1@120"} <= given
-    assert "--own-gpu 0" in printed and "--threads 2" in printed  # Slurm binds its jobs itself
+    assert "--exclusive-gpu 0" in printed and "--threads 2" in printed  # Slurm binds its jobs itself
     assert "exec python -m dia attack" in printed
 
 
@@ -37,11 +37,11 @@ def test_slurm_profile_is_overridden_for_one_run(workplace: Workplace) -> None:
 
 def test_a_workstations_cells_have_a_gpu_of_their_own(workplace: Workplace) -> None:
     printed = commands(workplace, "--profile", "profiles/local")
-    assert "--own-gpu 1" in printed and "gpu=1" in printed
+    assert "--exclusive-gpu 1" in printed and "gpu=1" in printed
 
 
 def test_without_a_profile_nothing_is_bound(workplace: Workplace) -> None:
-    assert "--own-gpu 0" in commands(workplace)
+    assert "--exclusive-gpu 0" in commands(workplace)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="makes GPUs up, where there are none")
@@ -66,4 +66,7 @@ def test_jobs_of_a_workstation_are_bound_to_distinct_gpus(
         for a in ("ig", "wiig", "dia")
     ]
     used = [re.search(r"on GPU made-up-\S+-([AB])", log.read_text()) for log in logs]
-    assert {match.group(1) for match in used if match} == {"A", "B"} and all(used)
+    assert {match.group(1) for match in used if match} == {
+        "A",
+        "B",
+    } and all(used)

@@ -13,9 +13,9 @@ rule attack:
         "../envs/dia.yaml"
     threads: CONFIG.execution.threads
     resources:
-        own_gpu=0,  # 1 in the profile of a workstation, where nobody else binds jobs to GPUs
+        exclusive_gpu=0,  # 1 in the profile of a workstation, where nobody else binds jobs to GPUs
         device=CONFIG.execution.device,
-        victims_per_pass=CONFIG.execution.victims_per_pass,
+        victims_per_chunk=CONFIG.execution.victims_per_chunk,
         checkpoint=checkpoint_of_cell,
         attempt=attempt_of_cell,
     params:
@@ -26,6 +26,6 @@ rule attack:
         "exec python -m dia attack --job {params.job:q} --victims {input.victims:q} --out {output:q}"
         " --trained {input.trained:q}"
         " --checkpoint {resources.checkpoint:q} --attempt {resources.attempt:q}"
-        " --device {resources.device} --own-gpu {resources.own_gpu} --threads {threads}"
-        " --victims-per-pass {resources.victims_per_pass}"
+        " --device {resources.device} --exclusive-gpu {resources.exclusive_gpu} --threads {threads}"
+        " --victims-per-chunk {resources.victims_per_chunk}"
         " > {log:q} 2>&1"

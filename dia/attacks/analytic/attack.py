@@ -80,7 +80,7 @@ class Analytic:
             restart=none,
             stop_reason=[solution.reason for solution, _ in solved],
             seconds=torch.tensor([seconds for _, seconds in solved], dtype=torch.float64),
-            victims_per_pass=1,
+            victims_per_chunk=1,
             claimed=torch.stack([solution.claimed for solution, _ in solved]),
         )
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dia.attacks.analytic import mlp
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.linear_chain import Chain, Link
-from dia.attacks.analytic.scale_search import Box, guess_by_box, search
+from dia.attacks.analytic.linear_chain import LinearChain, Link
+from dia.attacks.analytic.scale_search import Box, fill_box, search
 from dia.attacks.mask_readout import batch_separation
 
 
@@ -31,8 +31,8 @@ class Image(NamedTuple):
 
 
 def images(
-    layers: Sequence[batch_separation.Layer],
-    chain: Chain | None,
+    layers: Sequence[batch_separation.SeparatedLayer],
+    chain: LinearChain | None,
     bias: Tensor | None,
     labels: Tensor,
     box: Box,
@@ -78,13 +78,13 @@ def images(
     return [Image(_by_units(layers, chain.links[0], n, box, consistent), None) for n in everything]
 
 
-def _mask(before: batch_separation.Layer, layer: batch_separation.Layer, n: int) -> Tensor:
+def _mask(before: batch_separation.SeparatedLayer, layer: batch_separation.SeparatedLayer, n: int) -> Tensor:
     return (~batch_separation.kept(before, layer)[0][:, n]).double()
 
 
 def _by_gradient(
-    layers: Sequence[batch_separation.Layer],
-    chain: Chain,
+    layers: Sequence[batch_separation.SeparatedLayer],
+    chain: LinearChain,
     n: int,
     masks: Sequence[Tensor | None],
     label: int,
@@ -105,7 +105,7 @@ def _by_gradient(
 
 
 def _by_units(
-    layers: Sequence[batch_separation.Layer], link: Link, n: int, box: Box, consistent: float
+    layers: Sequence[batch_separation.SeparatedLayer], link: Link, n: int, box: Box, consistent: float
 ) -> Tensor:
     """The image from how strongly its units fire, or where that does not tell its scale, from the pixel box.
 
@@ -125,4 +125,4 @@ def _by_units(
         return (a - (a @ ratios)[:, None] * ratios).square().sum(1)
 
     found = search(mismatch, direction, box)
-    return guess_by_box(direction, box) if found is None or found[1] > consistent**2 else found[0] * direction
+    return fill_box(direction, box) if found is None or found[1] > consistent**2 else found[0] * direction

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dia.gradients.batched import FoldedModel
+from dia.gradients.batched import BatchedGradientEngine
 from dia.models.dropout import replayed
 
 
@@ -34,7 +34,7 @@ class PixelLayer:
 
 
 @torch.no_grad()
-def pixel_layers(model: FoldedModel, shape: tuple[int, ...]) -> list[PixelLayer]:
+def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[PixelLayer]:
     """Find them by sending an image through whose pixels are their own numbers."""
     pixels = int(torch.Size(shape).numel())
     numbers = torch.arange(pixels, device=model.device, dtype=torch.float64)

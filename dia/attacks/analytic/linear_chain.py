@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dia.attacks.analytic.errors import NotApplicable
-from dia.gradients.batched import FoldedModel
+from dia.gradients.batched import BatchedGradientEngine
 from dia.models.dropout import Dropout, replayed
 
 ELEMENTWISE = (
@@ -53,13 +53,13 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Chain:
+class LinearChain:
     """All links, the last one giving the logits."""
 
     links: tuple[Link, ...]
 
     @classmethod
-    def of(cls, model: FoldedModel, shape: tuple[int, ...]) -> "Chain":
+    def of(cls, model: BatchedGradientEngine, shape: tuple[int, ...]) -> "LinearChain":
         """Read the network's modules in order, and check on a random image that this is how they are called.
 
         Raises:
@@ -89,7 +89,7 @@ class Chain:
             raise NotApplicable("the network is not a plain chain of its linear layers")
         return chain
 
-    def _agrees(self, model: FoldedModel, shape: tuple[int, ...]) -> bool:
+    def _agrees(self, model: BatchedGradientEngine, shape: tuple[int, ...]) -> bool:
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(2, *shape, generator=rng, dtype=torch.float64).to(model.device)
         with torch.no_grad(), replayed(model.sites, None):

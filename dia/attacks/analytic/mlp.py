@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.linear_chain import Chain
+from dia.attacks.analytic.linear_chain import LinearChain
 from dia.attacks.analytic.scale_search import Box, search
 
 INCONSISTENT = 1e-4
@@ -53,7 +53,7 @@ def direction(gradient: Tensor) -> Direction:
     return Direction(u, left, float((gradient - left[:, None] * u).norm() / total))
 
 
-def read_masks(chain: Chain, gradients: Mapping[str, Tensor]) -> list[Tensor | None]:
+def read_masks(chain: LinearChain, gradients: Mapping[str, Tensor]) -> list[Tensor | None]:
     """The dropout masks of one image behind every link but the last, (width,) float64; None without dropout.
 
     A unit is kept where its row in the layer before or its column in the layer behind is more than nothing:
@@ -86,7 +86,7 @@ def _above_noise(rows: Tensor, p: float) -> Tensor:
 
 
 def scaled(
-    chain: Chain,
+    chain: LinearChain,
     u: Tensor,
     gradients: Mapping[str, Tensor],
     masks: list[Tensor | None],

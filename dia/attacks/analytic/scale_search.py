@@ -15,7 +15,7 @@ Box = tuple[Tensor, Tensor]
 """Lowest and highest value of each input, (in,), with low <= 0 <= high."""
 
 
-def largest_in_box(u: Tensor, box: Box) -> float:
+def max_scale_in_box(u: Tensor, box: Box) -> float:
     """The largest c >= 0 for which ``c u`` stays in the box."""
     reach = torch.where(u > 0, box[1], box[0]) / u
     return float(reach[u != 0].min())
@@ -33,7 +33,7 @@ def search(mismatch: Callable[[Tensor], Tensor], u: Tensor, box: Box) -> tuple[f
         None where the mismatch does not depend on c.
     """
     steps = torch.linspace(0, 1, CANDIDATES + 1, dtype=u.dtype, device=u.device)[1:] * SLACK
-    tried = torch.cat([-largest_in_box(-u, box) * steps.flip(0), largest_in_box(u, box) * steps])
+    tried = torch.cat([-max_scale_in_box(-u, box) * steps.flip(0), max_scale_in_box(u, box) * steps])
     losses = mismatch(tried)
     if int((losses < 1e-9).sum()) > CANDIDATES // 4:
         return None
@@ -50,11 +50,11 @@ def search(mismatch: Callable[[Tensor], Tensor], u: Tensor, box: Box) -> tuple[f
     return float(found.x), max(0.0, float(found.fun))
 
 
-def guess_by_box(u: Tensor, box: Box) -> Tensor:
+def fill_box(u: Tensor, box: Box) -> Tensor:
     """An image along ``u`` that fills as much of the pixel box as it can: sign and scale are guesses.
 
     Most photographs have a nearly black and a nearly white pixel; only the right sign lets both touch the
     box.
     """
-    images = [sign * largest_in_box(sign * u, box) * u for sign in (1.0, -1.0)]
+    images = [sign * max_scale_in_box(sign * u, box) * u for sign in (1.0, -1.0)]
     return max(images, key=lambda image: float(image.max() - image.min()))

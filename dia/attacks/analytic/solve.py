@@ -9,11 +9,11 @@ from torch import Tensor
 from dia.attacks.analytic import batch, mlp, vit
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
-from dia.attacks.analytic.linear_chain import Chain
+from dia.attacks.analytic.linear_chain import LinearChain
 from dia.attacks.analytic.scale_search import Box
 from dia.attacks.mask_readout import batch_separation
 from dia.attacks.problem import Problem
-from dia.gradients.batched import FoldedModel
+from dia.gradients.batched import BatchedGradientEngine
 
 CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
@@ -49,7 +49,7 @@ def solver(problem: Problem) -> Solver:
         NotApplicable: There is none; the message says why.
     """
     model, shape = problem.model, problem.shape
-    if not isinstance(model, FoldedModel):
+    if not isinstance(model, BatchedGradientEngine):
         raise NotApplicable("what was sent is not the gradient of one step")
     layers = pixel_layers(model, shape)
     if not layers:
@@ -61,7 +61,7 @@ def solver(problem: Problem) -> Solver:
     if f"{layer.name}.weight" not in problem.received.pieces:
         raise NotApplicable(f"the gradient of {layer.name}.weight was not sent (frozen)")
     try:
-        chain, why = Chain.of(model, shape), ""
+        chain, why = LinearChain.of(model, shape), ""
     except NotApplicable as error:
         chain, why = None, str(error)
     if chain is not None and any(
@@ -83,7 +83,7 @@ def _by_positions(problem: Problem, positions: vit.Positions, victim: int) -> So
     return _one(problem, positions.layer, patches, None, residual)
 
 
-def _single(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> Solution:
+def _single(problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int) -> Solution:
     gradients = _gradients(problem, layer, chain, victim)
     masks = None if chain is None else mlp.read_masks(chain, gradients)
     found = mlp.direction(gradients[f"{layer.name}.weight"])
@@ -101,7 +101,7 @@ def _single(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: in
     return _one(problem, layer, image[None], kept, residual)
 
 
-def _by_site(problem: Problem, chain: Chain, masks: list[list[Tensor | None]]) -> list[Tensor]:
+def _by_site(problem: Problem, chain: LinearChain, masks: list[list[Tensor | None]]) -> list[Tensor]:
     """Per dropout site (N, *site.shape) bool, from every image's masks behind the links."""
     links = {link.site: number for number, link in enumerate(chain.links[:-1])}
     return [
@@ -110,7 +110,7 @@ def _by_site(problem: Problem, chain: Chain, masks: list[list[Tensor | None]]) -
     ]
 
 
-def _of_batch(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> Solution:
+def _of_batch(problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int) -> Solution:
     gradients = _gradients(problem, layer, chain, victim)
     labels, shape = problem.labels[victim].to(problem.device), problem.shape
     links = chain.links[:-1] if chain is not None else ()
@@ -143,7 +143,9 @@ def _one(
     return Solution(x, torch.tensor([exact]), kept, SOLVED if exact else INEXACT)
 
 
-def _gradients(problem: Problem, layer: PixelLayer, chain: Chain | None, victim: int) -> dict[str, Tensor]:
+def _gradients(
+    problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int
+) -> dict[str, Tensor]:
     """What was received of the linear layers, in float64 (masks are read from it: it keeps exact zeros)."""
     names = [link.name for link in chain.links] if chain is not None else [layer.name]
     wanted = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]

@@ -37,7 +37,7 @@ CHANCE = 0.01
 """The zeros of a layer's rows are those of the next layer's columns, but for at most this share of small numbers."""
 
 
-class Factors(NamedTuple):
+class LowRankFactors(NamedTuple):
     """``G = left right^T``, a column an image found.
 
     Attributes:
@@ -53,7 +53,9 @@ class Factors(NamedTuple):
     alive: Tensor
 
 
-def by_rows(gradient: Tensor, images: int, rate: float = 0.0, zero: Tensor | None = None) -> Factors | None:
+def by_rows(
+    gradient: Tensor, images: int, rate: float = 0.0, zero: Tensor | None = None
+) -> LowRankFactors | None:
     """The factors of a matrix whose rows are mixtures with zeros.
 
     Args:
@@ -71,17 +73,17 @@ def by_rows(gradient: Tensor, images: int, rate: float = 0.0, zero: Tensor | Non
     rows = gradient @ basis
     length = rows.norm(dim=1, keepdim=True)
     unit = rows / length.clamp_min(torch.finfo(rows.dtype).tiny)
-    normals = _sought(unit[length[:, 0] > 0], rate) if zero is None else _fitted_to(unit, zero)
+    normals = _find_hyperplanes(unit[length[:, 0] > 0], rate) if zero is None else _fitted_to(unit, zero)
     if normals is None:
         return None
     share = (unit @ normals).abs()
     inverse = torch.linalg.inv(normals)  # rows @ basis^T = (rows @ normals) (normals^-1 @ basis^T)
     right = basis @ inverse.T
     size = right.norm(dim=0)
-    return Factors((rows @ normals) * size, right / size, share < ZERO, share > ALIVE)
+    return LowRankFactors((rows @ normals) * size, right / size, share < ZERO, share > ALIVE)
 
 
-class Layer(NamedTuple):
+class SeparatedLayer(NamedTuple):
     """One layer of a chain, ``G = rows.left rows.right^T``.
 
     Attributes:
@@ -89,11 +91,13 @@ class Layer(NamedTuple):
         columns: Factors of ``G^T`` by the zeros of the columns, images in the same order; None of a first layer.
     """
 
-    rows: Factors
-    columns: Factors | None
+    rows: LowRankFactors
+    columns: LowRankFactors | None
 
 
-def by_columns(gradient: Tensor, images: int, rate: float, zero: Tensor | None = None) -> Layer | None:
+def by_columns(
+    gradient: Tensor, images: int, rate: float, zero: Tensor | None = None
+) -> SeparatedLayer | None:
     """A layer taken apart by zeros of its columns (in, R), which are given or sought as in :func:`by_rows`.
 
     The rows' own zeros, to which the columns lead, tell the rows' factors better; behind the last layer there are none.
@@ -104,11 +108,11 @@ def by_columns(gradient: Tensor, images: int, rate: float, zero: Tensor | None =
     size = columns.left.norm(dim=0)
     left, right = columns.right * size, columns.left / size
     share = left.abs() / gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(left.dtype).tiny)
-    rough = Factors(left, right, share < ZERO, share > ALIVE)
-    return Layer(by_rows(gradient, images, rate, share < LOOSE[0]) or rough, columns)
+    rough = LowRankFactors(left, right, share < ZERO, share > ALIVE)
+    return SeparatedLayer(by_rows(gradient, images, rate, share < LOOSE[0]) or rough, columns)
 
 
-def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> list[Layer]:
+def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> list[SeparatedLayer]:
     """Take apart a chain of layers, images in the same order in each.
 
     Args:
@@ -123,7 +127,7 @@ def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> l
         only = by_columns(gradients[0], images, rates[0])
         return [] if only is None else [only]
     first = by_rows(gradients[0], images, rates[0])
-    found = [] if first is None else [Layer(first, None)]
+    found = [] if first is None else [SeparatedLayer(first, None)]
     for gradient, rate in zip(gradients[1:], rates, strict=True):
         if not found:
             break
@@ -137,7 +141,7 @@ def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> l
     return found
 
 
-def kept(before: Layer | None, layer: Layer) -> tuple[Tensor, Tensor]:
+def kept(before: SeparatedLayer | None, layer: SeparatedLayer) -> tuple[Tensor, Tensor]:
     """Which units between two layers of a chain are dropped (or silent), and which are kept, each (units, R) bool.
 
     One side's coefficient may be small by chance, so that both sides have to say zero.
@@ -151,7 +155,7 @@ def kept(before: Layer | None, layer: Layer) -> tuple[Tensor, Tensor]:
     return zero.all(0), alive.any(0)
 
 
-def order(last: Layer, labels: Tensor) -> Tensor | None:
+def order(last: SeparatedLayer, labels: Tensor) -> Tensor | None:
     """Which of the images found has each of the labels (N,); those of one label come as they are found.
 
     The rows of the last layer are ``softmax - onehot``, where the label's class outweighs all others.
@@ -179,7 +183,7 @@ def _row_space(gradient: Tensor, images: int) -> Tensor | None:
     return vectors[:rank].T if 0 < rank <= images else None
 
 
-def _fitted(unit: Tensor, normal: Tensor) -> Tensor:
+def _refit(unit: Tensor, normal: Tensor) -> Tensor:
     """The hyperplane (R,) through the rows that are nearly in the one given."""
     for share in LOOSE:
         inside = unit[(unit @ normal).abs() < share]
@@ -198,22 +202,22 @@ def _fitted_to(unit: Tensor, zero: Tensor) -> Tensor | None:
         given = unit[inside & (unit != 0).any(1)]
         if len(given) < unit.shape[1]:
             return None
-        through, held = _tried(given, PROBES[0] // 8, torch.Generator().manual_seed(0))
-        normal = _fitted(unit, through[held.argmax()])
-        if not _circuits(unit[(unit @ normal).abs() < ZERO]):  # more than one hyperplane fits
+        through, held = _random_hyperplanes(given, PROBES[0] // 8, torch.Generator().manual_seed(0))
+        normal = _refit(unit, through[held.argmax()])
+        if not _is_cyclic_flat(unit[(unit @ normal).abs() < ZERO]):  # more than one hyperplane fits
             return None
         normals.append(normal)
     return _independent(normals)
 
 
-def _tried(unit: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+def _random_hyperplanes(unit: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Hyperplanes (count, R) through R - 1 random rows each, and how many of the rows (K, R) are in each."""
     chosen = torch.randint(len(unit), (count, unit.shape[1] - 1), generator=rng).to(unit.device)
     through = torch.linalg.qr(unit[chosen].transpose(1, 2), mode="complete").Q[..., -1]
     return through, ((through @ unit.T).abs() < ALIVE).sum(1)
 
 
-def _sought(unit: Tensor, rate: float) -> Tensor | None:
+def _find_hyperplanes(unit: Tensor, rate: float) -> Tensor | None:
     """All hyperplanes (R, R), one a column, that hold more of the rows (K, R) than chance would put there."""
     count = unit.shape[1]
     if count == 1:
@@ -227,7 +231,7 @@ def _sought(unit: Tensor, rate: float) -> Tensor | None:
     rng = torch.Generator().manual_seed(0)
     left, promising = int(min(max(wanted, PROBES[0]), PROBES[1])), []
     while left > 0:
-        through, held = _tried(unit, min(left, AT_ONCE), rng)
+        through, held = _random_hyperplanes(unit, min(left, AT_ONCE), rng)
         rows = torch.nonzero(held > count).flatten()
         promising += list(zip(held[rows].tolist(), through[rows], strict=True))
         left -= AT_ONCE
@@ -235,8 +239,8 @@ def _sought(unit: Tensor, rate: float) -> Tensor | None:
     for _, normal in sorted(promising, key=lambda pair: -pair[0]):
         if any(float((normal @ other).abs()) > 1 - 1e-6 for other in found):
             continue
-        normal = _fitted(unit, normal)
-        if _circuits(unit[(unit @ normal).abs() < ZERO]) and all(
+        normal = _refit(unit, normal)
+        if _is_cyclic_flat(unit[(unit @ normal).abs() < ZERO]) and all(
             float((normal @ other).abs()) < 1 - 1e-9 for other in found
         ):
             found.append(normal)
@@ -245,7 +249,7 @@ def _sought(unit: Tensor, rate: float) -> Tensor | None:
     return None
 
 
-def _circuits(rows: Tensor) -> bool:
+def _is_cyclic_flat(rows: Tensor) -> bool:
     """Whether rows (K, R) span a hyperplane of which none of them is the only one to hold up a dimension.
 
     A plane through the few dimensions that one image's rows share and any other row holds many rows as well; that

@@ -13,23 +13,28 @@ import torch
 from torch import Tensor
 
 from dia.attacks.mask_readout import batch_separation
-from dia.attacks.mask_readout.zero_patterns import Sight, alive, find_chain, find_sights
+from dia.attacks.mask_readout.zero_patterns import (
+    MaskIndicator,
+    alive,
+    find_linear_chain,
+    find_mask_indicators,
+)
 from dia.attacks.problem import Problem
-from dia.gradients.batched import FoldedModel
-from dia.gradients.engine import Engine
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.engine import GradientEngine
 
 SIGMAS = 6.0
 """How far the number of dropped entries may be from what the rate lets expect, in standard deviations."""
 
 
-class Zeros(NamedTuple):
+class GradientZeros(NamedTuple):
     """What gradients show of the masks of one site with E entries.
 
     Attributes:
         alive: (V, E) bool, whether the places that tell an entry have anything that is not zero: some image kept
             it.
         told: (E,) bool, the entries that are told at all; the others of ``alive`` mean nothing.
-        certain: (E,) bool, those whose zeros mean that all images dropped the entry (see :class:`Sight`).
+        certain: (E,) bool, those whose zeros mean that all images dropped the entry (see :class:`MaskIndicator`).
     """
 
     alive: Tensor
@@ -43,16 +48,16 @@ class Readout:
 
     Attributes:
         sights: Where to look.
-        chain: Weights of the last linear layers, as :func:`~dia.attacks.mask_readout.zero_patterns.find_chain` finds them.
+        chain: Weights of the last linear layers, as :func:`~dia.attacks.mask_readout.zero_patterns.find_linear_chain` finds them.
         between: The sites before them.
     """
 
-    sights: tuple[Sight, ...]
+    sights: tuple[MaskIndicator, ...]
     chain: tuple[str, ...] = ()
     between: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, model: Engine, shape: tuple[int, int, int], classes: int) -> "Readout":
+    def of(cls, model: GradientEngine, shape: tuple[int, int, int], classes: int) -> "Readout":
         """Probe a model.
 
         Args:
@@ -60,13 +65,15 @@ class Readout:
             shape: (C, H, W) of an image.
             classes: Labels of the probes are below this.
         """
-        if not isinstance(model, FoldedModel):  # after local steps a zero tells of all their masks at once
+        if not isinstance(
+            model, BatchedGradientEngine
+        ):  # after local steps a zero tells of all their masks at once
             return cls(())
         like = next(model.model.parameters()).new_zeros(shape)
-        sights = find_sights(model, like, classes)
-        return cls(sights, *find_chain(model, sights, like, classes))
+        sights = find_mask_indicators(model, like, classes)
+        return cls(sights, *find_linear_chain(model, sights, like, classes))
 
-    def zeros(self, problem: Problem) -> list[Zeros]:
+    def zeros(self, problem: Problem) -> list[GradientZeros]:
         """What the received gradients show of every site, on the CPU."""
         victims, entries = len(problem), [site.entries for site in problem.model.sites]
         kept = [torch.zeros(victims, n, dtype=torch.bool) for n in entries]
@@ -82,7 +89,7 @@ class Readout:
                 shown = alive(problem.gradient(victim, name)[None], kind)[0].cpu()
                 kept[sight.site][victim, sight.entry] |= shown[sight.index]
         return [
-            Zeros(any_kept, shows & ~missing, sure & ~missing)
+            GradientZeros(any_kept, shows & ~missing, sure & ~missing)
             for any_kept, shows, sure, missing in zip(kept, told, certain, frozen, strict=True)
         ]
 

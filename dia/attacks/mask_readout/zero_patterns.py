@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dia.gradients.batched import FoldedModel
-from dia.gradients.factored import OuterSum, Piece
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.factored import FactoredGradient, ParameterGradient
 
 MASKS = 64
 """Random masks a probing image is seen under: one bit each of a pattern."""
@@ -32,7 +32,7 @@ Place = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Sight:
+class MaskIndicator:
     """Places in the gradient of one parameter that tell entries of one site's masks.
 
     Attributes:
@@ -51,7 +51,9 @@ class Sight:
     certain: bool
 
 
-def find_sights(model: FoldedModel, like: Tensor, classes: int) -> tuple[Sight, ...]:
+def find_mask_indicators(
+    model: BatchedGradientEngine, like: Tensor, classes: int
+) -> tuple[MaskIndicator, ...]:
     """Probe a model.
 
     Args:
@@ -76,17 +78,17 @@ def find_sights(model: FoldedModel, like: Tensor, classes: int) -> tuple[Sight, 
     sights = []
     for (site, place), rows in sorted(found.items()):
         index, entry, count = torch.from_numpy(rows).unbind(1)
-        sights.append(Sight(place, index, site, entry, bool((count == seen).all())))
+        sights.append(MaskIndicator(place, index, site, entry, bool((count == seen).all())))
     return tuple(sights)
 
 
-def find_chain(
-    model: FoldedModel, sights: tuple[Sight, ...], like: Tensor, classes: int
+def find_linear_chain(
+    model: BatchedGradientEngine, sights: tuple[MaskIndicator, ...], like: Tensor, classes: int
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The last linear layers that see one position an image, as far back as dropout is all that is between them.
 
     Args:
-        model, like, classes: As for :func:`find_sights`.
+        model, like, classes: As for :func:`find_mask_indicators`.
         sights: What that found.
 
     Returns:
@@ -95,7 +97,9 @@ def find_chain(
     """
     x, label = _probe(like, classes, 0)
     pieces = model.gradients(x, None, label, differentiable=False)
-    single = {n: p for n, p in pieces.items() if isinstance(p, OuterSum) and p.deltas.shape[1:3] == (1, 1)}
+    single = {
+        n: p for n, p in pieces.items() if isinstance(p, FactoredGradient) and p.deltas.shape[1:3] == (1, 1)
+    }
     before = {sight.place[0]: sight for sight in sights if sight.place[1] == "column"}
     behind = {sight.site: sight for sight in sights if sight.place[1] == "row"}
     names = [name for name, piece in single.items() if name in before and _of_logits(piece, int(label))]
@@ -110,11 +114,11 @@ def find_chain(
     return tuple(names), tuple(layers[: max(1, len(names) - 1)])
 
 
-def _in_order(sight: Sight) -> bool:
+def _in_order(sight: MaskIndicator) -> bool:
     return torch.equal(sight.index, sight.entry)
 
 
-def _of_logits(piece: OuterSum, label: int) -> bool:
+def _of_logits(piece: FactoredGradient, label: int) -> bool:
     """Whether the deltas of one image are ``softmax - onehot``."""
     delta = piece.deltas.flatten().double()
     return (
@@ -132,7 +136,7 @@ def _probe(like: Tensor, classes: int, image: int) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(
-    model: FoldedModel, like: Tensor, classes: int, image: int
+    model: BatchedGradientEngine, like: Tensor, classes: int, image: int
 ) -> dict[tuple[int, Place], NDArray[np.int64]]:
     """Per (site, place) the (index, entry) pairs that one probing image shows."""
     x, label = _probe(like, classes, image)
@@ -171,7 +175,7 @@ def _key(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(packed.T).view(np.uint64).ravel()
 
 
-def _places(model: nn.Module, pieces: Mapping[str, Piece]) -> dict[Place, Tensor]:
+def _places(model: nn.Module, pieces: Mapping[str, ParameterGradient]) -> dict[Place, Tensor]:
     """Every place of a gradient: whether it is not zero, (V, K) bool."""
     found = {}
     for name, piece in pieces.items():

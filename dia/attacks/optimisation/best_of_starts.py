@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import CONVERGED, LIMIT, PATIENCE, Outcome
 from dia.settings.scenario import Settings
 
 
-def outcome_of(done: Sequence[State], settings: Settings, per_pass: int, *, masks_sought: bool) -> Outcome:
+def outcome_of(
+    done: Sequence[SearchState], settings: Settings, per_pass: int, *, masks_sought: bool
+) -> Outcome:
     """What the states of stopped victims amount to; of several starts the one with the least matching distance.
 
     Args:
@@ -21,7 +23,7 @@ def outcome_of(done: Sequence[State], settings: Settings, per_pass: int, *, mask
         masks_sought: Whether the attack optimised masks.
     """
 
-    def everyone(name: Callable[[State], Tensor]) -> Tensor:
+    def everyone(name: Callable[[SearchState], Tensor]) -> Tensor:
         return torch.cat([name(state) for state in done])
 
     victims, distances = everyone(lambda s: s.victims), everyone(lambda s: s.best_distance)
@@ -32,13 +34,13 @@ def outcome_of(done: Sequence[State], settings: Settings, per_pass: int, *, mask
     seconds = torch.zeros(len(chosen), dtype=torch.float64, device=victims.device)
     seconds.index_add_(0, victims, everyone(lambda s: s.seconds))
 
-    def rows(name: Callable[[State], Tensor]) -> Tensor:
+    def rows(name: Callable[[SearchState], Tensor]) -> Tensor:
         return everyone(name)[chosen]
 
     best, stopped = rows(lambda s: s.best.loss), rows(lambda s: s.stopped)
     waited = rows(lambda s: s.best.waited)
     reasons = [
-        CONVERGED if loss < settings.stop_loss else PATIENCE if patience else LIMIT
+        CONVERGED if loss < settings.loss_tolerance else PATIENCE if patience else LIMIT
         for loss, patience in zip(best, waited >= settings.early_stop_patience, strict=True)
     ]
     kept = [rows(lambda s, i=i: s.best_kept[i]) for i in range(len(done[0].best_kept))]  # type: ignore[misc]
@@ -52,5 +54,5 @@ def outcome_of(done: Sequence[State], settings: Settings, per_pass: int, *, mask
         stop_reason=reasons,
         restart=starts[chosen],
         seconds=seconds,
-        victims_per_pass=per_pass,
+        victims_per_chunk=per_pass,
     )

@@ -11,7 +11,7 @@ from dia.utils.randomness import bernoulli, generator, normal
 
 
 @dataclass(frozen=True)
-class DrawnStarts:
+class RandomInitialisation:
     """Random starts, of each victim from its own generators.
 
     Attributes:
@@ -41,7 +41,7 @@ class DrawnStarts:
 
 
 @dataclass(frozen=True)
-class GivenStarts:
+class FixedInitialisation:
     """One start that is known beforehand, as that of a golden run.
 
     Attributes:
@@ -98,7 +98,7 @@ def first_masks(
                 return bernoulli(shape, 1 - rate, rng, dtype)
             case "uniform":
                 return torch.rand(shape, generator=rng, dtype=torch.float64).to(dtype)
-            case "ones" | "p":
+            case "ones" | "mean":
                 return torch.full(shape, 1.0 if kind == "ones" else 1 - rate, dtype=dtype)
         raise ValueError(f"unknown mask initialisation {kind!r}")
 

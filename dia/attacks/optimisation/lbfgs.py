@@ -27,7 +27,7 @@ FIRST = 0.01
 
 
 @dataclass
-class QuasiNewton:
+class BatchedLBFGS:
     """What the method remembers of V victims with D variables each.
 
     Attributes:
@@ -53,7 +53,7 @@ class QuasiNewton:
     curvatures: list[Tensor] = field(default_factory=list)
 
     @classmethod
-    def start(cls, variables: list[Tensor]) -> "QuasiNewton":
+    def start(cls, variables: list[Tensor]) -> "BatchedLBFGS":
         """Knowing nothing, for ``variables`` (V, ...) each."""
         entries = torch.zeros_like(flat(variables))
         ones = torch.ones(len(entries), dtype=torch.float64, device=entries.device)

@@ -15,7 +15,7 @@ from dia.attacks.optimisation.initialisation import MARGIN
 from dia.settings.optimisation import SearchSettings
 
 
-class Parametrisation(Protocol):
+class MaskVariables(Protocol):
     """Variables that stand for masks."""
 
     @property
@@ -37,7 +37,7 @@ class Parametrisation(Protocol):
 
 
 @dataclass(frozen=True)
-class Clipped:
+class ClippedMasks:
     """The variables are the masks, clipped to [0, 1] (Scheliga et al. 2022)."""
 
     threshold: float = 0.5
@@ -57,7 +57,7 @@ class Clipped:
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class SigmoidMasks:
     """The variables are logits: m = 1 / (1 + exp(-s z)), with dm/dz = s m (1 - m).
 
     Attributes:
@@ -81,8 +81,8 @@ class Sigmoid:
         return -math.inf, math.inf
 
 
-def parametrisation(settings: SearchSettings, done: float) -> Parametrisation:
+def parametrisation(settings: SearchSettings, done: float) -> MaskVariables:
     """The variables that ``settings`` ask for, when the share ``done`` in [0, 1] of the iterations is done."""
     if settings.mask_parametrisation == "sigmoid":
-        return Sigmoid(slope=settings.mask_annealing**done)
-    return Clipped()
+        return SigmoidMasks(slope=settings.mask_annealing**done)
+    return ClippedMasks()

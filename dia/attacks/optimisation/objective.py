@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dia.federated.update import ClientGradient
-from dia.gradients.engine import Engine
+from dia.federated.update import ClientUpdate
+from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
 
 COSINE_EPSILON = 1e-8
@@ -22,7 +22,7 @@ class Loss:
 
 
 def matching_distance(
-    model: Engine, received: ClientGradient, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor
+    model: GradientEngine, received: ClientUpdate, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor
 ) -> Tensor:
     """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together, (V,), differentiable in x and masks."""
     pieces = model.gradients(x, masks, labels, differentiable=True)
@@ -31,7 +31,7 @@ def matching_distance(
     return 1 - products / (squares.sqrt() * received.norm + COSINE_EPSILON)
 
 
-def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
+def mask_penalty_weight(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
     """``sum_l |(1 - mean(m_l)) - p_l|``: each layer's mask should drop the share p_l of its entries.
 
     Returns:

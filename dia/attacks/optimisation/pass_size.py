@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 
 SHARE = 0.5
@@ -16,7 +16,7 @@ ENOUGH_BYTES = {"cpu": 2**30}
 """A pass of this size keeps a processor's core busy; a larger one only falls out of its caches."""
 
 
-def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: State, victims: int) -> int:
+def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: SearchState, victims: int) -> int:
     """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass.
 
     Args:
@@ -41,7 +41,7 @@ def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: Stat
     # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
     # L-BFGS has two vectors a pair, and about a dozen more.
     settings = one.settings
-    copies = 6 if settings.quasi_newton_after is None else 18 + 2 * settings.quasi_newton_memory
+    copies = 6 if settings.lbfgs_start_iteration is None else 18 + 2 * settings.lbfgs_history_size
     variables = copies * sum(v.nbytes for v in [x, *masks])
     device = one.device
     room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))

@@ -55,7 +55,7 @@ def annealed(done: float, first: float) -> float:
 
 
 @dataclass
-class Best:
+class BestIterate:
     """The best loss of each victim, when it was, and for how long nothing better came.
 
     Attributes:
@@ -69,7 +69,7 @@ class Best:
     waited: Tensor
 
     @classmethod
-    def start(cls, victims: int, device: torch.device) -> "Best":
+    def start(cls, victims: int, device: torch.device) -> "BestIterate":
         counts = torch.zeros(victims, dtype=torch.int64, device=device)
         return cls(
             torch.full((victims,), torch.inf, dtype=torch.float64, device=device), counts, counts.clone()

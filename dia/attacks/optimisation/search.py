@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dia.attacks.optimisation import steps
 from dia.attacks.optimisation.best_of_starts import outcome_of
-from dia.attacks.optimisation.mask_variables import Parametrisation, parametrisation
-from dia.attacks.optimisation.objective import indecision, mask_penalty, matching_distance
+from dia.attacks.optimisation.mask_variables import MaskVariables, parametrisation
+from dia.attacks.optimisation.objective import indecision, mask_penalty_weight, matching_distance
 from dia.attacks.optimisation.pass_size import victims_that_fit
 from dia.attacks.optimisation.schedules import annealed
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
@@ -30,7 +30,7 @@ CHECK_EVERY = {"cpu": 1, "cuda": 20}
 class Observer(Protocol):
     """Told of every iteration; may measure against the truth, which the attack itself never sees."""
 
-    def __call__(self, state: State, total_loss: Tensor, matching_distance: Tensor) -> None: ...
+    def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None: ...
 
 
 class Search:
@@ -41,7 +41,7 @@ class Search:
         fixed_masks: Masks used throughout, per site (V, N, *site.shape), on the CPU; where masks are sought, NaN stands
             for an entry that is not fixed. Without masks given or sought dropout is off.
         seeks_masks: Whether masks are optimised together with the image, from where the problem starts them.
-        victims_per_pass: How many share a pass; None chooses by the memory that is free.
+        victims_per_chunk: How many share a pass; None chooses by the memory that is free.
         observe: Told of every iteration.
         between: Called with the search before every iteration, when ``ahead``, ``waiting`` and ``done`` hold all there
             is to know: the place for checkpoints. What it raises ends the attack.
@@ -59,7 +59,7 @@ class Search:
         *,
         fixed_masks: list[Tensor] | None = None,
         seeks_masks: bool = False,
-        victims_per_pass: int | None = None,
+        victims_per_chunk: int | None = None,
         observe: Observer | None = None,
         between: "Callable[[Search], None]" = lambda search: None,
         announce: Callable[[str], None] = lambda message: None,
@@ -68,14 +68,14 @@ class Search:
         self.observe, self.between, self.announce = observe, between, announce
         self.settings, self.seeks_masks = problem.settings, seeks_masks
         everyone = torch.arange(len(problem))
-        self.per_pass = victims_per_pass or self._victims_that_fit(everyone[:1])
+        self.per_pass = victims_per_chunk or self._victims_that_fit(everyone[:1])
         self.ahead = [
             (restart, victims)
             for restart in range(self.settings.restarts)
             for victims in everyone.split(self.per_pass)
         ][::-1]
-        self.waiting: list[State] = []
-        self.done: list[State] = []
+        self.waiting: list[SearchState] = []
+        self.done: list[SearchState] = []
 
     @property
     def left(self) -> int:
@@ -91,14 +91,14 @@ class Search:
             self.ahead.append((restart, victims[self.per_pass :]))
         self.waiting.append(state)
 
-    def _start(self, restart: int, victims: Tensor) -> State:
+    def _start(self, restart: int, victims: Tensor) -> SearchState:
         problem, device = self.problem.select(victims), self.problem.device
         masks = [mask.to(device) for mask in problem.masks(restart)] if self.seeks_masks else []
         if masks and (fixed := self._fixed_of(victims)):
             masks = _filled(masks, fixed)
         relaxed = parametrisation(self.settings, done=0)
         variables, x = [relaxed.variables(mask) for mask in masks], problem.images(restart).to(device)
-        return State.start(problem, victims.to(device), x, variables, relaxed.threshold, restart)
+        return SearchState.start(problem, victims.to(device), x, variables, relaxed.threshold, restart)
 
     def _fixed_of(self, victims: Tensor) -> list[Tensor] | None:
         """The fixed masks of some victims ((K,) numbers), on the device; None where none are fixed."""
@@ -152,11 +152,11 @@ class Search:
                 problem, fixed = view  # narrowed where it lies: nothing is moved a second time
                 view = problem.select(going), fixed and [mask[going] for mask in fixed]
 
-    def _view(self, state: State) -> tuple[Problem, list[Tensor] | None]:
+    def _view(self, state: SearchState) -> tuple[Problem, list[Tensor] | None]:
         """What the victims of a pass need of the whole problem, on the device."""
         return self.problem.select(state.victims).placed(), self._fixed_of(state.victims)
 
-    def _iterate(self, view: tuple[Problem, list[Tensor] | None], state: State) -> None:
+    def _iterate(self, view: tuple[Problem, list[Tensor] | None], state: SearchState) -> None:
         """One iteration of all victims of a pass.
 
         Nothing of ``state`` changes before the gradients are known, so running out of memory there costs nothing.
@@ -169,11 +169,11 @@ class Search:
             self._step(state, gradients, total, distance, relaxed)
         except torch.OutOfMemoryError as error:
             raise AttackError(
-                f"out of memory amid a step; set victims_per_pass below {len(state)}"
+                f"out of memory amid a step; set victims_per_chunk below {len(state)}"
             ) from error
 
     def _evaluate(
-        self, view: tuple[Problem, list[Tensor] | None], state: State, relaxed: Parametrisation
+        self, view: tuple[Problem, list[Tensor] | None], state: SearchState, relaxed: MaskVariables
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """The gradients with respect to ``[x, *masks' variables]``, total loss and matching distance (V,)."""
         problem, fixed = view
@@ -186,28 +186,33 @@ class Search:
         masks = optimised if self.seeks_masks else fixed
         distance = matching_distance(problem.model, problem.received, x, masks, problem.labels)
         # L-BFGS meets a loss that falls a little by itself meanwhile: it accepts a step the sooner, never later.
-        smoothing = annealed(state.iteration / settings.tv_annealing_iterations, settings.tv_annealing)
+        smoothing = annealed(state.iteration / settings.tv_decay_iterations, settings.tv_initial_factor)
         total = distance + settings.tv_weight * smoothing * total_variation(x)
         gradients = list(torch.autograd.grad(total.sum(), [x, *optimised]))
         total, distance = total.detach(), distance.detach()
         if self.seeks_masks:
             with torch.no_grad():
-                penalty, slopes = mask_penalty(optimised, problem.rates)
-                total = total + problem.mask_penalty * penalty
+                penalty, slopes = mask_penalty_weight(optimised, problem.rates)
+                total = total + problem.mask_penalty_weight * penalty
                 if settings.mask_binarisation:
                     undecided, pulls = indecision(optimised)
                     total = total + settings.mask_binarisation * undecided
                     for gradient, pull in zip(gradients[1:], pulls, strict=True):
                         gradient += settings.mask_binarisation * pull
                 for number, (mask, slope) in enumerate(zip(optimised, slopes, strict=True), start=1):
-                    gradients[number] += problem.mask_penalty * slope.view(-1, *[1] * (mask.dim() - 1))
+                    gradients[number] += problem.mask_penalty_weight * slope.view(-1, *[1] * (mask.dim() - 1))
                     gradients[number] = relaxed.chain(gradients[number], mask)
                     if fixed is not None:
                         gradients[number].masked_fill_(~fixed[number - 1].isnan(), 0)
         return gradients, total, distance
 
     def _step(
-        self, state: State, gradients: list[Tensor], total: Tensor, distance: Tensor, relaxed: Parametrisation
+        self,
+        state: SearchState,
+        gradients: list[Tensor],
+        total: Tensor,
+        distance: Tensor,
+        relaxed: MaskVariables,
     ) -> None:
         """Move images and masks, keep what is best and find out who stops."""
         # Before the step, because the sign of NaN is 0 and the loss would stay finite. 0 times NaN or infinity is NaN,
@@ -217,17 +222,17 @@ class Search:
         state.bad_loss |= state.going & ~torch.isfinite(total)
         if state.quasi_newton is not None:
             state.quasi_newton.watch(gradients)
-        if steps.by_quasi_newton(self.settings, state.iteration):
+        if steps.uses_lbfgs(self.settings, state.iteration):
             # What was evaluated is kept, as the step from it may be taken back.
             self._keep_best(state, total, distance)
-            steps.quasi_newton_step(state, gradients, total, self.problem, relaxed)
+            steps.lbfgs_step(state, gradients, total, self.problem, relaxed)
         else:
             steps.adam_step(state, gradients, total, self.problem, relaxed)
             self._keep_best(state, total, distance)
         self._stop(state)
         steps.round_masks(state, self.settings, relaxed)
 
-    def _keep_best(self, state: State, total: Tensor, distance: Tensor) -> None:
+    def _keep_best(self, state: SearchState, total: Tensor, distance: Tensor) -> None:
         """Keep the iterates of the victims whose loss was never smaller."""
         better = state.best.step(total, state.iteration, state.going)
         state.best_distance = torch.where(better, distance.to(state.best_distance.dtype), state.best_distance)
@@ -242,16 +247,18 @@ class Search:
                 chosen = better.view(-1, *[1] * (mask.dim() - 1))
                 torch.where(chosen, mask > state.threshold, kept, out=kept)
 
-    def _stop(self, state: State) -> None:
+    def _stop(self, state: SearchState) -> None:
         """Count the iteration and mark the victims that it ends for."""
         settings = self.settings
         state.iteration += 1
-        stops = (state.best.loss < settings.stop_loss) | (state.best.waited >= settings.early_stop_patience)
+        stops = (state.best.loss < settings.loss_tolerance) | (
+            state.best.waited >= settings.early_stop_patience
+        )
         stops |= torch.full_like(stops, state.iteration >= settings.max_iterations)
         state.stopped = torch.where(state.going & stops, state.iteration, state.stopped)
         state.going = state.going & ~stops
 
-    def _check_finite(self, state: State) -> None:
+    def _check_finite(self, state: SearchState) -> None:
         failed = state.bad_gradient | state.bad_loss
         if bool(failed.any()):
             row = int(torch.nonzero(failed)[0])

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.lbfgs import QuasiNewton
-from dia.attacks.optimisation.schedules import Best, Plateau
+from dia.attacks.optimisation.lbfgs import BatchedLBFGS
+from dia.attacks.optimisation.schedules import BestIterate, Plateau
 from dia.attacks.problem import Problem
 
 
 @dataclass
-class State:
+class SearchState:
     """The state of the victims of one pass.
 
     Attributes:
@@ -44,8 +44,8 @@ class State:
     first: list[Tensor]
     second: list[Tensor]
     plateau: Plateau
-    quasi_newton: QuasiNewton | None
-    best: Best
+    quasi_newton: BatchedLBFGS | None
+    best: BestIterate
     best_x: Tensor
     best_kept: list[Tensor]
     best_distance: Tensor
@@ -60,7 +60,7 @@ class State:
     @classmethod
     def start(
         cls, problem: Problem, victims: Tensor, x: Tensor, masks: list[Tensor], threshold: float, restart: int
-    ) -> "State":
+    ) -> "SearchState":
         """Before the first iteration, at image ``x`` and at the variables ``masks`` (possibly none)."""
         x = x.clone()
         count, device = len(x), x.device
@@ -75,9 +75,9 @@ class State:
             second=[torch.zeros_like(v) for v in variables],
             plateau=plateau,
             quasi_newton=None
-            if problem.settings.quasi_newton_after is None
-            else QuasiNewton.start(variables),
-            best=Best.start(count, device),
+            if problem.settings.lbfgs_start_iteration is None
+            else BatchedLBFGS.start(variables),
+            best=BestIterate.start(count, device),
             best_x=x.clone(),
             best_kept=[mask > threshold for mask in masks],
             best_distance=torch.full_like(plateau.best, torch.inf),
@@ -97,15 +97,15 @@ class State:
         """The masks of now, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]
 
-    def remains(self) -> "State":
+    def remains(self) -> "SearchState":
         """What is left of it when its victims have stopped, on the CPU: no moments, of masks only the best ones."""
         return replace(self, masks=[], first=[], second=[], quasi_newton=None).to(torch.device("cpu"))
 
-    def select(self, rows: Tensor) -> "State":
+    def select(self, rows: Tensor) -> "SearchState":
         """The state of some of the victims ((K,) row indices)."""
         return _mapped(self, lambda tensor: tensor[rows])
 
-    def to(self, device: torch.device) -> "State":
+    def to(self, device: torch.device) -> "SearchState":
         return _mapped(self, lambda tensor: tensor.to(device))
 
 

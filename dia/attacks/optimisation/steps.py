@@ -4,20 +4,24 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation import adam
-from dia.attacks.optimisation.mask_variables import Parametrisation
+from dia.attacks.optimisation.mask_variables import MaskVariables
 from dia.attacks.optimisation.schedules import cosine
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.settings.optimisation import SearchSettings
 
 
-def by_quasi_newton(settings: SearchSettings, iteration: int) -> bool:
+def uses_lbfgs(settings: SearchSettings, iteration: int) -> bool:
     """Whether iteration ``iteration``, from 0, makes a quasi-Newton step."""
-    return settings.quasi_newton_after is not None and iteration >= settings.quasi_newton_after
+    return settings.lbfgs_start_iteration is not None and iteration >= settings.lbfgs_start_iteration
 
 
 def adam_step(
-    state: State, gradients: list[Tensor], total: Tensor, problem: Problem, parametrisation: Parametrisation
+    state: SearchState,
+    gradients: list[Tensor],
+    total: Tensor,
+    problem: Problem,
+    parametrisation: MaskVariables,
 ) -> None:
     """Adam on the images (by the signs of their gradients, where set) and the masks' variables, then the constraints.
 
@@ -51,8 +55,12 @@ def adam_step(
         state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
 
 
-def quasi_newton_step(
-    state: State, gradients: list[Tensor], total: Tensor, problem: Problem, parametrisation: Parametrisation
+def lbfgs_step(
+    state: SearchState,
+    gradients: list[Tensor],
+    total: Tensor,
+    problem: Problem,
+    parametrisation: MaskVariables,
 ) -> None:
     """L-BFGS on images and masks' variables together; arguments as for :func:`adam_step`."""
     assert state.quasi_newton is not None
@@ -63,11 +71,11 @@ def quasi_newton_step(
         total,
         [(problem.low, problem.high), *[(masks_box[0], masks_box[1])] * len(state.masks)],
         longest=problem.settings.learning_rate,
-        memory=problem.settings.quasi_newton_memory,
+        memory=problem.settings.lbfgs_history_size,
     )
 
 
-def round_masks(state: State, settings: SearchSettings, parametrisation: Parametrisation) -> None:
+def round_masks(state: SearchState, settings: SearchSettings, parametrisation: MaskVariables) -> None:
     """Round the masks once, when the share ``mask_rounding`` of the iterations is done."""
     share = settings.mask_rounding
     if share is None or not state.masks or state.iteration != round(share * settings.max_iterations):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from dia.errors import RecordError
 from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines, draw_attack, scale
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import attack_entries, chart, legend, mark_panel
+from dia.reporting.figures.style import attack_entries, chart, legend, set_panel_title
 from dia.settings.scenario import Settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for line, (dataset, model) in zip(grid, panels, strict=True):
         for axes, rate in zip(line, found, strict=True):
             here = rows.at(dataset=dataset, model=model, dropout_rate=rate)
-            mark_panel(axes, f"{dataset}, {model}, p = {rate}")
+            set_panel_title(axes, f"{dataset}, {model}, p = {rate}")
             chance_lines(axes, here, "ssim")
             for attack in attacks:
                 draw_attack(axes, here[here["attack"] == attack], attack, "ssim", 0.0, over="batch_size")

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dia.reporting.curves import held_curves
+from dia.reporting.curves import last_value_carried_forward
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import chart, handle, legend, look, mark_panel
+from dia.reporting.figures.style import chart, handle, legend, look, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def curves(
                 # Thinner from line to line: where they coincide, as at p = 0, all stay visible.
                 draw_median(axes, here, column, look(attack).colour, 1.2 + 0.6 * (len(attacks) - 1 - number))
     for axes, rate in zip(grid[0], found, strict=True):
-        mark_panel(axes, f"p = {rate}")
+        set_panel_title(axes, f"p = {rate}")
     for axes in grid[-1]:
         axes.set_xlabel("iteration")
     legend(figure, [(handle(shown.colour), shown.name) for shown in map(look, attacks)])
@@ -58,7 +58,7 @@ def curves(
 
 def draw_median(axes: "Axes", rows: "pd.DataFrame", column: str, tint: str, width: float = 1.4) -> None:
     """The median curve of these rows in a band from quartile to quartile."""
-    iterations, held = held_curves(rows["history_iteration"].tolist(), rows[column].tolist())
+    iterations, held = last_value_carried_forward(rows["history_iteration"].tolist(), rows[column].tolist())
     if not len(held):
         return
     low, middle, high = np.quantile(held, [0.25, 0.5, 0.75], axis=0)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
-from dia.utils.validation_errors import choice
+from dia.utils.validation_errors import unknown_name_message
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FigureKind:
     """One kind of figure.
 
     Attributes:
@@ -25,18 +25,20 @@ class Kind:
     masks: bool = False
 
 
-KINDS: dict[str, Kind] = {
-    "reconstructions": Kind(
+KINDS: dict[str, FigureKind] = {
+    "reconstructions": FigureKind(
         ("scenario", "dataset", "model", "seed"),
         "private images and reconstructions by rate",
         cell_files=True,
     ),
-    "rates": Kind(("scenario",), "scores against the dropout rate, with intervals"),
-    "curves": Kind(("scenario", "dataset", "model"), "gradient distance and image error over iterations"),
-    "masks": Kind(("scenario",), "mask recovery over iterations", masks=True),
-    "victims": Kind(("scenario", "dataset", "model"), "distribution of a score over the victims"),
-    "batch_size": Kind((), "scores against the number of images in a private batch"),
-    "privacy_utility": Kind((), "what is recovered against the accuracy of the trained model"),
+    "rates": FigureKind(("scenario",), "scores against the dropout rate, with intervals"),
+    "curves": FigureKind(
+        ("scenario", "dataset", "model"), "gradient distance and image error over iterations"
+    ),
+    "masks": FigureKind(("scenario",), "mask recovery over iterations", masks=True),
+    "victims": FigureKind(("scenario", "dataset", "model"), "distribution of a score over the victims"),
+    "batch_size": FigureKind((), "scores against the number of images in a private batch"),
+    "privacy_utility": FigureKind((), "what is recovered against the accuracy of the trained model"),
 }
 
 
@@ -50,7 +52,7 @@ def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
         ConfigError: There is no such kind.
     """
     if kind not in KINDS:
-        raise ConfigError(f"figures: {choice('figure', kind, KINDS)}")
+        raise ConfigError(f"figures: {unknown_name_message('figure', kind, KINDS)}")
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         parts = [

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dia.reporting.figures.curves import draw_median
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import PALE, chart, handle, legend, mark_panel
+from dia.reporting.figures.style import GREY, chart, handle, legend, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (dataset, model) in zip(grid.flat, panels, strict=False):
-        mark_panel(axes, f"{dataset}, {model}")
+        set_panel_title(axes, f"{dataset}, {model}")
         for number, rate in enumerate(rates):
             here = rows.at(dataset=dataset, model=model, dropout_rate=rate)
             if len(here):
@@ -55,5 +55,5 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
         axes.set_ylabel("mask accuracy")
     grid[0, 0].set_ylim(None, 1.015)
     entries = [(handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
-    legend(figure, [*entries, (handle(PALE, (0, (2, 4)), width=1.0), "chance")])
+    legend(figure, [*entries, (handle(GREY, (0, (2, 4)), width=1.0), "chance")])
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines, estimates
 from dia.reporting.figures.rows import NothingToShow, read_rows
-from dia.reporting.figures.style import PALE, SMALL, chart, handle, legend, look, mark_panel
+from dia.reporting.figures.style import GREY, SMALL, chart, handle, legend, look, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = trained[(trained["dataset"] == dataset) & (trained["model"] == model)]
         for axes, attack in zip(line, attacks, strict=True):
-            mark_panel(axes, f"{dataset}, {model}: {look(attack).name}")
+            set_panel_title(axes, f"{dataset}, {model}: {look(attack).name}")
             chance_lines(axes, here, "ssim")
             for scenario, style in styles.items():
                 shown = here[(here["attack"] == attack) & (here["scenario"] == scenario)]
@@ -68,7 +68,7 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for axes in grid[-1]:
         axes.set_xlabel("test accuracy of the model")
     grid[0, 0].set_ylim(min(-0.04, grid[0, 0].get_ylim()[0]), 1.04)
-    legend(figure, [*((handle(PALE, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)])
+    legend(figure, [*((handle(GREY, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)])
     figure.legend(
         [handle(*style) for style in styles.values()], list(styles), loc="outside right upper", title="scenario",
         frameon=False, fontsize=SMALL, title_fontsize=SMALL, alignment="left", handlelength=2.2,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dia.reporting.figures.rows import Rows, read_rows
-from dia.reporting.figures.style import PALE, attack_entries, chart, handle, legend, look, mark_panel
+from dia.reporting.figures.style import GREY, attack_entries, chart, handle, legend, look, set_panel_title
 from dia.reporting.intervals import Estimate, bootstrap, success_rate
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = rows.at(dataset=dataset, model=model)
         for axes, (column, label) in zip(line, SCORES, strict=True):
-            mark_panel(axes, f"{dataset}, {model}: {label}")
+            set_panel_title(axes, f"{dataset}, {model}: {label}")
             chance_lines(axes, here, column)
             for number, attack in enumerate(attacks):
                 shift = (number - (len(attacks) - 1) / 2) * 0.008
@@ -107,11 +107,11 @@ def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
         name = f"{column}_{level}"
         if name in rows and rows[name].notna().any():
             axes.axhline(
-                rows[name].astype(float).mean(), color=PALE, linewidth=1.0, linestyle=dashes, zorder=1
+                rows[name].astype(float).mean(), color=GREY, linewidth=1.0, linestyle=dashes, zorder=1
             )
 
 
 def chance_entries(rows: Rows) -> list[tuple[object, str]]:
     """Legend entries of the chance levels that are drawn."""
     there = [entry for entry in CHANCE if rows.frame[f"ssim_{entry[0]}"].notna().any()]
-    return [(handle(PALE, dashes, width=1.0), name) for _, name, dashes in there]
+    return [(handle(GREY, dashes, width=1.0), name) for _, name, dashes in there]

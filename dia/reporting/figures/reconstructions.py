@@ -8,7 +8,7 @@ import numpy as np
 
 from dia.errors import RecordError
 from dia.jobs.cell import Cell
-from dia.reporting.figures.style import FONT_SIZE, PALE, SMALL, look, new_figure
+from dia.reporting.figures.style import FONT_SIZE, GREY, SMALL, look, new_figure
 from dia.results import existing, read_pictures
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         top = _HEAD + line * (_IMAGE + _BELOW)
         box = (x / width, 1 - (top + _IMAGE) / height, _IMAGE / width, _IMAGE / height)
         axes = figure.add_axes(box, xticks=[], yticks=[])
-        axes.spines[:].set(linewidth=0.4, color=PALE)
+        axes.spines[:].set(linewidth=0.4, color=GREY)
         return axes
 
     text(_MARGIN, 0.16, title, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
@@ -78,7 +78,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         left = _MARGIN + _IMAGE + _GROUP_GAP + number * (group + _GROUP_GAP)
         text(left + group / 2, _HEAD - 0.38, f"p = {rate}", weight="bold")
         ends, y = (left / width, (left + group) / width), 1 - (_HEAD - 0.25) / height
-        figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=PALE))
+        figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=GREY))
         for position, attack in enumerate(attacks):
             x = left + position * (_IMAGE + _GAP)
             name, tint, _ = look(attack)
@@ -88,13 +88,13 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
             for line in range(len(originals)):
                 axes = panel(x, line)
                 if found is None or line >= len(found):
-                    axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=PALE)
+                    axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=GREY)
                     continue
                 _show(axes, found[line]["reconstruction"][0])
                 score = found[line]["ssim_per_image"][0]
                 y = _HEAD + line * (_IMAGE + _BELOW) + _IMAGE + _BELOW / 2
-                text(x + _IMAGE / 2, y, f"{score:.2f}", fontsize=SMALL, color=PALE)
-    text(_MARGIN, height - 0.12, "Below each image: its SSIM.", ha="left", fontsize=SMALL, color=PALE)
+                text(x + _IMAGE / 2, y, f"{score:.2f}", fontsize=SMALL, color=GREY)
+    text(_MARGIN, height - 0.12, "Below each image: its SSIM.", ha="left", fontsize=SMALL, color=GREY)
     return figure
 
 

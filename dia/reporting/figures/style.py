@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf")
 
 
-class Look(NamedTuple):
+class AttackStyle(NamedTuple):
     """How an attack is shown: its name in print, its colour, and a marker that tells it apart without colours."""
 
     name: str
@@ -26,23 +26,23 @@ class Look(NamedTuple):
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
 LOOKS = {
-    "ig": Look("IG", "#D55E00", "o"),
-    "wiig": Look("WIIG", "#009E73", "s"),
-    "dia": Look("DIA", "#0072B2", "D"),
-    "dia_readout": Look("DIA + zeros", "#56B4E9", "P"),
-    "seed": Look("seed", "#E69F00", "X"),
-    "analytic": Look("analytic", "#CC79A7", "^"),
+    "ig": AttackStyle("IG", "#D55E00", "o"),
+    "wiig": AttackStyle("WIIG", "#009E73", "s"),
+    "dia": AttackStyle("DIA", "#0072B2", "D"),
+    "dia_readout": AttackStyle("DIA + zeros", "#56B4E9", "P"),
+    "seed_search": AttackStyle("seed_search", "#E69F00", "X"),
+    "analytic": AttackStyle("analytic", "#CC79A7", "^"),
 }
-PALE = "#767676"  # the palest grey that is still readable on white
+GREY = "#767676"  # the palest grey that is still readable on white
 
 FONT_SIZE = 9.0  # points, readable when a figure is scaled down to the width of a page
 SMALL = 8.0
 _LEGEND_LINE = 0.17  # inches
 
 
-def look(attack: str) -> Look:
+def look(attack: str) -> AttackStyle:
     """The look of an attack; an attack that has none of its own is grey and goes by its name."""
-    return LOOKS.get(attack, Look(attack, "#444444", "v"))
+    return LOOKS.get(attack, AttackStyle(attack, "#444444", "v"))
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -84,12 +84,12 @@ def chart(
     _set_title(figure, f"{title}\n ")
     if note:
         note = textwrap.fill(note, round(15.5 * width))  # characters of this size to an inch
-        figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=PALE)
+        figure.supxlabel(note, x=0.07 / width, ha="left", fontsize=SMALL, color=GREY)
     panels: np.ndarray = figure.subplots(rows, columns, squeeze=False, **shared)
     for axes in panels.flat:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set(color=PALE, linewidth=0.7)
-        axes.tick_params(labelsize=SMALL, color=PALE, width=0.7)
+        axes.spines[["left", "bottom"]].set(color=GREY, linewidth=0.7)
+        axes.tick_params(labelsize=SMALL, color=GREY, width=0.7)
         axes.tick_params(which="minor", length=0, labelsize=SMALL)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -144,7 +144,7 @@ def attack_entries(attacks: Sequence[str]) -> list[tuple[Any, str]]:
     return [(handle(shown.colour, marker=shown.marker), shown.name) for shown in map(look, attacks)]
 
 
-def mark_panel(axes: "Axes", text: str) -> None:
+def set_panel_title(axes: "Axes", text: str) -> None:
     """Name a panel above it."""
     axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
 
@@ -152,7 +152,7 @@ def mark_panel(axes: "Axes", text: str) -> None:
 def placeholder(text: str) -> "Figure":
     """What stands for a figure of which no cell is finished yet."""
     figure = new_figure(4.4, 1.0)
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=PALE)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
     return figure
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import attack_entries, chart, legend, look, mark_panel
+from dia.reporting.figures.style import attack_entries, chart, legend, look, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ def victims(
         RecordError: There are no such rows.
     """
     where = {"scenario": scenario, "dataset": dataset, "model": model}
-    rows = read_rows(results, expected, [*COLUMNS, "victim_id", "success_ssim"], where)
+    rows = read_rows(results, expected, [*COLUMNS, "victim_id", "success_min_ssim"], where)
     found, attacks = rows.planned("dropout_rate"), rows.planned("attack")
     note = "A point a victim; line: median; box: quartiles; solid grey: success from here on"
     note += f"; {done}" if (done := rows.completeness()) else ""
@@ -36,9 +36,9 @@ def victims(
     )  # fmt: skip
     own = _TOGETHER / len(attacks)
     axes = grid[0, 0]
-    mark_panel(axes, "SSIM")
+    set_panel_title(axes, "SSIM")
     chance_lines(axes, rows.frame, "ssim")
-    axes.axhline(float(rows.frame["success_ssim"].iloc[0]), color="#b0b0b0", linewidth=1.0, zorder=1)
+    axes.axhline(float(rows.frame["success_min_ssim"].iloc[0]), color="#b0b0b0", linewidth=1.0, zorder=1)
     for place, rate in enumerate(found):
         for number, attack in enumerate(attacks):
             _, tint, marker = look(attack)

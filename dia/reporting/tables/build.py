@@ -15,12 +15,12 @@ from dia.reporting.tables.notes import NOTED, notes
 from dia.reporting.tables.reference import Published
 from dia.reporting.tables.spec import DERIVED, MEASURES, Metric, TableSpec
 from dia.results.collected import read_results
-from dia.results.not_applicable import without_placeholders
+from dia.results.not_applicable import mask_not_applicable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ALWAYS = ("cell_id", *PAIRED, "victim_id", "batch_size", "victims_sha256", "source_index", *NOTED)
+_ALWAYS = ("cell_id", *PAIRED, "victim_id", "batch_size", "victims_sha256", "source_indices", *NOTED)
 
 
 def build(
@@ -45,7 +45,7 @@ def build(
         RecordError: The file cannot be read, or holds cells that the grid does not have.
     """
     needed = [*spec.rows, *spec.columns, *spec.where, *_measured(spec), *_ALWAYS]
-    rows = _with_derived(without_placeholders(read_results(results, _read(needed)).to_pandas()))
+    rows = _with_derived(mask_not_applicable(read_results(results, _read(needed)).to_pandas()))
     if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
         raise RecordError(
             f"{results}: {len(foreign)} cells are not in the config, such as {foreign[0]}; collect again"

@@ -52,7 +52,7 @@ def paired_differences(these: "pd.DataFrame", others: "pd.DataFrame", axis: str,
     keys = [name for name in PAIRED if name != axis]
     columns = ["victims_sha256", "images", column]
     both = [
-        frame.assign(images=frame["source_index"].map(tuple))[[*keys, *columns]].dropna(subset=[column])
+        frame.assign(images=frame["source_indices"].map(tuple))[[*keys, *columns]].dropna(subset=[column])
         for frame in (these, others)
     ]
     merged = both[0].merge(both[1], on=[*keys, "victims_sha256", "images"], suffixes=("", "_other"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dia.attacks import NOT_APPLICABLE
-from dia.reporting.expected_cells import unusual_settings
+from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def notes(
         said.append(f"A dash: the attack does not apply ({unfit}).")
     if published:
         said.append(f"Published numbers, not ours: {'; '.join(dict.fromkeys(published))}.")
-    if len(expected) and (unusual := unusual_settings(expected)):
+    if len(expected) and (unusual := non_default_settings(expected)):
         said.append(f"Settings other than the paper's: {unusual}.")
     sources = rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)
     if images := "; ".join(f"{dataset} from {source}" for dataset, source in sources):

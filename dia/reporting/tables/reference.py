@@ -7,7 +7,7 @@ from pathlib import Path
 from dia.errors import ConfigError
 from dia.reporting.tables.layout import Key, Reference
 from dia.reporting.tables.spec import MEASURES, TableSpec
-from dia.utils.validation_errors import choice
+from dia.utils.validation_errors import unknown_name_message
 
 _NUMBERS = ("column", "low", "high", "source")
 
@@ -51,14 +51,14 @@ def read_published(path: Path, spec: TableSpec) -> list[Published]:
         raise ConfigError(f"cannot read the reference values {path}: {error}") from None
     allowed = [*axes, *_NUMBERS]
     if wrong := [head for head in heads if head not in allowed]:
-        raise ConfigError(f"{path}: {choice('heading', wrong[0], allowed)}")
+        raise ConfigError(f"{path}: {unknown_name_message('heading', wrong[0], allowed)}")
     if missing := [name for name in _NUMBERS if name not in heads]:
         raise ConfigError(f"{path}: the heading {', '.join(missing)} is missing")
     found = []
     for number, line in enumerate(lines, start=1):
         where = f"{path}, value {number}"
         if line["column"] not in MEASURES:
-            raise ConfigError(f"{where}: {choice('column', line['column'], MEASURES)}")
+            raise ConfigError(f"{where}: {unknown_name_message('column', line['column'], MEASURES)}")
         try:
             low = float(line["low"])
             reference = Reference(low, float(line["high"] or low))

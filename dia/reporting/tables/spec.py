@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dia.results.columns import CHANCE, IDENTITY, SCORES, settings_columns
-from dia.settings.scenario import Closed, Flag
 from dia.utils.files import read_yaml
-from dia.utils.validation_errors import choice, validated
+from dia.utils.strict_model import StrictBool, StrictModel
+from dia.utils.validation_errors import unknown_name_message, validate_model
 
 AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
 """Columns that may form rows and columns of a table: axes of the grid, and settings."""
@@ -26,13 +26,13 @@ MEASURES: tuple[str, ...] = (
 
 def _check_axis(name: str) -> str:
     if name not in AXES:
-        raise ValueError(choice("axis", name, AXES))
+        raise ValueError(unknown_name_message("axis", name, AXES))
     return name
 
 
 def _check_measure(name: str) -> str:
     if name not in MEASURES:
-        raise ValueError(choice("column", name, MEASURES))
+        raise ValueError(unknown_name_message("column", name, MEASURES))
     return name
 
 
@@ -47,7 +47,7 @@ def _check_format(text: str) -> str:
 Axis = Annotated[str, AfterValidator(_check_axis)]
 
 
-class Metric(Closed):
+class Metric(StrictModel):
     """One number a group of rows is summed up by."""
 
     column: Annotated[str, AfterValidator(_check_measure)] = Field(description="Column of the results.")
@@ -63,7 +63,7 @@ class Metric(Closed):
     format: Annotated[str, AfterValidator(_check_format)] = Field(
         ".3f", description="Python number format, such as .3f, .2g or .0%."
     )
-    optional: Flag = Field(False, description="Leave the column out where no cell has the number.")
+    optional: StrictBool = Field(False, description="Leave the column out where no cell has the number.")
 
     @model_validator(mode="after")
     def _wilson_counts_images(self) -> Self:
@@ -72,7 +72,7 @@ class Metric(Closed):
         return self
 
 
-class Chance(Closed):
+class Chance(StrictModel):
     """Chance levels beside the attacks: what a guess scores that uses no gradient."""
 
     by: tuple[Axis, ...] = Field(
@@ -85,7 +85,7 @@ class Chance(Closed):
     )
 
 
-class Best(Closed):
+class BoldRule(StrictModel):
     """Which numbers compete for bold."""
 
     within: tuple[Axis, ...] = Field(description="Axes that competitors agree in.")
@@ -94,7 +94,7 @@ class Best(Closed):
     )
 
 
-class Compare(Closed):
+class Compare(StrictModel):
     """A paired test of each row against another one."""
 
     axis: Axis = Field(description="Axis in which the two rows differ, for example attack.")
@@ -106,7 +106,7 @@ class Compare(Closed):
     )
 
 
-class TableSpec(Closed):
+class TableSpec(StrictModel):
     """One table."""
 
     title: str = Field(min_length=1, description="The table's title.")
@@ -120,7 +120,7 @@ class TableSpec(Closed):
     columns: tuple[Axis, ...] = Field((), description="Axes across the table, metrics inside them.")
     metrics: tuple[Metric, ...] = Field(min_length=1, description="The numbers of each group.")
     chance: Chance | None = Field(None, description="Chance levels to show; null: none.")
-    best: Best | None = Field(None, description="Which numbers compete for bold; null: none are bold.")
+    best: BoldRule | None = Field(None, description="Which numbers compete for bold; null: none are bold.")
     compare: Compare | None = Field(None, description="Paired test between rows; null: none.")
     reference_values: str | None = Field(
         None,
@@ -155,4 +155,4 @@ class TableSpec(Closed):
         Raises:
             ConfigError: The file is missing, not YAML, or not a valid table; every fault is named.
         """
-        return validated(cls, read_yaml(path, "table"), str(path))
+        return validate_model(cls, read_yaml(path, "table"), str(path))

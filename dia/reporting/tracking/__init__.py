@@ -1,5 +1,5 @@
 """MLflow: one run per cell, written after the results are on disk by one process."""
 
-from dia.reporting.tracking.sync import Synced, sync
+from dia.reporting.tracking.sync import SyncSummary, sync
 
-__all__ = ["Synced", "sync"]
+__all__ = ["SyncSummary", "sync"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import RunContent, picture, run_content
 from dia.reporting.tracking.store import experiment_id, opened, sqlite_file
-from dia.reporting.tracking.view import set_view
-from dia.results import content_of
+from dia.reporting.tracking.view import set_default_view
+from dia.results import content_hash
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,7 +21,7 @@ KIND, CELL_ID, CONTENT, PATH, GROUP = "dia.kind", "dia.cell_id", "dia.content", 
 
 
 @dataclass
-class Synced:
+class SyncSummary:
     """What a sync did: runs added, runs that replaced an older one, runs left as they were; and where to see them.
 
     ``page`` is the address of the view of the runs below that of a server.
@@ -35,7 +35,7 @@ class Synced:
 
 def sync(
     cells: Sequence[tuple[Cell, Path]], *, uri: str, experiment: str, artifacts: Path | None = None
-) -> Synced:
+) -> SyncSummary:
     """Write one run per cell under a parent run per (dataset, model).
 
     A cell whose run holds the same content is left alone. When a cell was computed again, its new run is
@@ -57,14 +57,14 @@ def sync(
     database = sqlite_file(uri)
     if artifacts is None and database is not None:
         artifacts = database.parent / "artifacts"
-    done = Synced()
+    done = SyncSummary()
     with opened(uri) as client:
         where = experiment_id(client, experiment, artifacts)
         runs, parents = _known(client, where)
         for cell, path in tqdm(cells, desc="mlflow", unit="cell", disable=None):
-            content = content_of(path, cell)
+            content = content_hash(path, cell)
             older = runs.pop(cell.id, [])
-            kept = next((run for run in older if _holds(run, content)), None)
+            kept = next((run for run in older if _is_current(run, content)), None)
             if kept is None:
                 parent = _parent(client, where, parents, cell)
                 _write(client, where, parent, cell, path, content)
@@ -74,11 +74,11 @@ def sync(
             done.unchanged += kept is not None
             done.replaced += kept is None and bool(older)
             done.added += kept is None and not older
-        done.page = set_view(client, where)
+        done.page = set_default_view(client, where)
     return done
 
 
-def _holds(run: "Run", content: str) -> bool:
+def _is_current(run: "Run", content: str) -> bool:
     """Whether a run is complete, as its status says last of all, and has this content."""
     return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
 

@@ -15,7 +15,7 @@ METRICS = ("ssim", "psnr", "success", "mask_accuracy")
 _TAG = f"mlflow.sharedViewState.{KEY}"
 
 
-def set_view(client: "MlflowClient", experiment: str) -> str:
+def set_default_view(client: "MlflowClient", experiment: str) -> str:
     """Describe the view in the experiment's tags.
 
     Args:

@@ -13,11 +13,11 @@ from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.attack import Analytic, prepare
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.evaluation.mask_recovery import in_order
-from dia.evaluation.scores import claim_cosine
+from dia.evaluation.mask_recovery import align_masks
+from dia.evaluation.scores import worst_claim_cosine
 from dia.federated.client import send
-from dia.federated.update import ClientGradient
-from dia.gradients.factored import Dense
+from dia.federated.update import ClientUpdate
+from dia.gradients.factored import DenseGradient
 from dia.models.vit import ViT
 
 
@@ -61,8 +61,8 @@ def test_masks_are_not_claimed_for_a_transformer() -> None:
 
 def test_dense_gradients_are_as_good_as_factors() -> None:
     of, _ = problem(mlp())
-    dense = {name: Dense(piece.dense()) for name, piece in of.received.pieces.items()}
-    other = Problem(**(vars(of) | {"received": ClientGradient(dense, of.received.norm)}))
+    dense = {name: DenseGradient(piece.dense()) for name, piece in of.received.pieces.items()}
+    other = Problem(**(vars(of) | {"received": ClientUpdate(dense, of.received.norm)}))
     assert torch.equal(prepare(of).run().x, prepare(other).run().x)
 
 
@@ -87,7 +87,7 @@ def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.M
     assert float(outcome.matching_distance.max()) < 1e-6  # with the masks read off, and labels in their place
     if activation is nn.GELU:  # ReLU silences units that were kept
         for kept, true in zip(
-            in_order(outcome.kept, of.client_masks, of.labels), of.client_masks, strict=True
+            align_masks(outcome.kept, of.client_masks, of.labels), of.client_masks, strict=True
         ):
             assert torch.equal(kept, true > 0.5)
 
@@ -131,7 +131,7 @@ def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
     if bias:  # which scales the two pictures that there are
         assert outcome.stop_reason == ["partial"] * 3
         assert outcome.claimed.sum(1).tolist() == [2, 2, 2]
-        assert float(claim_cosine(x.flatten(2), outcome.x.flatten(2), outcome.claimed).min()) > 1 - 1e-6
+        assert float(worst_claim_cosine(x.flatten(2), outcome.x.flatten(2), outcome.claimed).min()) > 1 - 1e-6
     else:
         assert not bool(outcome.claimed.any())
 
@@ -142,7 +142,7 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
     of = Problem(
         **(
             vars(of)
-            | {"client_masks": masks, "received": ClientGradient.of(send(of.model, x, masks, of.labels))}
+            | {"client_masks": masks, "received": ClientUpdate.of(send(of.model, x, masks, of.labels))}
         )
     )
     outcome = prepare(of).run()
@@ -153,7 +153,7 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
 def sending(of: Problem, x: Tensor) -> Problem:
     """The same problem with other private images."""
     return Problem(
-        **(vars(of) | {"received": ClientGradient.of(send(of.model, x, of.client_masks, of.labels))})
+        **(vars(of) | {"received": ClientUpdate.of(send(of.model, x, of.client_masks, of.labels))})
     )
 
 
@@ -242,8 +242,8 @@ def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
 
 def test_clipping_changes_nothing() -> None:
     of, x = problem(mlp())
-    pieces = {name: Dense(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
-    outcome = prepare(Problem(**(vars(of) | {"received": ClientGradient.of(pieces)}))).run()
+    pieces = {name: DenseGradient(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
+    outcome = prepare(Problem(**(vars(of) | {"received": ClientUpdate.of(pieces)}))).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
 
@@ -253,6 +253,6 @@ def test_the_worst_claim_counts_whatever_its_scale_and_sign() -> None:
     true = torch.stack([torch.stack([a, b]), torch.stack([a, b]), torch.stack([a, b])])
     found = torch.stack([torch.stack([-3 * b, c]), torch.stack([2 * a, a + c]), torch.stack([a, b])])
     claimed = torch.tensor([[True, False], [True, True], [False, False]])
-    worst = claim_cosine(true, found, claimed)
+    worst = worst_claim_cosine(true, found, claimed)
     assert worst[:2].tolist() == pytest.approx([1.0, 0.5**0.5])
     assert math.isnan(worst[2])

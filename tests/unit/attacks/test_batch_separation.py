@@ -64,8 +64,8 @@ def test_a_plane_held_up_by_one_row_is_none_of_an_image() -> None:
     """Many rows of one image and any other row are in a plane, too."""
     a, b, c = torch.eye(3, dtype=torch.float64)
     alone = [number * a for number in range(1, 6)]
-    assert not batch_separation._circuits(torch.stack([*alone, a + 2 * b + 3 * c]))
-    assert batch_separation._circuits(torch.stack([*alone, a + 2 * b, 3 * a - b]))
+    assert not batch_separation._is_cyclic_flat(torch.stack([*alone, a + 2 * b + 3 * c]))
+    assert batch_separation._is_cyclic_flat(torch.stack([*alone, a + 2 * b, 3 * a - b]))
 
 
 def layers(images: int, p: float) -> tuple[list[Tensor], list[Tensor], Tensor]:

@@ -8,9 +8,9 @@ from dia.attacks.label_inference import aligned, infer_labels, last_layer
 from dia.errors import AttackError
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.federated.client import draw_masks, protect, send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.models.dropout import make_replayable
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.models.dropout import replace_dropout
 from dia.models.registry import build
 from dia.settings.defences import DefenceSettings
 
@@ -27,16 +27,16 @@ DEFENCES = [
 
 def received(
     network: nn.Module, labels: Tensor, rate: float = 0.5, seed: int = 0, **defence: object
-) -> tuple[nn.Module, ClientGradient]:
+) -> tuple[nn.Module, ClientUpdate]:
     """What clients with these labels (V, N) and random images send."""
     victims, images = labels.shape
     classes = int(last_layer(network, CLASSES)[1].out_features)
-    model = FoldedModel(network, SHAPE, classes, images)
+    model = BatchedGradientEngine(network, SHAPE, classes, images)
     x = torch.randn(victims, images, *SHAPE, generator=torch.Generator().manual_seed(seed))
     ids = [f"{v:04d}" for v in range(victims)]
     sent = send(model, x, draw_masks(model.sites, seed, ids, images, "client_masks"), labels)
     sent = protect(sent, model, DefenceSettings.model_validate(defence), seed, ids)
-    return network, ClientGradient.of(sent)
+    return network, ClientUpdate.of(sent)
 
 
 def made_up() -> Tensor:
@@ -61,17 +61,17 @@ def with_head(bias: bool, classes: int) -> nn.Module:
             nn.Dropout(0.5),
             nn.Linear(20, classes, bias=bias),
         ]
-        return make_replayable(nn.Sequential(*layers))
+        return replace_dropout(nn.Sequential(*layers))
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_two_classes_are_told_apart_by_a_sign(bias: bool) -> None:
     network = with_head(bias, 2)
-    model = FoldedModel(network, SHAPE, 2, 1)
+    model = BatchedGradientEngine(network, SHAPE, 2, 1)
     labels = torch.tensor([[0], [1], [1], [0]])
     x = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
     masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, "client_masks")
-    received = ClientGradient.of(send(model, x, masks, labels))
+    received = ClientUpdate.of(send(model, x, masks, labels))
     assert torch.equal(infer_labels(network, received, 1, 2, made_up(), 1.0), labels)
 
 
@@ -89,14 +89,14 @@ def test_counts_are_found_where_features_are_alike(images: int, scale: float | N
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = make_replayable(Constant())
+        network = replace_dropout(Constant())
     rng = torch.Generator().manual_seed(images)
     labels = torch.randint(CLASSES, (5, images), generator=rng)
     if scale is None:  # it is estimated from classes that occur, each of them once
         labels = torch.stack([torch.randperm(CLASSES, generator=rng)[:images] for _ in range(5)])
     network, sent = received(network, labels)
     if scale is None:
-        sent = ClientGradient.of({n: type(p)(*_scaled(p, 0.01)) for n, p in sent.pieces.items()})
+        sent = ClientUpdate.of({n: type(p)(*_scaled(p, 0.01)) for n, p in sent.pieces.items()})
     found = infer_labels(network, sent, images, CLASSES, made_up(), scale)
     assert torch.equal(found, labels.sort(1).values)
 
@@ -129,7 +129,7 @@ def test_chance_is_the_expected_share_of_random_guesses() -> None:
 
 
 def test_a_model_without_a_last_linear_layer_is_refused() -> None:
-    with pytest.raises(AttackError, match=r"no nn\.Linear with 10 outputs.*set labels: known"):
+    with pytest.raises(AttackError, match=r"no nn\.Linear with 10 outputs.*set attacker_labels: known"):
         last_layer(nn.Sequential(nn.Conv2d(1, CLASSES, 3)), CLASSES)
 
 
@@ -138,7 +138,7 @@ def test_the_setting_reaches_the_attack() -> None:
     from dia.datasets.registry import make_victims
     from dia.datasets.specs import parse_dataset
     from dia.execution.run_cell import run_cell
-    from dia.jobs.attack_job import Job
+    from dia.jobs.attack_job import AttackJob
     from dia.jobs.cell import Cell
     from dia.settings.scenario import Settings
 
@@ -146,10 +146,10 @@ def test_the_setting_reaches_the_attack() -> None:
     cell = Cell("default", "mnist", "mlp", "0.5", "ig", 0)
     for known in ("known", "inferred"):
         settings = Settings(victims=2, batch_size=4, max_iterations=2, labels=known)
-        job = Job(cell, settings, spec.model_dump(mode="json"))
-        rows = run_cell(job, make_victims(spec, "mnist"), device="cpu", threads=1, victims_per_pass=None)
+        job = AttackJob(cell, settings, spec.model_dump(mode="json"))
+        rows = run_cell(job, make_victims(spec, "mnist"), device="cpu", threads=1, victims_per_chunk=None)
         for row in rows:
-            assert row["labels"] == known
+            assert row["attacker_labels"] == known
             assert (row["label_accuracy"] is None) == (known == "known")
             if known == "inferred":
                 assert 0.25 <= row["label_accuracy"] <= 1

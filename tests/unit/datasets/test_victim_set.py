@@ -16,7 +16,7 @@ def victim_set(**changes: Any) -> VictimSet:
     fields: dict[str, Any] = {
         "images": rng.integers(0, 256, (6, 12, 14, 3), dtype=np.uint8),
         "labels": np.array([0, 1, 2, 0, 1, 2]),
-        "source_index": np.arange(6) + 100,
+        "source_indices": np.arange(6) + 100,
         "mean": np.array([0.1, 0.2, 0.3], dtype=np.float32),
         "std": np.array([0.4, 0.5, 0.6], dtype=np.float32),
         "dataset": "mine",
@@ -39,7 +39,7 @@ def test_round_trip(tmp_path: Path) -> None:
     saved = victim_set()
     saved.save(tmp_path / "set.npz")
     loaded = VictimSet.load(tmp_path / "set.npz")
-    for name in ("images", "labels", "source_index", "mean", "std"):
+    for name in ("images", "labels", "source_indices", "mean", "std"):
         assert getattr(loaded, name).dtype == getattr(saved, name).dtype
         assert np.array_equal(getattr(loaded, name), getattr(saved, name))
     for name in ("dataset", "source", "source_detail", "num_classes", "class_names", "sha256"):
@@ -88,7 +88,7 @@ def test_arrays_cannot_be_written_to() -> None:
         ({"mean": np.zeros(1, np.float32)}, "mean is float32 (1,); it must be float32 (3,)"),
         ({"std": np.array([1, 0, 1], np.float32)}, "std positive"),
         ({"mean": np.array([1, np.nan, 1], np.float32)}, "must be finite"),
-        ({"source_index": np.zeros(3, np.int64)}, "source_index is int64 (3,)"),
+        ({"source_indices": np.zeros(3, np.int64)}, "source_indices is int64 (3,)"),
     ],
 )
 def test_unsound_sets_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -13,8 +13,8 @@ from dia.defences.noise import add_noise
 from dia.defences.prune import prune
 from dia.defences.quantise import int8, sign
 from dia.federated.client import draw_masks, protect, send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
 from dia.models.registry import build
 from dia.settings.defences import DefenceSettings
 from dia.utils.randomness import generator
@@ -116,7 +116,7 @@ def test_the_server_gets_full_matrices_of_every_parameter(setting: dict[str, obj
     assert defended(settings) == bool(setting)
     assert keeps_scale(settings) == keeps
     shape = (1, 12, 12)
-    model = FoldedModel(build("mlp", shape, 3, 0.5, 0), shape, 3, 1)
+    model = BatchedGradientEngine(build("mlp", shape, 3, 0.5, 0), shape, 3, 1)
     rng = torch.Generator().manual_seed(0)
     x, labels = torch.randn(2, 1, *shape, generator=rng), torch.tensor([[0], [2]])
     ids = ["0000", "0001"]
@@ -125,7 +125,7 @@ def test_the_server_gets_full_matrices_of_every_parameter(setting: dict[str, obj
     if not setting:
         assert sent is plain
         return
-    received = ClientGradient.of(sent)
+    received = ClientUpdate.of(sent)
     dense = {name: piece.dense() for name, piece in plain.items()}
     expected = defend(dense, settings, generators(*ids))
     assert set(received.pieces) == {name for name, _ in model.model.named_parameters()}

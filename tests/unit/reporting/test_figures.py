@@ -81,7 +81,8 @@ def test_a_missing_cell_is_shown_as_missing(tmp_path: Path) -> None:
 
 def test_no_cell_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        RecordError, match=r"none of the figure's 1 cells has a result file, such as .*/x\.parquet"
+        RecordError,
+        match=r"none of the figure's 1 cells has a result file, such as .*/x\.parquet",
     ):
         reconstructions([(result_rows.cell(), tmp_path / "x.parquet")])
 

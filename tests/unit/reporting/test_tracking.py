@@ -17,10 +17,10 @@ from PIL import Image
 from dia.cli import main
 from dia.errors import RecordError, TrackingError
 from dia.jobs.cell import Cell
-from dia.reporting.tracking import Synced, sync
+from dia.reporting.tracking import SyncSummary, sync
 from dia.reporting.tracking.content import picture
 from dia.reporting.tracking.store import opened, sqlite_file
-from dia.results import content_of
+from dia.results import content_hash
 
 Runs = Callable[..., list[Any]]
 CELLS = [result_rows.cell(attack=attack, dropout_rate=p) for p in ("0.25", "0.5") for attack in ("ig", "dia")]
@@ -52,7 +52,7 @@ def runs(client: Any, experiment: str, kind: str = "cell") -> list[Any]:
 
 def test_each_cell_becomes_a_run(tmp_path: Path, uri: str, client: Any) -> None:
     jobs = write(tmp_path)
-    assert sync(jobs, uri=uri, experiment="one") == Synced(added=4)
+    assert sync(jobs, uri=uri, experiment="one") == SyncSummary(added=4)
     by_cell = {run.data.tags["dia.cell_id"]: run for run in runs(client, "one")}
     assert set(by_cell) == {cell.id for cell in CELLS}
     run = by_cell["default/mnist/mlp/p0.5/dia/seed0"]
@@ -107,7 +107,7 @@ def test_syncing_twice_adds_nothing(tmp_path: Path, uri: str, client: Any) -> No
     jobs = write(tmp_path)
     sync(jobs, uri=uri, experiment="twice")
     before = {run.info.run_id for run in runs(client, "twice")}
-    assert sync(jobs, uri=uri, experiment="twice") == Synced(unchanged=4)
+    assert sync(jobs, uri=uri, experiment="twice") == SyncSummary(unchanged=4)
     assert {run.info.run_id for run in runs(client, "twice")} == before
     assert len(runs(client, "twice", "group")) == 1
 
@@ -115,7 +115,7 @@ def test_syncing_twice_adds_nothing(tmp_path: Path, uri: str, client: Any) -> No
 def test_a_new_cell_adds_only_its_run(tmp_path: Path, uri: str, client: Any) -> None:
     jobs = write(tmp_path)
     sync(jobs[:3], uri=uri, experiment="more")
-    assert sync(jobs, uri=uri, experiment="more") == Synced(added=1, unchanged=3)
+    assert sync(jobs, uri=uri, experiment="more") == SyncSummary(added=1, unchanged=3)
     assert len(runs(client, "more", "group")) == 1
 
 
@@ -123,7 +123,7 @@ def test_a_cell_computed_again_replaces_its_run(tmp_path: Path, uri: str, client
     jobs = write(tmp_path)
     sync(jobs, uri=uri, experiment="again")
     result_rows.write(tmp_path, CELLS[1], ssim=[0.8, 0.8])
-    assert sync(jobs, uri=uri, experiment="again") == Synced(replaced=1, unchanged=3)
+    assert sync(jobs, uri=uri, experiment="again") == SyncSummary(replaced=1, unchanged=3)
     by_cell = {run.data.tags["dia.cell_id"]: run for run in runs(client, "again")}
     assert len(runs(client, "again")) == 4
     assert by_cell[CELLS[1].id].data.metrics["ssim"] == pytest.approx(0.8)
@@ -134,9 +134,9 @@ def test_a_run_left_unfinished_is_replaced(tmp_path: Path, uri: str, client: Any
     jobs = write(tmp_path)
     sync(jobs[:1], uri=uri, experiment="killed")
     where = client.get_experiment_by_name("killed").experiment_id
-    tags = {"dia.kind": "cell", "dia.cell_id": CELLS[1].id, "dia.content": content_of(jobs[1][1])}
+    tags = {"dia.kind": "cell", "dia.cell_id": CELLS[1].id, "dia.content": content_hash(jobs[1][1])}
     client.create_run(where, tags=tags)
-    assert sync(jobs, uri=uri, experiment="killed") == Synced(added=2, replaced=1, unchanged=1)
+    assert sync(jobs, uri=uri, experiment="killed") == SyncSummary(added=2, replaced=1, unchanged=1)
     found = runs(client, "killed")
     assert len(found) == 4
     assert {run.info.status for run in found} == {"FINISHED"}
@@ -149,7 +149,7 @@ def test_a_bad_cell_is_named_and_earlier_runs_stay(tmp_path: Path, uri: str, cli
         sync(jobs, uri=uri, experiment="bad")
     assert len(runs(client, "bad")) == 2
     result_rows.write(tmp_path, CELLS[2])
-    assert sync(jobs, uri=uri, experiment="bad") == Synced(added=2, unchanged=2)
+    assert sync(jobs, uri=uri, experiment="bad") == SyncSummary(added=2, unchanged=2)
 
 
 def test_a_deleted_experiment_comes_back(tmp_path: Path, uri: str, client: Any) -> None:
@@ -172,7 +172,8 @@ def test_only_one_process_writes_to_sqlite(tmp_path: Path, uri: str, client: Any
 def test_a_store_that_cannot_be_used_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database, but long enough to look like one to SQLite" * 20)
     with pytest.raises(
-        TrackingError, match=r"cannot write to the tracking store sqlite:.*results are complete"
+        TrackingError,
+        match=r"cannot write to the tracking store sqlite:.*results are complete",
     ):
         sync(write(tmp_path), uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="x")
 

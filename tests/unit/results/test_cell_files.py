@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from dia.errors import RecordError
 from dia.results import (
     PICTURE_NAMES,
-    content_of,
+    content_hash,
     png_bytes,
     read_cell,
     read_pictures,
@@ -98,9 +98,9 @@ def test_a_missing_chance_level_is_absent_not_nan(tmp_path: Path) -> None:
         ({"mse": "0.1"}, "column mse"),
         ({"tf32": 1}, "column tf32"),
         ({"host": 3}, "column host .*3 is not str"),
-        ({"label": 3}, "column label .*3 is not a list"),
-        ({"label": [2**40]}, "column label .*do not fit int32"),
-        ({"label": [1, 2]}, "2 entries in label, expected 1"),
+        ({"labels": 3}, "column labels .*3 is not a list"),
+        ({"labels": [2**40]}, "column labels .*do not fit int32"),
+        ({"labels": [1, 2]}, "2 entries in labels, expected 1"),
         ({"original": [0.5]}, "1 entries in original, expected 64"),
         ({"history_mse": [1.0]}, "1 entries in history_mse, history_iteration has 10"),
         ({"psnr": float("nan")}, "psnr is nan, expected a finite number"),
@@ -197,11 +197,11 @@ def test_writing_a_cell_imports_neither_pandas_nor_mlflow(tmp_path: Path) -> Non
 
 def test_the_content_hash_follows_the_rows(tmp_path: Path) -> None:
     cell = result_rows.cell()
-    first = content_of(result_rows.write(tmp_path / "a", cell), cell)
-    assert content_of(result_rows.write(tmp_path / "b", cell)) == first
-    assert content_of(result_rows.write(tmp_path / "c", cell, seconds=2.5)) != first
+    first = content_hash(result_rows.write(tmp_path / "a", cell), cell)
+    assert content_hash(result_rows.write(tmp_path / "b", cell)) == first
+    assert content_hash(result_rows.write(tmp_path / "c", cell, seconds=2.5)) != first
     with pytest.raises(RecordError, match=r"expected default/mnist/mlp/p0\.50/dia/seed1"):
-        content_of(tmp_path / "a" / cell.path, result_rows.cell(seed=1))
+        content_hash(tmp_path / "a" / cell.path, result_rows.cell(seed=1))
 
 
 def test_pictures_of_the_first_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     path.write_text("old")
     with (
         pytest.raises(
-            StorageError, match=r"a\.txt: No space left on device; free some space and run it again"
+            StorageError,
+            match=r"a\.txt: No space left on device; free some space and run it again",
         ),
         atomic_path(path),
         open("/dev/full", "w") as full,
