@@ -2,7 +2,7 @@
 
 V victims of N images form a batch of V*N. The loss is summed over victims and averaged over each victim's images,
 so the gradient at a layer's output is every victim's own delta; :mod:`dia.gradients.layer_rules` turns inputs and deltas
-into parameter gradients. Nothing about a model is taken on trust: :class:`BatchedGradientGradientEngine` compares its gradients with
+into parameter gradients. Nothing about a model is taken on trust: :class:`BatchedGradientEngine` compares its gradients with
 plain autograd on a random probe and computes the parameters that disagree one victim at a time.
 """
 
