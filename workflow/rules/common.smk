@@ -9,35 +9,57 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.io import is_flagged
 from snakemake.settings.types import DeploymentMethod
+from snakemake.sourcecache import LocalSourceFile
 from snakemake.utils import min_version
 
+min_version("9.13")
+
+# In a clone the package lies beside the root Snakefile; a workflow that imports this one from a Git host has only rules.
+try:
+    import dia
+except ModuleNotFoundError:
+    raise WorkflowError(
+        f"the Python package dia is not installed for {sys.executable}, which runs Snakemake: "
+        "pip install the repository that this workflow comes from, of the same version"
+    ) from None
+
 from dia.config import reduced
-from dia.jobs.cell import NAME, RATE, Cell
 from dia.config.jobs import job_json, trained_model, training_jobs
 from dia.errors import ConfigError
+from dia.jobs.cell import NAME, RATE, Cell
 from dia.reporting.figures import KINDS, figure_groups
 from dia.utils.canonical_json import canonical
-
-min_version("9.13")
 
 # Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
 # over it inside the job must not die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# The root of this repository, also where it is a module of another workflow.
-HERE = os.path.normpath(f"{workflow.current_basedir.get_path_or_uri(secret_free=True)}/../..")
+RULES = workflow.current_basedir
+
+
+def shipped(path):
+    """The path of a file of this repository; fetched, where the workflow is read from a Git host or a commit.
+
+    Raises:
+        WorkflowError: Such a repository has no such file.
+    """
+    if isinstance(RULES, LocalSourceFile):
+        return os.path.normpath(f"{RULES}/../../{path}")
+    return workflow.source_path(f"../../{path}")
+
 
 # A config file on the command line replaces the quick start; Snakemake would merge it over a `configfile:`
 # statement key by key, so that keys of the quick start would leak into other grids.
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{HERE}/config/config.yaml"
+    configfile: shipped("config/config.yaml")
 
 
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
-    CONFIG = reduced.load(config, origin, f"{HERE}/config/reduced.yaml")
+    CONFIG = reduced.load(config, origin, shipped("config/reduced.yaml"))
     # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
@@ -50,15 +72,23 @@ except ConfigError as error:
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
 
+
 # A table of the working directory comes before one of the same name that comes with the workflow.
-TABLES = {}
-for name in CONFIG.tables:
-    places = f"config/tables/{name}.yaml", f"{HERE}/config/tables/{name}.yaml"
-    if not any(map(os.path.exists, places)):
-        raise WorkflowError(
-            f"tables: {name!r} is not declared: there is no {places[0]}, and none that comes with the workflow"
-        )
-    TABLES[name] = next(filter(os.path.exists, places))
+def declaration(name):
+    path = f"config/tables/{name}.yaml"
+    if os.path.exists(path):
+        return path
+    try:
+        if os.path.exists(found := shipped(path)):
+            return found
+    except WorkflowError:
+        pass  # a Git host has no such file
+    raise WorkflowError(
+        f"tables: {name!r} is not declared: there is no {path}, and none that comes with the workflow"
+    )
+
+
+TABLES = {name: declaration(name) for name in CONFIG.tables}
 
 RESULTS = str(CONFIG.results)
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
@@ -200,4 +230,8 @@ def reference_values(wildcards):
         given = (yaml.safe_load(declared.read_text(encoding="utf-8")) or {}).get("reference_values")
     except (yaml.YAMLError, AttributeError) as error:
         raise WorkflowError(f"{declared} is no table: {error}") from None
-    return os.path.normpath(declared.parent / given) if given else []
+    if not given:
+        return []
+    if is_flagged(table_definition(wildcards), "sourcecache_entry"):
+        return shipped(f"config/tables/{given}")  # fetched to the same place beside the table
+    return os.path.normpath(declared.parent / given)
