@@ -21,7 +21,7 @@ from dia.attacks.analytic.attack import prepare as prepare_attack
 from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
-from dia.evaluation.mask_recovery import align_masks, influential_entries, mask_accuracy
+from dia.evaluation.mask_recovery import align_masks, mask_accuracy
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
@@ -83,7 +83,7 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     total = settings.victims * settings.batch_size
     masks = "-"
     if outcome.kept is not None:
-        counted = influential_entries(experiment)
+        counted = experiment.influential_entries
         kept = align_masks(outcome.kept, experiment.true_masks, experiment.labels)
         masks = f"{float(mask_accuracy(kept, experiment.true_masks, counted).min()):.2%}"
     reasons = ", ".join(f"{outcome.stop_reason.count(r)} {r}" for r in sorted(set(outcome.stop_reason)))

@@ -18,7 +18,7 @@ from dia.attacks.mask_readout.readout import Readout, counts
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.mask_recovery import align_masks, influential_entries
+from dia.evaluation.mask_recovery import align_masks
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
@@ -42,7 +42,7 @@ def known_entries(experiment: Experiment) -> None:
     classes = experiment.num_classes
     known = Readout.of(problem.model, problem.shape, classes).read(problem)
     known = align_masks(known, experiment.true_masks, experiment.labels)
-    influential = influential_entries(experiment)
+    influential = experiment.influential_entries
     wrong = [
         int(((k != true) & ~k.isnan() & i).sum())
         for k, true, i in zip(known, experiment.true_masks, influential, strict=True)

@@ -22,7 +22,6 @@ from readout import BestSoFar, first_below
 from dia.attacks.registry import prepare as prepare_attack
 from dia.config.config import Config
 from dia.evaluation.experiment import prepare
-from dia.evaluation.mask_recovery import influential_entries
 from dia.evaluation.scores import score
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -65,7 +64,7 @@ def main() -> None:
         began = time.perf_counter()
         outcome = prepare_attack("dia")(experiment.problem, observe=observer).run()
         each = 1e3 * (time.perf_counter() - began) / int(outcome.iterations.sum())
-        rows = score(experiment, outcome, influential_entries(experiment))
+        rows = score(experiment, outcome)
         levels = levels or outcome.matching_distance.tolist()
         after = [first_below(curve, level) for curve, level in zip(observer.best, levels, strict=True)]
         values = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -51,6 +52,23 @@ class Experiment:
     def to_pixels(self, x: Tensor) -> Tensor:
         """Normalised images (..., C, H, W) to [0, 1]."""
         return (x.cpu() * self.std + self.mean).clamp(0, 1)
+
+    @cached_property
+    def influential_entries(self) -> list[Tensor]:
+        """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool, on the CPU.
+
+        An entry with no effect on the loss at the private images and full masks has none on the gradient either: its
+        activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
+        """
+        found: list[list[Tensor]] = [[] for _ in self.client.sites]
+        mean, std, device = self.mean, self.std, self.problem.device
+        for original, labels in zip(self.original, self.labels.to(device), strict=True):
+            x = ((original.to(mean) - mean) / std).to(device)
+            masks = [x.new_ones(site.mask_shape(len(x))).requires_grad_() for site in self.client.sites]
+            loss = self.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
+            for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
+                site.append((slope != 0).cpu())
+        return [torch.stack(site) for site in found]
 
 
 def prepare(

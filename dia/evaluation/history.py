@@ -18,18 +18,22 @@ class Curves:
     Attributes:
         experiment: What is attacked.
         every: Iterations between two points.
-        counted: The entries that mask accuracy is over; empty where masks are not sought.
+        optimises_masks: Whether the attack has masks to compare.
+        influential: The entries that mask accuracy is over; empty where there are no masks to compare.
         points: Per victim, and again for every further start, tuples (iteration, total loss, matching distance, mse,
             mask accuracy).
     """
 
     experiment: Experiment
     every: int
-    counted: list[Tensor]
+    optimises_masks: bool
+    influential: list[Tensor] = field(init=False)
     points: list[list[tuple[int, float, float, float, float]]] = field(init=False)
 
     def __post_init__(self) -> None:
         problem = self.experiment.problem
+        # Before the attack, whose time is measured.
+        self.influential = self.experiment.influential_entries if self.optimises_masks else []
         self.points = [[] for _ in range(problem.settings.restarts * len(problem))]
 
     def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
@@ -42,10 +46,10 @@ class Curves:
         pixels = pixels[torch.arange(len(order))[:, None], order]
         mse = (pixels - original).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
-        if state.masks and self.counted:
+        if state.masks:
             true = [mask[victims] for mask in self.experiment.true_masks]
             kept = align_masks([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
-            accuracy = mask_accuracy(kept, true, [c[victims] for c in self.counted])
+            accuracy = mask_accuracy(kept, true, [entries[victims] for entries in self.influential])
         columns = (total_loss, matching_distance, mse, accuracy)
         going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
         for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
@@ -58,6 +62,6 @@ class Curves:
         points = self.points[restart * len(self.experiment.problem) + victim]
         values = list(zip(*points, strict=True)) or [()] * len(names)
         columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
-        if not self.counted:
+        if not self.optimises_masks:
             columns["history_mask_accuracy"] = []
         return columns

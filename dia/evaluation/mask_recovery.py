@@ -5,25 +5,6 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from dia.evaluation.experiment import Experiment
-
-
-def influential_entries(experiment: Experiment) -> list[Tensor]:
-    """Which mask entries can influence the client gradient, per site (V, N, *site.shape) bool, on the CPU.
-
-    An entry with no effect on the loss at the private images and full masks has none on the gradient either: its
-    activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
-    """
-    found: list[list[Tensor]] = [[] for _ in experiment.client.sites]
-    mean, std, device = experiment.mean, experiment.std, experiment.problem.device
-    for original, labels in zip(experiment.original, experiment.labels.to(device), strict=True):
-        x = ((original.to(mean) - mean) / std).to(device)
-        masks = [x.new_ones(site.mask_shape(len(x))).requires_grad_() for site in experiment.client.sites]
-        loss = experiment.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
-        for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
-            site.append((slope != 0).cpu())
-    return [torch.stack(site) for site in found]
-
 
 def align_masks(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
     """Recovered masks (V, N, ...) a site, images of one label in the order that agrees best with the true ones.

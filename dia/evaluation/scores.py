@@ -1,6 +1,5 @@
 """What an attack is measured by: scores, mask recovery and curves, against the truth that it never sees."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
     return worst.masked_fill(~claimed.any(1), torch.nan)
 
 
-def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -> list[dict[str, Any]]:
+def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
     """The score columns of every victim's row, and its matched reconstruction under ``"pixels"``."""
     original = experiment.original
     pixels = experiment.to_pixels(outcome.x).to(original)
@@ -57,7 +56,7 @@ def score(experiment: Experiment, outcome: Outcome, counted: Sequence[Tensor]) -
     for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
-        true = experiment.true_masks
+        true, counted = experiment.true_masks, experiment.influential_entries
         kept = align_masks(outcome.kept, true, experiment.labels)
         found["mask_accuracy"] = mask_accuracy(kept, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)

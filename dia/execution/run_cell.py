@@ -15,7 +15,6 @@ from dia.evaluation.chance_levels import chance_levels
 from dia.evaluation.experiment import Experiment, prepare
 from dia.evaluation.history import Curves
 from dia.evaluation.lpips import check_weights
-from dia.evaluation.mask_recovery import influential_entries
 from dia.evaluation.scores import score
 from dia.execution.attempts import AttemptRecord
 from dia.execution.checkpoint import Checkpointer
@@ -87,7 +86,7 @@ def run_cell(
             "victims_per_chunk": outcome.victims_per_chunk,
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
-        rows = score(experiment, outcome, curves.counted)
+        rows = score(experiment, outcome)
     except AttackError as error:
         raise type(error)(f"cell {job.cell.id}: {error}") from error
     utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
@@ -119,7 +118,6 @@ def attack(
 ) -> tuple[Outcome, Curves]:
     """The attack of the cell's name, observed."""
     settings, problem = job.settings, experiment.problem
-    curves = Curves(experiment, max(1, settings.max_iterations // settings.history_points), counted=[])
     progress = Progress(job.cell.id, settings.victims * settings.restarts, settings.max_iterations)
 
     def observe(state: SearchState, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
@@ -140,8 +138,8 @@ def attack(
             between=between,
             announce=LOG.warning,
         )
-        if search.seeks_masks:
-            curves.counted = influential_entries(experiment)
+        every = max(1, settings.max_iterations // settings.history_points)
+        curves = Curves(experiment, every, search.seeks_masks)
         if checkpointer is not None and isinstance(search, Search):
             checkpointer.restore(search, curves)
         outcome = search.run()

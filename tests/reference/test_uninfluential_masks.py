@@ -12,7 +12,7 @@ from helpers.problems import problem, run
 from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.mask_recovery import influential_entries, mask_accuracy, mask_accuracy_chance
+from dia.evaluation.mask_recovery import mask_accuracy, mask_accuracy_chance
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
@@ -45,7 +45,7 @@ def experiment() -> Experiment:
 
 def test_they_are_found(experiment: Experiment) -> None:
     """All entries of the first sites count; of the last block's four, those of the class token."""
-    counted = influential_entries(experiment)
+    counted = experiment.influential_entries
     assert len(counted) == 17
     tokens = 5
     for site in counted[:13]:
@@ -61,7 +61,7 @@ def test_they_are_found(experiment: Experiment) -> None:
 
 
 def test_accuracy_leaves_them_out(experiment: Experiment) -> None:
-    counted = influential_entries(experiment)
+    counted = experiment.influential_entries
     true = experiment.problem.client_masks
     wrong_where_dead = [mask ^ ~count for mask, count in zip(true, counted, strict=True)]
     assert mask_accuracy(wrong_where_dead, true, counted).tolist() == [1, 1]

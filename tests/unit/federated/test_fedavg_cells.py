@@ -10,7 +10,6 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
-from dia.evaluation.mask_recovery import influential_entries
 from dia.execution.run_cell import run_cell
 from dia.gradients.local_sgd import LocalSGDEngine
 from dia.jobs.attack_job import AttackJob
@@ -49,7 +48,7 @@ def test_every_local_step_has_masks_of_its_own() -> None:
     first, again = ready.problem.client_masks[0], ready.problem.client_masks[6]
     assert not torch.equal(first, again)
     assert [mask.shape for mask in ready.problem.masks()] == [torch.Size(s) for s in shapes]
-    assert all(bool(counted.all()) for counted in influential_entries(ready))
+    assert all(bool(counted.all()) for counted in ready.influential_entries)
 
 
 def test_the_size_of_a_pass_is_found() -> None:
