@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _finished(config: "Config") -> "list[Cell]":
     """The cells that can be collected now; names the others on standard error."""
-    from dia.reporting.status import survey
+    from dia.reporting.status import grid_status
 
-    cells = survey(config)
+    cells = grid_status(config)
     for cell in cells:
         if cell.state != "done":
             print(f"left out {cell.cell.id}: {cell.reason}", file=sys.stderr)

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-AXES = ("scenario", "dataset", "model", "seed")
+    from dia.reporting.figures.registry import FigureKind
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
-    from dia.reporting.figures import KINDS
+    from dia.reporting.figures.registry import FIGURES
 
     parser = subparsers.add_parser(
         "figures",
         help="draw a figure",
         description="Draw one figure in the formats of the suffixes. "
-        + " ".join(f"{name}: {kind.shows}." for name, kind in KINDS.items()),
+        + " ".join(f"{name}: {kind.description}." for name, kind in FIGURES.items()),
     )
-    parser.add_argument("figure", choices=KINDS, help="which figure")
+    parser.add_argument("figure", choices=FIGURES, help="which figure")
     parser.add_argument(
         "--job-list", type=Path, metavar="FILE", help="JSON lines from `dia cells`, for reconstructions"
     )
@@ -36,18 +36,58 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
-    from dia.reporting.figures import KINDS
+    from dia.reporting.figures.registry import FIGURES
     from dia.reporting.figures.style import save
 
-    kind = KINDS[args.figure]
-    figure = _from_cells(args) if kind.cell_files else _from_rows(args, kind.axes)
+    kind = FIGURES[args.figure]
+    figure = _from_cells(args, kind) if kind.cell_files else _from_rows(args, kind)
     for path in args.out:
         save(figure, path)
     return 0
 
 
-def _chosen(args: argparse.Namespace, axis: str, values: list[Any], origin: object) -> Any:
-    """The value of an axis that is asked for, or the first one."""
+def _from_cells(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
+    from dia.errors import ConfigError
+    from dia.results import read_job_list
+    from dia.utils.lazy_import import load_object
+
+    _require(args, "job_list")
+    if args.rows < 1:
+        raise ConfigError(f"--rows is {args.rows}; at least 1 victim must be shown")
+    jobs = read_job_list(args.job_list)
+    for axis in kind.axes:
+        values = list(dict.fromkeys(getattr(cell, axis) for cell, _ in jobs))
+        chosen = _chosen_value(args, axis, values, args.job_list)
+        jobs = [job for job in jobs if getattr(job[0], axis) == chosen]
+    if not jobs:
+        raise ConfigError(f"{args.job_list} lists no cell")
+    figure: Figure = load_object(kind.draw)(jobs, args.rows)
+    return figure
+
+
+def _from_rows(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
+    from dia.config.config import Config
+    from dia.reporting.expected_cells import expected_cells
+    from dia.reporting.figures.rows import NothingToShow
+    from dia.reporting.figures.style import placeholder
+    from dia.utils.lazy_import import load_object
+
+    _require(args, "config", "results")
+    expected = expected_cells(Config.from_file(args.config))
+    where, left = {}, expected
+    for axis in kind.axes:
+        where[axis] = _chosen_value(args, axis, list(dict.fromkeys(left[axis])), args.config)
+        left = left[left[axis] == where[axis]]
+    try:
+        figure: Figure = load_object(kind.draw)(args.results, expected, **where)
+    except NothingToShow as nothing:  # of a grid that is still running, not an error
+        print(nothing)
+        return placeholder("none of this figure's cells is finished yet")
+    return figure
+
+
+def _chosen_value(args: argparse.Namespace, axis: str, values: list[Any], origin: object) -> Any:
+    """The value of an axis that the command line asks for, or the first one."""
     from dia.errors import ConfigError
 
     wanted = getattr(args, axis)
@@ -56,49 +96,9 @@ def _chosen(args: argparse.Namespace, axis: str, values: list[Any], origin: obje
     return values[0] if wanted is None and values else wanted
 
 
-def _needed(args: argparse.Namespace, *names: str) -> None:
+def _require(args: argparse.Namespace, *names: str) -> None:
+    """Refuse a command line that lacks an option this figure needs."""
     from dia.errors import ConfigError
 
     if missing := [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is None]:
         raise ConfigError(f"the figure {args.figure} needs {' and '.join(missing)}")
-
-
-def _from_cells(args: argparse.Namespace) -> "Figure":
-    from dia.errors import ConfigError
-    from dia.reporting.figures.reconstructions import reconstructions
-    from dia.results import read_job_list
-
-    _needed(args, "job_list")
-    if args.rows < 1:
-        raise ConfigError(f"--rows is {args.rows}; at least 1 victim must be shown")
-    jobs = read_job_list(args.job_list)
-    for axis in AXES:
-        values = list(dict.fromkeys(getattr(cell, axis) for cell, _ in jobs))
-        chosen = _chosen(args, axis, values, args.job_list)
-        jobs = [job for job in jobs if getattr(job[0], axis) == chosen]
-    if not jobs:
-        raise ConfigError(f"{args.job_list} lists no cell")
-    return reconstructions(jobs, args.rows)
-
-
-def _from_rows(args: argparse.Namespace, axes: tuple[str, ...]) -> "Figure":
-    import importlib
-
-    from dia.config.config import Config
-    from dia.reporting.figures.rows import NothingToShow
-    from dia.reporting.figures.style import placeholder
-    from dia.reporting.tables import expected_cells
-
-    _needed(args, "config", "results")
-    expected = expected_cells(Config.from_file(args.config))
-    where, left = {}, expected
-    for axis in axes:
-        where[axis] = _chosen(args, axis, list(dict.fromkeys(left[axis])), args.config)
-        left = left[left[axis] == where[axis]]
-    draw = getattr(importlib.import_module(f"dia.reporting.figures.{args.figure}"), args.figure)
-    try:
-        figure: Figure = draw(args.results, expected, **where)
-    except NothingToShow as nothing:  # of a grid that is still running, not an error
-        print(nothing)
-        return placeholder("none of this figure's cells is finished yet")
-    return figure

@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the status."""
     from dia.config.config import Config
     from dia.errors import ConfigError
-    from dia.reporting.status import STATES, seconds_left, survey
+    from dia.reporting.status import STATES, grid_status, seconds_left
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1")
     config = Config.from_file(args.config)
-    cells = survey(config)
+    cells = grid_status(config)
     counts = {state: sum(cell.state == state for cell in cells) for state in STATES}
     others = ", ".join(f"{count} {state}" for state, count in counts.items() if count and state != "done")
     print(

@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sync."""
     from dia.config.config import Config
-    from dia.reporting.tracking import sync
+    from dia.reporting.tracking.sync import sync
     from dia.results import existing, read_job_list
     from dia.utils.files import atomic_path
 

@@ -32,9 +32,12 @@ def run(args: argparse.Namespace) -> int:
     from dia.config.config import Config
     from dia.errors import ConfigError
     from dia.jobs.cell import Cell
-    from dia.reporting.status import status
-    from dia.reporting.tables import FORMATS, TableSpec, build, expected_cells, render
+    from dia.reporting.expected_cells import expected_cells
+    from dia.reporting.status import cell_status
+    from dia.reporting.tables.build import build
     from dia.reporting.tables.reference import read_published
+    from dia.reporting.tables.render import FORMATS, render
+    from dia.reporting.tables.spec import TableSpec
     from dia.utils.files import atomic_path
 
     for path in args.out:
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     config = Config.from_file(args.config)
 
     def reason(cell_id: str) -> str:
-        return status(config, Cell.parse(cell_id)).reason
+        return cell_status(config, Cell.parse(cell_id)).reason
 
     published = (
         read_published(args.table.parent / spec.reference_values, spec) if spec.reference_values else []

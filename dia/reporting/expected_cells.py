@@ -32,17 +32,17 @@ def non_default_settings(expected: "pd.DataFrame") -> str:
         if values == [default] or (name in TrainingSettings.model_fields and not trained):
             continue
         if len(values) == 1:
-            parts.append(f"{name} {_said(values[0])}")
+            parts.append(f"{name} {_format_setting(values[0])}")
             continue
         by_model = expected.groupby("model", sort=False)[name].unique()
-        said = {model: ", ".join(map(_said, found)) for model, found in by_model.items()}
+        said = {model: ", ".join(map(_format_setting, found)) for model, found in by_model.items()}
         alike = len(set(said.values())) == 1
         shown = set(said.values()) if alike else [f"{text} ({model})" for model, text in said.items()]
         parts.append(f"{name} {', '.join(shown)}")
     return "; ".join(parts)
 
 
-def _said(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     """A setting in words: pandas makes ``nan`` of what is not set, and a float of a number beside it."""
     if value is None or value != value:
         return "null"

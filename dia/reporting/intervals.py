@@ -23,7 +23,7 @@ class Estimate(NamedTuple):
     high: float
 
 
-NOTHING = Estimate(np.nan, np.nan, np.nan)
+NO_ESTIMATE = Estimate(np.nan, np.nan, np.nan)
 
 
 def bootstrap(
@@ -57,7 +57,7 @@ def bootstrap(
     rows = rows[present][order]
     sizes = tuple(int(size) for size in np.unique(groups[present], return_counts=True)[1])
     if len(rows) == 0:
-        return NOTHING
+        return NO_ESTIMATE
     # Around the first value, so that equal values give that value and an interval of exactly no width.
     first, rest = float(rows[0]), rows - rows[0]
     value = first + float(np.mean(rest) if statistic == "mean" else np.median(rest))
@@ -105,7 +105,7 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
     from scipy.stats import binomtest
 
     if trials == 0:
-        return NOTHING
+        return NO_ESTIMATE
     interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
 

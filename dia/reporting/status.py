@@ -35,12 +35,12 @@ class CellStatus:
     seconds: float | None = None
 
 
-def survey(config: Config) -> list[CellStatus]:
+def grid_status(config: Config) -> list[CellStatus]:
     """Look at every cell of a config, in its order."""
-    return [status(config, cell) for cell in config.cells]
+    return [cell_status(config, cell) for cell in config.cells]
 
 
-def status(config: Config, cell: Cell) -> CellStatus:
+def cell_status(config: Config, cell: Cell) -> CellStatus:
     """Look at one cell: at its file, and where there is none at its attempt record."""
     from dia.results import read_cell
 
@@ -54,7 +54,7 @@ def status(config: Config, cell: Cell) -> CellStatus:
     except RecordError as error:
         return CellStatus(cell, "missing", str(error))
     first = rows.slice(0, 1).to_pylist()[0]
-    if others := {key: first[key] for key in settings if first[key] != _stored(settings[key], first[key])}:
+    if others := {key: first[key] for key in settings if first[key] != _as_stored(settings[key], first[key])}:
         return CellStatus(cell, "missing", f"made with other settings: {others}")
     return CellStatus(cell, "done", seconds=float(sum(rows["seconds"].to_pylist())))
 
@@ -83,23 +83,25 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     measured: dict[tuple[str, ...], list[float]] = {}
     for status in cells:
         if status.seconds is not None:
-            for kind in _kinds(status.cell):
+            for kind in _similarity_groups(status.cell):
                 measured.setdefault(kind, []).append(status.seconds)
     for status in cells:
         if status.state != "done":
-            known = next((measured[kind] for kind in _kinds(status.cell) if kind in measured), None)
+            known = next(
+                (measured[kind] for kind in _similarity_groups(status.cell) if kind in measured), None
+            )
             total += statistics.median(known) if known else 0.0
             unknown += known is None
     return total, unknown
 
 
-def _kinds(cell: Cell) -> Iterable[tuple[str, ...]]:
+def _similarity_groups(cell: Cell) -> Iterable[tuple[str, ...]]:
     """Groups that a cell belongs to, the closest first."""
     yield cell.scenario, cell.dataset, cell.model, cell.attack
     yield cell.model, cell.attack
     yield (cell.model,)
 
 
-def _stored(value: Any, like: Any) -> Any:
+def _as_stored(value: Any, like: Any) -> Any:
     """A setting as the row has it: what is no plain value is there as canonical JSON text."""
     return canonical(value) if isinstance(like, str) and not isinstance(value, str) else value

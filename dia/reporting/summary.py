@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dia.reporting.expected_cells import expected_cells
 from dia.reporting.html_page import page
-from dia.reporting.status import status
+from dia.reporting.status import cell_status
 from dia.results.collected import read_results
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
     """Each missing cell with what is known of its last attempt."""
     rows = []
     for cell in missing[:_MOST_MISSING]:
-        reason = status(config, cell).reason
+        reason = cell_status(config, cell).reason
         rows.append((cell.id, reason or "finished since these results were collected"))
     more = len(missing) - len(rows)
     return _table(("cell", "why"), rows) + (f"<p>And {more} more.</p>" if more else "")

@@ -6,7 +6,10 @@ from typing import Any
 from helpers import result_rows
 
 from dia.config.config import Config
-from dia.reporting.tables import Row, Table, TableSpec, build, expected_cells
+from dia.reporting.expected_cells import expected_cells
+from dia.reporting.tables.build import build
+from dia.reporting.tables.layout import Row, Table
+from dia.reporting.tables.spec import TableSpec
 from dia.results import collect
 
 DROPOUT = Path(__file__).parents[2] / "config" / "tables" / "dropout.yaml"

@@ -38,7 +38,11 @@ rule everything:
 def embed(workplace: Workplace, test_config: dict[str, Any], snakefile: str) -> None:
     """Make a workflow that runs one cell, three tables, one of them its own, and a figure through the module."""
     folder = workplace.folder
-    test_config |= {"name": "embedded", "tables": ["dropout", "released", "own"], "figures": ["rates"]}
+    test_config |= {
+        "name": "embedded",
+        "tables": ["dropout", "authors_released", "own"],
+        "figures": ["rates"],
+    }
     del test_config["grids"][1]
     test_config["grids"][0]["dropout_rates"] = ["0.5"]
     test_config["grids"][0]["attacks"] = ["ig"]

@@ -29,7 +29,7 @@ from dia.config import reduced
 from dia.config.jobs import job_json, trained_model, training_jobs
 from dia.errors import ConfigError
 from dia.jobs.cell import NAME, RATE, Cell
-from dia.reporting.figures import KINDS, figure_groups
+from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
 from dia.utils.canonical_json import canonical
 
 # Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
@@ -96,7 +96,7 @@ CELLS = {cell.id: cell for cell in CONFIG.cells}
 MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
 MODELS = training_jobs(CONFIG)
 
-PICTURES = [name for name in FIGURES if KINDS[name.split("/")[0]].cell_files]
+PICTURES = [name for name in FIGURES if FIGURE_KINDS[name.split("/")[0]].cell_files]
 CHARTS = [name for name in FIGURES if name not in PICTURES]
 
 
@@ -126,7 +126,7 @@ def cell_files_of_figure(wildcards):
 def figure_options(name):
     """What `dia figures` is told: the kind of figure, and the axes that its cells share."""
     kind, cell = name.split("/")[0], FIGURES[name][0]
-    return [kind, *(word for axis in KINDS[kind].axes for word in (f"--{axis}", getattr(cell, axis)))]
+    return [kind, *(word for axis in FIGURE_KINDS[kind].axes for word in (f"--{axis}", getattr(cell, axis)))]
 
 
 def picture_options(wildcards):
@@ -140,7 +140,7 @@ def chart_options(wildcards):
 def figure_labels(name):
     """How the report lists a figure."""
     kind, cell = name.split("/")[0], FIGURES[name][0]
-    return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in KINDS[kind].axes}}
+    return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in FIGURE_KINDS[kind].axes}}
 
 
 def picture_labels(wildcards):

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.errors import RecordError
-from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines, draw_attack, scale
+from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines, draw_attack, set_score_limits
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import attack_entries, chart, legend, set_panel_title
+from dia.reporting.figures.style import attack_entries, legend, panel_grid, set_panel_title
 from dia.settings.scenario import Settings
 
 if TYPE_CHECKING:
@@ -30,10 +30,8 @@ def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     rows = read_rows(results, expected, COLUMNS, {})
     panels, found, attacks = rows.panels(), rows.planned("dropout_rate"), rows.planned("attack")
     sizes = sorted(expected["batch_size"].unique())
-    note = "Bars: 95% intervals over seeds and victims" + (
-        f"; {done}" if (done := rows.completeness()) else ""
-    )
-    figure, grid = chart(
+    note = rows.note("Bars: 95% intervals over seeds and victims")
+    figure, grid = panel_grid(
         len(panels), len(found), "SSIM by images in the private batch", note, sharex=True, sharey="row"
     )
     for line, (dataset, model) in zip(grid, panels, strict=True):
@@ -43,7 +41,7 @@ def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
             chance_lines(axes, here, "ssim")
             for attack in attacks:
                 draw_attack(axes, here[here["attack"] == attack], attack, "ssim", 0.0, over="batch_size")
-            scale(axes, "ssim")
+            set_score_limits(axes, "ssim")
     for axes in grid[-1]:
         axes.set_xlabel("images in a batch")
         axes.set_xscale("log", base=2)

@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.reporting.curves import last_value_carried_forward
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import chart, handle, legend, look, set_panel_title
+from dia.reporting.figures.style import attack_style, legend, legend_handle, panel_grid, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,10 @@ def curves(
     where = {"scenario": scenario, "dataset": dataset, "model": model}
     rows = read_rows(results, expected, columns, where)
     found, attacks = rows.planned("dropout_rate"), rows.planned("attack")
-    note = "Median and quartiles over victims and seeds; a victim that has stopped keeps its last value"
-    note += f"; {done}" if (done := rows.completeness()) else ""
-    figure, grid = chart(
+    note = rows.note(
+        "Median and quartiles over victims and seeds; a victim that has stopped keeps its last value"
+    )
+    figure, grid = panel_grid(
         len(CURVES),
         len(found),
         f"Convergence: {dataset}, {model} ({scenario})",
@@ -47,12 +48,14 @@ def curves(
             for number, attack in enumerate(attacks):
                 here = rows.at(dropout_rate=rate, attack=attack)
                 # Thinner from line to line: where they coincide, as at p = 0, all stay visible.
-                draw_median(axes, here, column, look(attack).colour, 1.2 + 0.6 * (len(attacks) - 1 - number))
+                draw_median(
+                    axes, here, column, attack_style(attack).colour, 1.2 + 0.6 * (len(attacks) - 1 - number)
+                )
     for axes, rate in zip(grid[0], found, strict=True):
         set_panel_title(axes, f"p = {rate}")
     for axes in grid[-1]:
         axes.set_xlabel("iteration")
-    legend(figure, [(handle(shown.colour), shown.name) for shown in map(look, attacks)])
+    legend(figure, [(legend_handle(shown.colour), shown.name) for shown in map(attack_style, attacks)])
     return figure
 
 

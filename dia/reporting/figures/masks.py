@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dia.reporting.figures.curves import draw_median
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import GREY, chart, handle, legend, set_panel_title
+from dia.reporting.figures.style import GREY, legend, legend_handle, panel_grid, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +27,13 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     sought = expected[(expected["attack"] == "dia") & (expected["dropout_rate"].astype(float) > 0)]
     rows = read_rows(results, sought, columns, {"scenario": scenario})
     panels, rates = rows.panels(), rows.planned("dropout_rate")
-    note = "Median and quartiles over victims and seeds" + (
-        f"; {done}" if (done := rows.completeness()) else ""
-    )
+    note = rows.note("Median and quartiles over victims and seeds")
     # Masks are found early: logarithmic, but linear up to the first sample.
     first = max(1, min(int(i[1]) for i in rows.frame["history_iteration"] if len(i) > 1))
     across = min(_ACROSS, len(panels))
     down = -(-len(panels) // across)
     title = f"Mask recovery by DIA ({scenario})"
-    figure, grid = chart(down, across, title, note, panel=(2.6, 2.1), sharey=True)
+    figure, grid = panel_grid(down, across, title, note, panel=(2.6, 2.1), sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (dataset, model) in zip(grid.flat, panels, strict=False):
@@ -54,6 +52,6 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     for axes in grid[:, 0]:
         axes.set_ylabel("mask accuracy")
     grid[0, 0].set_ylim(None, 1.015)
-    entries = [(handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
-    legend(figure, [*entries, (handle(GREY, (0, (2, 4)), width=1.0), "chance")])
+    entries = [(legend_handle(TINTS[n % len(TINTS)]), f"p = {rate}") for n, rate in enumerate(rates)]
+    legend(figure, [*entries, (legend_handle(GREY, (0, (2, 4)), width=1.0), "chance")])
     return figure

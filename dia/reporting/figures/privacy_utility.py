@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines, estimates
 from dia.reporting.figures.rows import NothingToShow, read_rows
-from dia.reporting.figures.style import GREY, SMALL, chart, handle, legend, look, set_panel_title
+from dia.reporting.figures.style import (
+    GREY,
+    SMALL,
+    attack_style,
+    legend,
+    legend_handle,
+    panel_grid,
+    set_panel_title,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +52,8 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     styles = {s: _STYLES[number % len(_STYLES)] for number, s in enumerate(scenarios)}
     markers = {r: _MARKERS[n % len(_MARKERS)] for n, r in enumerate(rows.planned("dropout_rate"))}
     panels = list(dict.fromkeys(zip(trained["dataset"], trained["model"], strict=True)))
-    note = "Bars: 95% intervals over seeds and victims"
-    note += f"; {done}" if (done := rows.completeness()) else ""
-    figure, grid = chart(
+    note = rows.note("Bars: 95% intervals over seeds and victims")
+    figure, grid = panel_grid(
         len(panels),
         len(attacks),
         "Privacy against utility",
@@ -58,7 +65,7 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = trained[(trained["dataset"] == dataset) & (trained["model"] == model)]
         for axes, attack in zip(line, attacks, strict=True):
-            set_panel_title(axes, f"{dataset}, {model}: {look(attack).name}")
+            set_panel_title(axes, f"{dataset}, {model}: {attack_style(attack).name}")
             chance_lines(axes, here, "ssim")
             for scenario, style in styles.items():
                 shown = here[(here["attack"] == attack) & (here["scenario"] == scenario)]
@@ -68,9 +75,12 @@ def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
     for axes in grid[-1]:
         axes.set_xlabel("test accuracy of the model")
     grid[0, 0].set_ylim(min(-0.04, grid[0, 0].get_ylim()[0]), 1.04)
-    legend(figure, [*((handle(GREY, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)])
+    legend(
+        figure,
+        [*((legend_handle(GREY, "", m), f"p = {r}") for r, m in markers.items()), *chance_entries(rows)],
+    )
     figure.legend(
-        [handle(*style) for style in styles.values()], list(styles), loc="outside right upper", title="scenario",
+        [legend_handle(*style) for style in styles.values()], list(styles), loc="outside right upper", title="scenario",
         frameon=False, fontsize=SMALL, title_fontsize=SMALL, alignment="left", handlelength=2.2,
     )  # fmt: skip
     return figure

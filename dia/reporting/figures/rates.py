@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dia.reporting.figures.rows import Rows, read_rows
-from dia.reporting.figures.style import GREY, attack_entries, chart, handle, legend, look, set_panel_title
+from dia.reporting.figures.style import (
+    GREY,
+    attack_entries,
+    attack_style,
+    legend,
+    legend_handle,
+    panel_grid,
+    set_panel_title,
+)
 from dia.reporting.intervals import Estimate, bootstrap, success_rate
 
 if TYPE_CHECKING:
@@ -41,10 +49,10 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     """
     rows = read_rows(results, expected, COLUMNS, {"scenario": scenario})
     panels = rows.panels()
-    note = "Bars: 95% intervals over seeds and victims" + (
-        f"; {done}" if (done := rows.completeness()) else ""
+    note = rows.note("Bars: 95% intervals over seeds and victims")
+    figure, grid = panel_grid(
+        len(panels), len(SCORES), f"Scores by dropout rate ({scenario})", note, sharex=True
     )
-    figure, grid = chart(len(panels), len(SCORES), f"Scores by dropout rate ({scenario})", note, sharex=True)
     attacks = rows.planned("attack")
     for line, (dataset, model) in zip(grid, panels, strict=True):
         here = rows.at(dataset=dataset, model=model)
@@ -54,7 +62,7 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
             for number, attack in enumerate(attacks):
                 shift = (number - (len(attacks) - 1) / 2) * 0.008
                 draw_attack(axes, here[here["attack"] == attack], attack, column, shift)
-            scale(axes, column)
+            set_score_limits(axes, column)
     for axes in grid[-1]:
         axes.set_xlabel("dropout rate p")
     ticks = [float(rate) for rate in rows.planned("dropout_rate")]
@@ -72,7 +80,7 @@ def draw_attack(
         return
     x = np.array([float(value) for value, _ in groups]) + shift  # type: ignore[arg-type]
     means, reach = estimates([group for _, group in groups], column)
-    _, tint, marker = look(attack)
+    _, tint, marker = attack_style(attack)
     axes.errorbar(
         x, means, yerr=reach, color=tint, marker=marker, markersize=3.6, linewidth=1.3, elinewidth=1.0, capsize=1.8,
         capthick=0.9,
@@ -92,7 +100,7 @@ def estimate(rows: "pd.DataFrame", column: str) -> Estimate:
     return bootstrap(rows[column].to_numpy(dtype=float), rows["seed"].to_numpy())
 
 
-def scale(axes: "Axes", column: str) -> None:
+def set_score_limits(axes: "Axes", column: str) -> None:
     """The natural range of a score."""
     if column == "success":
         axes.set_ylim(-0.04, 1.04)
@@ -114,4 +122,4 @@ def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
 def chance_entries(rows: Rows) -> list[tuple[object, str]]:
     """Legend entries of the chance levels that are drawn."""
     there = [entry for entry in CHANCE if rows.frame[f"ssim_{entry[0]}"].notna().any()]
-    return [(handle(GREY, dashes, width=1.0), name) for _, name, dashes in there]
+    return [(legend_handle(GREY, dashes, width=1.0), name) for _, name, dashes in there]

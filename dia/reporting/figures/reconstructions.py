@@ -8,7 +8,7 @@ import numpy as np
 
 from dia.errors import RecordError
 from dia.jobs.cell import Cell
-from dia.reporting.figures.style import FONT_SIZE, GREY, SMALL, look, new_figure
+from dia.reporting.figures.style import FONT_SIZE, GREY, SMALL, attack_style, new_figure
 from dia.results import existing, read_pictures
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
         figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=GREY))
         for position, attack in enumerate(attacks):
             x = left + position * (_IMAGE + _GAP)
-            name, tint, _ = look(attack)
+            name, tint, _ = attack_style(attack)
             size = min(FONT_SIZE, FONT_SIZE * (_IMAGE + _GAP) / (len(name) * _BOLD))
             text(x + _IMAGE / 2, _HEAD - 0.12, name, color=tint, weight="bold", fontsize=size)
             found = pictures.get((rate, attack))

@@ -12,7 +12,7 @@ from dia.results.not_applicable import mask_not_applicable
 if TYPE_CHECKING:
     import pandas as pd
 
-AXES = ("cell_id", "scenario", "dataset", "model", "dropout_rate", "attack", "seed")
+CELL_COLUMNS = ("cell_id", "scenario", "dataset", "model", "dropout_rate", "attack", "seed")
 
 
 class NothingToShow(RecordError):
@@ -47,10 +47,10 @@ class Rows:
             frame = frame[frame[axis] == value]
         return frame
 
-    def completeness(self) -> str:
-        """What the reader must know where cells are missing; empty where none is."""
+    def note(self, text: str) -> str:
+        """The line below a figure: the text, and where cells are missing how many there are."""
         done = self.frame["cell_id"].nunique()
-        return "" if done == len(self.expected) else f"{done} of {len(self.expected)} cells"
+        return text if done == len(self.expected) else f"{text}; {done} of {len(self.expected)} cells"
 
 
 def read_rows(
@@ -70,7 +70,7 @@ def read_rows(
     """
     for axis, value in where.items():
         expected = expected[expected[axis] == value]
-    frame = mask_not_applicable(read_results(results, [*AXES, *columns, "stop_reason"]).to_pandas())
+    frame = mask_not_applicable(read_results(results, [*CELL_COLUMNS, *columns, "stop_reason"]).to_pandas())
     frame = frame[frame["cell_id"].isin(expected["cell_id"])]
     if not len(frame):
         shown = ", ".join(f"{axis} {value}" for axis, value in where.items())

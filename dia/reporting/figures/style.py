@@ -25,7 +25,7 @@ class AttackStyle(NamedTuple):
 
 
 # Okabe and Ito (2008): distinguishable with every common colour blindness, and in print by their lightness.
-LOOKS = {
+STYLES = {
     "ig": AttackStyle("IG", "#D55E00", "o"),
     "wiig": AttackStyle("WIIG", "#009E73", "s"),
     "dia": AttackStyle("DIA", "#0072B2", "D"),
@@ -40,9 +40,9 @@ SMALL = 8.0
 _LEGEND_LINE = 0.17  # inches
 
 
-def look(attack: str) -> AttackStyle:
+def attack_style(attack: str) -> AttackStyle:
     """The look of an attack; an attack that has none of its own is grey and goes by its name."""
-    return LOOKS.get(attack, AttackStyle(attack, "#444444", "v"))
+    return STYLES.get(attack, AttackStyle(attack, "#444444", "v"))
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -55,7 +55,7 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height))
 
 
-def chart(
+def panel_grid(
     rows: int,
     columns: int,
     title: str,
@@ -132,7 +132,7 @@ def _legend_width(labels: Sequence[str], lines: int) -> float:
     return sum(0.48 + 0.068 * float(column.max()) for column in columns)  # matplotlib fills it in this way
 
 
-def handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4) -> Any:
+def legend_handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4) -> Any:
     """The line, the marker or both that stand for something in a legend."""
     from matplotlib.lines import Line2D
 
@@ -141,7 +141,9 @@ def handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4)
 
 def attack_entries(attacks: Sequence[str]) -> list[tuple[Any, str]]:
     """Legend entries of attacks that are drawn with lines and markers."""
-    return [(handle(shown.colour, marker=shown.marker), shown.name) for shown in map(look, attacks)]
+    return [
+        (legend_handle(shown.colour, marker=shown.marker), shown.name) for shown in map(attack_style, attacks)
+    ]
 
 
 def set_panel_title(axes: "Axes", text: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dia.reporting.figures.rates import COLUMNS, chance_entries, chance_lines
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import attack_entries, chart, legend, look, set_panel_title
+from dia.reporting.figures.style import attack_entries, attack_style, legend, panel_grid, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,9 +28,8 @@ def victims(
     where = {"scenario": scenario, "dataset": dataset, "model": model}
     rows = read_rows(results, expected, [*COLUMNS, "victim_id", "success_min_ssim"], where)
     found, attacks = rows.planned("dropout_rate"), rows.planned("attack")
-    note = "A point a victim; line: median; box: quartiles; solid grey: success from here on"
-    note += f"; {done}" if (done := rows.completeness()) else ""
-    figure, grid = chart(
+    note = rows.note("A point a victim; line: median; box: quartiles; solid grey: success from here on")
+    figure, grid = panel_grid(
         1, 1, f"Victims: {dataset}, {model} ({scenario})", note,
         panel=(max(4.4, _PLACE * len(attacks) * len(found)), 2.3),
     )  # fmt: skip
@@ -41,7 +40,7 @@ def victims(
     axes.axhline(float(rows.frame["success_min_ssim"].iloc[0]), color="#b0b0b0", linewidth=1.0, zorder=1)
     for place, rate in enumerate(found):
         for number, attack in enumerate(attacks):
-            _, tint, marker = look(attack)
+            _, tint, marker = attack_style(attack)
             values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].to_numpy())
             if not len(values):
                 continue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dia.errors import RecordError
-from dia.reporting.intervals import NOTHING, Estimate, bootstrap, success_rate
+from dia.reporting.intervals import NO_ESTIMATE, Estimate, bootstrap, success_rate
 from dia.reporting.tables.best import mark_best
 from dia.reporting.tables.compare import PAIRED, with_comparisons
 from dia.reporting.tables.layout import Column, Entry, Key, Reference, Row, Table
@@ -186,7 +186,7 @@ def _names(spec: TableSpec, axes: Sequence[str], key: Key) -> tuple[str, ...]:
 
 def _estimate(metric: Metric, group: "pd.DataFrame | None") -> Estimate:
     if group is None:
-        return NOTHING
+        return NO_ESTIMATE
     values = group[metric.column].to_numpy(dtype=float)
     if metric.interval == "wilson":
         return success_rate(values, group["batch_size"].to_numpy())

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dia.reporting.intervals import NOTHING, Estimate
+from dia.reporting.intervals import NO_ESTIMATE, Estimate
 from dia.reporting.tables.spec import Compare, Metric
 
 Key = tuple[Any, ...]
@@ -43,7 +43,7 @@ class Entry:
         reference: The published number to show beside it, None where there is none.
     """
 
-    estimate: Estimate = NOTHING
+    estimate: Estimate = NO_ESTIMATE
     best: bool = False
     reference: Reference | None = None
 

@@ -10,7 +10,7 @@ from dia.utils.files import read_yaml
 from dia.utils.strict_model import StrictBool, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
 
-AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
+TABLE_AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
 """Columns that may form rows and columns of a table: axes of the grid, and settings."""
 
 DERIVED = {"iterations_per_second": ("iterations", "seconds")}
@@ -25,8 +25,8 @@ MEASURES: tuple[str, ...] = (
 
 
 def _check_axis(name: str) -> str:
-    if name not in AXES:
-        raise ValueError(unknown_name_message("axis", name, AXES))
+    if name not in TABLE_AXES:
+        raise ValueError(unknown_name_message("axis", name, TABLE_AXES))
     return name
 
 

@@ -1,5 +1,1 @@
-"""MLflow: one run per cell, written after the results are on disk by one process."""
-
-from dia.reporting.tracking.sync import SyncSummary, sync
-
-__all__ = ["SyncSummary", "sync"]
+"""MLflow: one run per cell, written by one process after the results are on disk."""

@@ -31,7 +31,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator["MlflowClient"]:
+def tracking_client(uri: str) -> Iterator["MlflowClient"]:
     """A client of the store; what MLflow or its database raises inside the block is a TrackingError.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import RunContent, picture, run_content
-from dia.reporting.tracking.store import experiment_id, opened, sqlite_file
+from dia.reporting.tracking.store import experiment_id, sqlite_file, tracking_client
 from dia.reporting.tracking.view import set_default_view
 from dia.results import content_hash
 
@@ -58,7 +58,7 @@ def sync(
     if artifacts is None and database is not None:
         artifacts = database.parent / "artifacts"
     done = SyncSummary()
-    with opened(uri) as client:
+    with tracking_client(uri) as client:
         where = experiment_id(client, experiment, artifacts)
         runs, parents = _known(client, where)
         for cell, path in tqdm(cells, desc="mlflow", unit="cell", disable=None):

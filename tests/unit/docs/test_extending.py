@@ -52,7 +52,7 @@ assert found[0]["defence_quantisation"] == "bfloat16"
 assert found[0]["matching_distance"] != rows(digits, {})[0]["matching_distance"]
 """,
     "table": """
-from dia.reporting.tables import TableSpec
+from dia.reporting.tables.spec import TableSpec
 spec = TableSpec.from_file(Path(__file__).parent / "config/tables/defences.yaml")
 assert spec.columns == ("scenario",) and spec.metrics[1].interval == "wilson"
 """,

@@ -8,9 +8,9 @@ import pytest
 from helpers import result_rows
 
 from dia.config.config import Config
+from dia.reporting.expected_cells import expected_cells
 from dia.reporting.figures.privacy_utility import privacy_utility
 from dia.reporting.figures.rows import NothingToShow
-from dia.reporting.tables import expected_cells
 from dia.results import collect
 
 

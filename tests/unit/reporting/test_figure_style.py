@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from dia.attacks.registry import PREPARE
-from dia.reporting.figures.style import chart, handle, legend, look, save
+from dia.reporting.figures.style import attack_style, legend, legend_handle, panel_grid, save
 
 
 def test_every_attack_has_a_look_of_its_own() -> None:
-    unknown = look("another")
-    for told in zip(unknown, *map(look, PREPARE), strict=True):
+    unknown = attack_style("another")
+    for told in zip(unknown, *map(attack_style, PREPARE), strict=True):
         assert len(set(told)) == len(PREPARE) + 1
     assert unknown.name == "another"
 
@@ -20,11 +20,14 @@ def test_every_attack_has_a_look_of_its_own() -> None:
 def test_a_legend_stays_inside_the_figure_and_above_the_panels(
     tmp_path: Path, columns: int, entries: int
 ) -> None:
-    names = [*(look(attack).name for attack in PREPARE), "mean image", "same-class image", "another one"][
-        :entries
-    ]
-    figure, grid = chart(1, columns, "A title")
-    legend(figure, [(handle("black"), name) for name in names])
+    names = [
+        *(attack_style(attack).name for attack in PREPARE),
+        "mean image",
+        "same-class image",
+        "another one",
+    ][:entries]
+    figure, grid = panel_grid(1, columns, "A title")
+    legend(figure, [(legend_handle("black"), name) for name in names])
     save(figure, tmp_path / "figure.png")  # lays it out
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1

@@ -15,15 +15,15 @@ from dia.cli import main
 from dia.config.config import Config
 from dia.errors import ConfigError, RecordError
 from dia.jobs.cell import Cell
-from dia.reporting.figures import KINDS, figure_groups
+from dia.reporting.expected_cells import expected_cells
 from dia.reporting.figures.batch_size import batch_size
 from dia.reporting.figures.curves import curves
 from dia.reporting.figures.masks import masks
 from dia.reporting.figures.rates import rates
 from dia.reporting.figures.reconstructions import reconstructions
+from dia.reporting.figures.registry import FIGURES, figure_groups
 from dia.reporting.figures.style import save
 from dia.reporting.figures.victims import victims
-from dia.reporting.tables import expected_cells
 from dia.results import collect
 
 Jobs = list[tuple[Cell, Path]]
@@ -218,7 +218,7 @@ def test_missing_cells_are_counted_below_a_figure(tmp_path: Path) -> None:
 
 def test_every_figure_of_a_config_has_a_name_of_its_own() -> None:
     cells = [result_rows.cell(dropout_rate=r, attack=a) for r in ("0", "0.5") for a in ("ig", "dia")]
-    groups = {kind: figure_groups(kind, cells) for kind in KINDS}
+    groups = {kind: figure_groups(kind, cells) for kind in FIGURES}
     assert list(groups["reconstructions"]) == ["reconstructions/default/mnist/mlp/seed0"]
     assert list(groups["curves"]) == ["curves/default/mnist/mlp"]
     assert list(groups["batch_size"]) == ["batch_size"]

@@ -10,7 +10,7 @@ from dia.cli import main
 from dia.cli.status import in_words
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
-from dia.reporting.status import seconds_left, status, survey
+from dia.reporting.status import cell_status, grid_status, seconds_left
 from dia.results import write_cell
 
 
@@ -69,26 +69,26 @@ def test_a_second_attempt_is_told(config: Config) -> None:
     cell = config.cells[0]
     for _ in range(2):
         AttemptRecord(config.attempt_path(cell), cell.id).end("failed", "x")
-    assert status(config, cell).reason.endswith("at iteration 0: x (attempt 2)")
+    assert cell_status(config, cell).reason.endswith("at iteration 0: x (attempt 2)")
 
 
 def test_other_settings_and_other_cells_do_not_count_as_done(config: Config) -> None:
     one, other = config.cells[:2]
     write_cell(config.cell_path(one), result_rows.rows(one, learning_rate=0.5))
     write_cell(config.cell_path(other), result_rows.rows(one))
-    found = survey(config)
+    found = grid_status(config)
     assert found[0].reason == "made with other settings: {'learning_rate': 0.5}"
     assert f"holds the cell {one.id}, expected {other.id}" in found[1].reason
     assert {found[0].state, found[1].state} == {"missing"}
     write_cell(config.cell_path(one), result_rows.rows(one, model_definition='{"factory":"module:m.old"}'))
-    assert "model_definition" in status(config, one).reason
+    assert "model_definition" in cell_status(config, one).reason
 
 
 def test_the_median_of_like_cells_is_the_estimate(config: Config) -> None:
-    assert seconds_left(survey(config)) == (0.0, 6)
+    assert seconds_left(grid_status(config)) == (0.0, 6)
     for number, seconds in enumerate((10, 20, 90)):
         finish(config, number, seconds)
-    assert seconds_left(survey(config)) == (60.0, 0)
+    assert seconds_left(grid_status(config)) == (60.0, 0)
 
 
 def test_nothing_done_nothing_known(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

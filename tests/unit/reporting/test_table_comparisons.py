@@ -8,9 +8,12 @@ from helpers import result_rows
 from helpers.tables import DROPOUT, config, results, row, spec
 
 from dia.errors import ConfigError
-from dia.reporting.tables import TableSpec, build, expected_cells, render
+from dia.reporting.expected_cells import expected_cells
+from dia.reporting.tables.build import build
 from dia.reporting.tables.compare import holm, signed_rank
 from dia.reporting.tables.reference import read_published
+from dia.reporting.tables.render import render
+from dia.reporting.tables.spec import TableSpec
 from dia.results import collect
 
 
@@ -101,7 +104,7 @@ def test_wrong_reference_values_are_refused(tmp_path: Path, text: str, message: 
 
 
 def test_shipped_reference_values_fit_their_table() -> None:
-    declared = TableSpec.from_file(DROPOUT.with_name("released.yaml"))
+    declared = TableSpec.from_file(DROPOUT.with_name("authors_released.yaml"))
     published = read_published(DROPOUT.parent / str(declared.reference_values), declared)
     assert {(p.axes["dataset"], p.axes["model"], p.axes["dropout_rate"]) for p in published} == {
         ("cifar10", "vit", "0.5")

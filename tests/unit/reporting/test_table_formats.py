@@ -11,8 +11,8 @@ import pytest
 from helpers.tables import DROPOUT, config, results, spec, table
 
 from dia.cli import main
-from dia.reporting.tables import TableSpec, render
-from dia.reporting.tables.render import latex_escape
+from dia.reporting.tables.render import latex_escape, render
+from dia.reporting.tables.spec import TableSpec
 
 
 def test_the_best_is_bold_and_ties_are_not(tmp_path: Path) -> None:

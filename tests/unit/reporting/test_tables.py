@@ -12,8 +12,10 @@ from helpers.tables import DROPOUT, config, results, row, spec, table
 
 from dia.config.config import Config
 from dia.errors import ConfigError, RecordError
-from dia.reporting.expected_cells import non_default_settings
-from dia.reporting.tables import TableSpec, build, expected_cells, render
+from dia.reporting.expected_cells import expected_cells, non_default_settings
+from dia.reporting.tables.build import build
+from dia.reporting.tables.render import render
+from dia.reporting.tables.spec import TableSpec
 from dia.results import collect
 
 

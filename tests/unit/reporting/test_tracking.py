@@ -17,9 +17,9 @@ from PIL import Image
 from dia.cli import main
 from dia.errors import RecordError, TrackingError
 from dia.jobs.cell import Cell
-from dia.reporting.tracking import SyncSummary, sync
 from dia.reporting.tracking.content import picture
-from dia.reporting.tracking.store import opened, sqlite_file
+from dia.reporting.tracking.store import sqlite_file, tracking_client
+from dia.reporting.tracking.sync import SyncSummary, sync
 from dia.results import content_hash
 
 Runs = Callable[..., list[Any]]
@@ -34,7 +34,7 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def client(uri: str) -> Iterator[Any]:
-    with opened(uri):
+    with tracking_client(uri):
         pass
     from mlflow import MlflowClient
 
