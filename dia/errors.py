@@ -41,5 +41,9 @@ class GoldenError(DiaError):
     """A golden run is missing, unreadable or incomplete."""
 
 
+class CodeChangedError(DiaError):
+    """The code was edited while a process imported it."""
+
+
 class StorageError(DiaError, OSError):
     """A file cannot be written because the disk, a quota or a limit is full; nothing of it is left behind."""

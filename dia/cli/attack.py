@@ -44,13 +44,16 @@ def run(args: argparse.Namespace) -> int:
     """Attack, score, write; whatever goes wrong is in the attempt record before it is printed."""
     from dia.errors import AttackInterrupted
     from dia.execution.attempts import AttemptRecord
+    from dia.execution.code_version import code_fingerprint
     from dia.execution.signals import StopRequest
+
+    stop = StopRequest()
+    if args.checkpoint:  # before the heavy imports: a signal that comes early is not lost
+        stop.install_handlers()
+    code_fingerprint()  # before any of that code is imported
     from dia.jobs.attack_job import AttackJob
 
     job = AttackJob.parse(args.job)
-    stop = StopRequest()
-    if args.checkpoint:  # before the heavy imports: a signal that comes early is not lost
-        stop.listen()
     record = AttemptRecord(args.attempt, job.cell.id) if args.attempt else None
     try:
         _attack(args, job, record, stop)
@@ -68,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "StopRequest") -> None:
+    from dia.execution.code_version import import_numeric_code
+
+    import_numeric_code()
     from dia.datasets.victim_set import VictimSet
     from dia.execution.checkpoint import Checkpointer
     from dia.execution.run_cell import fingerprint, run_cell

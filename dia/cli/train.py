@@ -25,13 +25,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Train, test, write."""
+    from dia.execution.code_version import code_fingerprint, import_numeric_code
+
+    code_fingerprint()
+    import_numeric_code()
     import torch
 
     from dia.datasets.specs import parse_dataset
     from dia.datasets.train_test_split import training_split
     from dia.datasets.victim_set import VictimSet
     from dia.execution.provenance import peak_memory_mb, provenance
-    from dia.execution.run_cell import chosen_device
+    from dia.execution.torch_setup import configure_torch
     from dia.federated.training import train
     from dia.jobs.training_job import TrainingJob
     from dia.results.utility import write_utility
@@ -40,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     start_logging()
     job = TrainingJob.parse(args.job)
     settings = job.settings
-    torch.set_num_threads(args.threads)
-    device = chosen_device(args.device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.tf32
+    device = configure_torch(settings, args.device, args.threads)
     began = provenance(torch=torch, device=str(device), threads=args.threads)
     victims = VictimSet.load(args.victims)
     spec = parse_dataset(args.dataset_json, job.dataset_name)

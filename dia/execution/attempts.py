@@ -30,7 +30,7 @@ class Attempt:
         started_at, heartbeat_at: UTC, ISO 8601.
         iteration: Iterations done in the current pass.
         victims_left: Victims that have not stopped yet.
-        status: ``running``, ``done``, ``interrupted`` or ``failed``.
+        state: ``running``, ``done``, ``interrupted`` or ``failed``.
         error: Why it failed or was interrupted; empty otherwise.
     """
 
@@ -43,26 +43,26 @@ class Attempt:
     heartbeat_at: str
     iteration: int = 0
     victims_left: int = 0
-    status: str = "running"
+    state: str = "running"
     error: str = ""
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Why the cell has no result, for a table's list of missing cells."""
         where = f"{self.host}, job {self.job_id}" if self.job_id else self.host
-        if self.alive():
+        if self.is_running():
             return f"running on {where}, iteration {self.iteration}"
-        if self.status == "running":
+        if self.state == "running":
             return (
                 f"died without a word on {where} after iteration {self.iteration} "
                 f"(last heard of {self.heartbeat_at}; killed, out of memory, or the node failed)"
             )
-        if self.status == "done":
+        if self.state == "done":
             return f"done on {where}, but its result file is gone"
-        return f"{self.status} on {where} at iteration {self.iteration}: {self.error}"
+        return f"{self.state} on {where} at iteration {self.iteration}: {self.error}"
 
-    def alive(self) -> bool:
+    def is_running(self) -> bool:
         """Whether the attempt is still running, as far as can be told."""
-        if self.status != "running":
+        if self.state != "running":
             return False
         silent = (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat_at)).total_seconds()
         return silent < SILENT_SECONDS and self._process_exists()
@@ -110,9 +110,9 @@ class AttemptRecord:
         if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
             self._write()
 
-    def end(self, status: str, error: str = "") -> None:
+    def end(self, state: str, error: str = "") -> None:
         """``done``, ``interrupted`` or ``failed``."""
-        self.attempt.status, self.attempt.error = status, error
+        self.attempt.state, self.attempt.error = state, error
         self._write()
 
     def _write(self) -> None:

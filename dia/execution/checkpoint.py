@@ -1,8 +1,9 @@
 """A cell that was stopped goes on where it was.
 
-Everything an attack carries is in its :class:`~dia.attacks.optimisation.state.SearchState` objects (random draws are functions of seed,
-victim and start), so a checkpoint is those and the curves so far: one ``.npz`` without pickles, replaced atomically.
-It belongs to one cell, its settings, victims and code; any other is refused, set aside, and the cell starts afresh.
+Everything an attack carries is in its :class:`~dia.attacks.optimisation.state.SearchState` objects (random draws are
+functions of seed, victim and start), so a checkpoint is those and the curves so far: one ``.npz`` without pickles,
+replaced atomically. It belongs to one cell, its settings, victims and code; any other is refused and set aside, and the
+cell starts from the beginning.
 """
 
 import json

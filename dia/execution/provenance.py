@@ -1,4 +1,4 @@
-"""Where a row comes from: versions, machine, git commit, and a fingerprint of the code behind its numbers."""
+"""Where a row comes from: versions, machine, git commit and code fingerprint."""
 
 import os
 import platform
@@ -11,25 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import dia
-from dia.utils.source_fingerprint import fingerprint
-
-PACKAGE = Path(dia.__file__).parent
-
-AFTER_THE_CELL = frozenset(
-    {"cli", "curves.py", "figures", "files.py", "golden.py", "provenance.py", "records", "stats.py", "tables"}
-    | {
-        "tracking",
-        "__main__.py",
-        "attempts.py",
-        "config_doc.py",
-        "devices.py",
-        "status.py",
-        "stopping.py",
-        "summary.py",
-    }
-)
-"""What cannot change a cell's numbers, relative to the package: editing it leaves the
-fingerprint alone, so that the warning about rows of different code is worth reading."""
+from dia.execution.code_version import PACKAGE, code_fingerprint
 
 
 def provenance(*, torch: ModuleType, device: str, threads: int) -> dict[str, Any]:
@@ -96,15 +78,3 @@ def git_commit(package: Path = PACKAGE) -> str:
         return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-
-
-@cache
-def code_fingerprint(package: Path = PACKAGE) -> str:
-    """SHA-256 over the package's modules that determine a cell's numbers (all but ``AFTER_THE_CELL``).
-
-    See :func:`dia.utils.source_fingerprint.fingerprint`: comments and layout do not matter.
-    """
-    files = sorted(package.rglob("*.py"))
-    return fingerprint(
-        (path for path in files if path.relative_to(package).parts[0] not in AFTER_THE_CELL), package
-    )

@@ -18,8 +18,10 @@ from dia.evaluation.lpips import check_weights
 from dia.evaluation.scores import score
 from dia.execution.attempts import AttemptRecord
 from dia.execution.checkpoint import Checkpointer
+from dia.execution.code_version import code_fingerprint
 from dia.execution.progress import Progress
-from dia.execution.provenance import code_fingerprint, peak_memory_mb, provenance
+from dia.execution.provenance import peak_memory_mb, provenance
+from dia.execution.torch_setup import configure_torch
 from dia.federated.trained_model import TrainedModel
 from dia.jobs.attack_job import AttackJob
 from dia.models.dropout import describe_sites
@@ -28,21 +30,6 @@ from dia.utils.log import LOG
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
 """What a row says of the model that was attacked, where it was trained."""
-
-
-def chosen_device(name: str) -> torch.device:
-    """``cpu``, ``cuda``, or for ``auto`` CUDA where there is one.
-
-    Raises:
-        AttackError: CUDA is asked for and not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise AttackError(
-            f"device '{name}' was asked for, but torch {torch.__version__} sees no CUDA device here"
-        )
-    return torch.device(name)
 
 
 def run_cell(
@@ -72,9 +59,7 @@ def run_cell(
         AttackInterrupted: The checkpointer was told to stop; the state is saved.
         DiaError: Bad input, a missing device, or an attack that cannot go on; the message names the cell.
     """
-    torch.set_num_threads(threads)
-    where = chosen_device(device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = job.settings.tf32
+    where = configure_torch(job.settings, device, threads)
     began = provenance(torch=torch, device=str(where), threads=threads)
     check_weights(job.settings.lpips_network)
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])

@@ -17,7 +17,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason: str | None = None
 
-    def listen(self) -> None:
+    def install_handlers(self) -> None:
         """From now on the stop signals only leave their name here; a second Ctrl-C ends the process at once.
 
         Slurm may repeat SIGTERM while the state is being saved, so that one may not end it.

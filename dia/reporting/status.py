@@ -63,10 +63,10 @@ def _without_file(config: Config, cell: Cell) -> CellStatus:
     attempt = read_attempt(config.attempt_path(cell))
     if attempt is None or attempt.cell_id != cell.id:
         return CellStatus(cell, "missing", "not started")
-    reason = attempt.in_words() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
-    if attempt.alive():
+    reason = attempt.describe() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
+    if attempt.is_running():
         return CellStatus(cell, "running", reason)
-    state: CellState = {"interrupted": "interrupted", "done": "missing"}.get(attempt.status, "failed")  # type: ignore[assignment]
+    state: CellState = {"interrupted": "interrupted", "done": "missing"}.get(attempt.state, "failed")  # type: ignore[assignment]
     return CellStatus(cell, state, reason)
 
 

@@ -81,7 +81,7 @@ class Workplace:
         log = self.folder / config.results / "logs" / "attack" / f"{cell.id}.log"
         try:  # Snakemake removes the log of an earlier attempt
             return (
-                self.attempt(config, cell).get("status") == "running" and "dropout sites" in log.read_text()
+                self.attempt(config, cell).get("state") == "running" and "dropout sites" in log.read_text()
             )
         except FileNotFoundError:
             return False

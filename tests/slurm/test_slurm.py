@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_a_local_run(
     assert "gpu=1" in printed and "mem_mb=8000" in printed and "runtime=240" in printed
     assert "Provided remote nodes: 100" in printed  # the most that Snakemake queues at a time
     assert "8 of 8 cells" in (workplace.folder / "results/test/tables/dropout.md").read_text()
-    assert {workplace.attempt(config, cell)["status"] for cell in config.cells} == {"done"}
+    assert {workplace.attempt(config, cell)["state"] for cell in config.cells} == {"done"}
     assert all(workplace.attempt(config, cell)["job_id"] for cell in config.cells)
 
     local = Workplace(tmp_path_factory.mktemp("local"))
@@ -198,7 +198,7 @@ def test_a_cell_that_snakemake_left_behind_can_be_cancelled(workplace: Workplace
     assert "LockException" in workplace.snakemake("--configfile", file, status=1)
     subprocess.run(["scancel", record["job_id"]], check=True)
     wait_for(
-        lambda: workplace.attempt(config, config.cells[0])["status"] == "interrupted", "the cell to save"
+        lambda: workplace.attempt(config, config.cells[0])["state"] == "interrupted", "the cell to save"
     )
     workplace.snakemake("--unlock", "--configfile", file)
     printed = workplace.snakemake("-n", "--configfile", file)

@@ -1,8 +1,6 @@
 """Everything an iterative attack carries from one iteration to the next, a row a victim."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +8,7 @@ from torch import Tensor
 from dia.attacks.optimisation.lbfgs import BatchedLBFGS
 from dia.attacks.optimisation.schedules import BestIterate, Plateau
 from dia.attacks.problem import Problem
+from dia.utils.tensors import map_tensors
 
 
 @dataclass
@@ -103,18 +102,7 @@ class SearchState:
 
     def select(self, rows: Tensor) -> "SearchState":
         """The state of some of the victims ((K,) row indices)."""
-        return _mapped(self, lambda tensor: tensor[rows])
+        return map_tensors(self, lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "SearchState":
-        return _mapped(self, lambda tensor: tensor.to(device))
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """``value`` with every tensor in it changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, list):
-        return [_mapped(item, change) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
-    return value
+        return map_tensors(self, lambda tensor: tensor.to(device))

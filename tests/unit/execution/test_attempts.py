@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def test_an_attempt_is_on_disk_from_its_beginning(tmp_path: Path, monkeypatch: p
     AttemptRecord(tmp_path / "a.json", CELL)
     found = read_attempt(tmp_path / "a.json")
     assert found is not None
-    assert (found.cell_id, found.attempt, found.status, found.job_id) == (CELL, 1, "running", "4711")
+    assert (found.cell_id, found.attempt, found.state, found.job_id) == (CELL, 1, "running", "4711")
     assert (found.host, found.pid, found.iteration) == (platform.node(), os.getpid(), 0)
 
 
@@ -47,7 +46,7 @@ def test_a_new_attempt_counts_on(tmp_path: Path) -> None:
     AttemptRecord(path, CELL)
     found = read_attempt(path)
     assert found is not None
-    assert (found.attempt, found.status, found.error) == (2, "running", "")
+    assert (found.attempt, found.state, found.error) == (2, "running", "")
     AttemptRecord(path, CELL.replace("seed0", "seed1"))
     found = read_attempt(path)
     assert found is not None and found.attempt == 1
@@ -77,22 +76,22 @@ def test_kill_9_leaves_the_last_heartbeat(tmp_path: Path) -> None:
     found = read_attempt(path)
     assert found is not None
     assert (
-        f"died without a word on {platform.node()} after iteration 41 (last heard of 20" in found.in_words()
+        f"died without a word on {platform.node()} after iteration 41 (last heard of 20" in found.describe()
     )
-    assert "killed, out of memory, or the node failed" in found.in_words()
+    assert "killed, out of memory, or the node failed" in found.describe()
 
 
 def test_in_words() -> None:
-    assert attempt().in_words() == "running on node7, job 4711, iteration 120"
-    assert attempt(job_id="").in_words() == "running on node7, iteration 120"
-    failed = attempt(status="failed", error="AttackError: the loss of victim 0003 is not finite")
-    assert failed.in_words() == (
+    assert attempt().describe() == "running on node7, job 4711, iteration 120"
+    assert attempt(job_id="").describe() == "running on node7, iteration 120"
+    failed = attempt(state="failed", error="AttackError: the loss of victim 0003 is not finite")
+    assert failed.describe() == (
         "failed on node7, job 4711 at iteration 120: AttackError: the loss of victim 0003 is not finite"
     )
     silent = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="seconds")
-    assert "died without a word on node7, job 4711" in attempt(heartbeat_at=silent).in_words()
-    done = attempt(status="done")
-    assert done.in_words() == "done on node7, job 4711, but its result file is gone"
+    assert "died without a word on node7, job 4711" in attempt(heartbeat_at=silent).describe()
+    done = attempt(state="done")
+    assert done.describe() == "done on node7, job 4711, but its result file is gone"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cell_id": 1}', "\x00\x01"])
@@ -106,4 +105,4 @@ def test_a_record_that_cannot_be_written_does_not_stop_the_attack(tmp_path: Path
     (tmp_path / "file").touch()
     record = AttemptRecord(tmp_path / "file" / "a.json", CELL)
     record.end("done")
-    assert asdict(record.attempt)["status"] == "done"
+    assert record.attempt.state == "done"

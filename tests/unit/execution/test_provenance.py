@@ -1,6 +1,5 @@
-"""Commit, fingerprint and the other provenance columns."""
+"""Commit and the other provenance columns."""
 
-import ast
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,97 +8,12 @@ from types import SimpleNamespace
 import pytest
 
 from dia.execution.provenance import (
-    AFTER_THE_CELL,
-    PACKAGE,
-    code_fingerprint,
     git_commit,
     peak_memory_mb,
     processor_name,
     provenance,
 )
 from dia.results import COLUMNS
-
-SOURCE = '''
-"""Doubles."""
-
-FACTOR = 2
-"""The factor."""
-
-
-def double(x: int) -> int:
-    """Twice x."""
-    return FACTOR * x
-'''
-
-
-def fingerprint(folder: Path, source: str, name: str = "double.py") -> str:
-    folder.mkdir(parents=True)
-    (folder / name).write_text(source)
-    return code_fingerprint(folder)
-
-
-def test_comments_docstrings_and_layout_do_not_change_the_fingerprint(tmp_path: Path) -> None:
-    before = fingerprint(tmp_path / "a", SOURCE)
-    assert len(before) == 64
-    edited = SOURCE.replace('"""Twice x."""', '"""The double of x, at length."""  # why')
-    edited = edited.replace('"""Doubles."""', "").replace(
-        "return FACTOR * x", "return (\n        FACTOR * x\n    )"
-    )
-    assert edited != SOURCE
-    assert fingerprint(tmp_path / "b", edited) == before
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("FACTOR = 2", "FACTOR = 3"), ("FACTOR = 2", "FACTOR = 2.0"), ("FACTOR * x", "x * FACTOR"), ("x", "y")],
-)
-def test_code_changes_the_fingerprint(tmp_path: Path, old: str, new: str) -> None:
-    before = fingerprint(tmp_path / "a", SOURCE)
-    assert fingerprint(tmp_path / "b", SOURCE.replace(old, new)) != before
-
-
-def test_moving_or_adding_code_changes_the_fingerprint(tmp_path: Path) -> None:
-    before = fingerprint(tmp_path / "a", SOURCE)
-    assert fingerprint(tmp_path / "b", SOURCE, name="twice.py") != before
-    (tmp_path / "a" / "more.py").write_text("X = 1\n")
-    code_fingerprint.cache_clear()
-    assert code_fingerprint(tmp_path / "a") != before
-
-
-def test_what_comes_after_a_cell_is_not_part_of_the_fingerprint(tmp_path: Path) -> None:
-    before = fingerprint(tmp_path / "a", SOURCE)
-    for name in sorted(AFTER_THE_CELL):
-        path = tmp_path / "a" / name if name.endswith(".py") else tmp_path / "a" / name / "x.py"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("X = 1\n")
-    code_fingerprint.cache_clear()
-    assert code_fingerprint(tmp_path / "a") == before
-
-
-def test_nothing_that_determines_numbers_imports_what_is_left_out() -> None:
-    left_out = {f"dia.{name.removesuffix('.py')}" for name in AFTER_THE_CELL}
-    # These carry numbers on without changing them, so everybody may use them.
-    left_out -= {
-        "dia.utils.files",
-        "dia.results",
-        "dia.execution.provenance",
-        "dia.execution.attempts",
-        "dia.execution.signals",
-    }
-    for name in AFTER_THE_CELL:
-        assert (PACKAGE / name).exists(), f"{name} was renamed: adapt AFTER_THE_CELL"
-    for path in PACKAGE.rglob("*.py"):
-        relative = path.relative_to(PACKAGE)
-        if relative.parts[0] in AFTER_THE_CELL:
-            continue
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for module in modules:
-                assert ".".join(module.split(".")[:2]) not in left_out, f"{path} imports {module}"
 
 
 def git(folder: Path, *arguments: str) -> str:
