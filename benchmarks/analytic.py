@@ -76,7 +76,7 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     attack = prepare_attack(experiment.problem)
     cpu = time.process_time() - began
     outcome = attack.run()
-    pixels = experiment.to_pixels(outcome.x).to(experiment.original)
+    pixels = experiment.normalisation.to_pixels(outcome.x).to(experiment.original)
     distances = (pixels[:, :, None] - experiment.original[:, None]).square().flatten(3).mean(3)
     nearest = distances.min(2).values
     mse = nearest[outcome.claimed].numpy()

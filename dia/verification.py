@@ -18,7 +18,7 @@ from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
-from dia.datasets.normalisation import pixel_box
+from dia.datasets.normalisation import Normalisation
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
 from dia.federated.client import send
@@ -119,10 +119,8 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
         raise GoldenError(
             f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
         )
-    mean, std = (
-        torch.tensor(np.asarray(v, np.float32), dtype=torch.float64) for v in NORMALISATIONS[dataset]
-    )
-    low, high = pixel_box(mean, std)
+    mean, std = (np.asarray(v, np.float32) for v in NORMALISATIONS[dataset])  # as a victim set stores them
+    low, high = Normalisation.per_channel(mean, std, torch.float64).bounds()
     client_masks = _masks(run, "client_mask", model, path)
     x0, first_masks = torch.tensor(run["x0"], dtype=torch.float64)[None], []
     if attack == "dia":

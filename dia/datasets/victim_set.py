@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from dia.errors import VictimError
 from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ARRAYS = ("images", "labels", "source_indices", "mean", "std")
 META_KEYS = ("dataset", "source", "source_detail", "num_classes")
@@ -89,6 +92,13 @@ class VictimSet:
     def class_counts(self) -> NDArray[np.int64]:
         """Images of each class, int64 (num_classes,)."""
         return np.bincount(self.labels, minlength=self.num_classes).astype(np.int64)
+
+    def tensors(self, count: int | None = None) -> "tuple[Tensor, Tensor]":
+        """The first ``count`` images (all for None): pixels (n, C, H, W) in [0, 1], float64, and labels (n,)."""
+        import torch  # here, so that making and reading victim sets needs numpy alone
+
+        pixels = torch.tensor(self.images[:count], dtype=torch.float64).permute(0, 3, 1, 2) / 255
+        return pixels, torch.tensor(self.labels[:count])
 
     @cached_property
     def sha256(self) -> str:

@@ -29,8 +29,7 @@ def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[
 
     The mean image and the other image of the same class are taken from the whole victim set.
     """
-    pixels = torch.tensor(victim_set.images, dtype=torch.float64).permute(0, 3, 1, 2) / 255
-    levels = chance(pixels, torch.tensor(victim_set.labels))
+    levels = chance(*victim_set.tensors())
     return {name: v[: victims * batch_size].view(victims, -1).mean(1) for name, v in levels.items()}
 
 

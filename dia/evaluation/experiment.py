@@ -10,7 +10,7 @@ from torch import Tensor
 from dia.attacks.label_inference import MADE_UP_IMAGES, aligned, infer_labels
 from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.problem import Problem
-from dia.datasets.normalisation import pixel_box
+from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
@@ -37,7 +37,7 @@ class Experiment:
         num_classes: Number of classes C.
         client: The clients' model; where it drops nothing, one that drops where the attacker thinks it does.
         true_masks: What the masks of ``client`` are, per site (V, N, *site.shape) bool; True where it drops nothing.
-        mean, std: (C, 1, 1) of the normalisation, in the cell's precision.
+        normalisation: In the cell's precision.
     """
 
     problem: Problem
@@ -46,12 +46,7 @@ class Experiment:
     num_classes: int
     client: GradientEngine
     true_masks: list[Tensor]
-    mean: Tensor
-    std: Tensor
-
-    def to_pixels(self, x: Tensor) -> Tensor:
-        """Normalised images (..., C, H, W) to [0, 1]."""
-        return (x.cpu() * self.std + self.mean).clamp(0, 1)
+    normalisation: Normalisation
 
     @cached_property
     def influential_entries(self) -> list[Tensor]:
@@ -61,9 +56,9 @@ class Experiment:
         activation is zero, or it never reaches the output (the other tokens of a transformer's last block).
         """
         found: list[list[Tensor]] = [[] for _ in self.client.sites]
-        mean, std, device = self.mean, self.std, self.problem.device
+        device = self.problem.device
         for original, labels in zip(self.original, self.labels.to(device), strict=True):
-            x = ((original.to(mean) - mean) / std).to(device)
+            x = self.normalisation.normalise(original).to(device)
             masks = [x.new_ones(site.mask_shape(len(x))).requires_grad_() for site in self.client.sites]
             loss = self.client.losses(x[None], [mask[None] for mask in masks], labels[None]).sum()
             for site, slope in zip(found, torch.autograd.grad(loss, masks), strict=True):
@@ -102,12 +97,12 @@ def prepare(
     dtype = PRECISIONS[settings.precision]
     ids = [f"{number:04d}" for number in range(victims)]
     count = victims * batch_size
-    pixels = torch.tensor(victim_set.images[:count], dtype=torch.float64).permute(0, 3, 1, 2) / 255
+    pixels, labels = victim_set.tensors(count)
     original = pixels.reshape(victims, batch_size, *victim_set.shape)
-    labels = torch.tensor(victim_set.labels[:count]).view(victims, batch_size)
-    mean, std = (torch.tensor(v, dtype=dtype)[:, None, None] for v in (victim_set.mean, victim_set.std))
-    x = (original.to(dtype) - mean) / std
-    low, high = pixel_box(mean.flatten(), std.flatten())
+    labels = labels.view(victims, batch_size)
+    normalisation = Normalisation.per_channel(victim_set.mean, victim_set.std, dtype)
+    x = normalisation.normalise(original)
+    low, high = normalisation.bounds()
 
     client = _engine(job, victim_set, device, cell.p, trained)
     client_masks = draw_client_masks(
@@ -125,7 +120,7 @@ def prepare(
     problem = Problem(
         model=attacker,
         received=received,
-        labels=_attackers_labels(job, victim_set, client, received, labels, mean, std),
+        labels=_attackers_labels(job, victim_set, client, received, labels, normalisation),
         shape=victim_set.shape,
         low=low.to(device),
         high=high.to(device),
@@ -142,7 +137,7 @@ def prepare(
         true_masks = [
             torch.ones(victims, *site.mask_shape(batch_size), dtype=torch.bool) for site in client.sites
         ]
-    return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, mean, std)
+    return Experiment(problem, original, labels, victim_set.num_classes, client, true_masks, normalisation)
 
 
 def _gathered(sent: Iterable[dict[str, ParameterGradient]]) -> ClientUpdate:
@@ -192,15 +187,14 @@ def _attackers_labels(
     client: GradientEngine,
     received: ClientUpdate,
     labels: Tensor,
-    mean: Tensor,
-    std: Tensor,
+    normalisation: Normalisation,
 ) -> Tensor:
     """(V, N) the attacker's labels, on the CPU; inferred ones in the order of the true ones as far as they agree."""
     if job.settings.attacker_labels == "known":
         return labels
     rng = generator(job.cell.seed, "made_up_images")
     pixels = torch.rand((MADE_UP_IMAGES, *victim_set.shape), generator=rng, dtype=torch.float64)
-    made_up = ((pixels.to(mean) - mean) / std).to(next(client.model.parameters()).device)
+    made_up = normalisation.normalise(pixels).to(next(client.model.parameters()).device)
     scale = float(steps_per_update(client)) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
     found = infer_labels(client.model, received, images, victim_set.num_classes, made_up, scale)

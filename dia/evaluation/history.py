@@ -41,7 +41,7 @@ class Curves:
             return
         victims = state.victims.cpu()
         original = self.experiment.original[victims]
-        pixels = self.experiment.to_pixels(state.x).to(original)
+        pixels = self.experiment.normalisation.to_pixels(state.x).to(original)
         order = assign_reconstructions(original, pixels)
         pixels = pixels[torch.arange(len(order))[:, None], order]
         mse = (pixels - original).square().flatten(1).mean(1)

@@ -45,14 +45,14 @@ def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
 def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
     """The score columns of every victim's row, and its matched reconstruction under ``"pixels"``."""
     original = experiment.original
-    pixels = experiment.to_pixels(outcome.x).to(original)
+    pixels = experiment.normalisation.to_pixels(outcome.x).to(original)
     settings = experiment.problem.settings
     found = scores(original, pixels, settings.success_min_ssim)
     order = assign_reconstructions(original, pixels)
     victims = len(order)
     pixels = pixels[torch.arange(victims)[:, None], order]
-    std = experiment.std.to(original)
-    found["mse_normalised"] = ((pixels - original) / std).square().flatten(1).mean(1)
+    normalisation = experiment.normalisation.to(original)
+    found["mse_normalised"] = ((pixels - original) / normalisation.std).square().flatten(1).mean(1)
     for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
         found[name] = getattr(outcome, name)
     if outcome.kept is not None:
@@ -62,7 +62,7 @@ def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
         found["dropout_rate_estimate"] = dropped_fraction(outcome.kept, counted)
     if outcome.claimed is not None:
-        x = ((original - experiment.mean.to(original)) / std).flatten(2)
+        x = normalisation.normalise(original).flatten(2)
         found["claimed_fraction"] = outcome.claimed.double().mean(1)
         found["worst_claim_cosine"] = worst_claim_cosine(
             x, outcome.x.to(original).flatten(2), outcome.claimed

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dia.datasets.normalisation import Normalisation
 from dia.datasets.train_test_split import Split
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, TrainingError
@@ -62,12 +63,10 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     network = network.to(device, dtype)
     size = settings.training_batch_size
     engine = build_engine(network, victims.shape, classes, settings, size, seed)
-    mean, std = (
-        torch.tensor(v, dtype=dtype, device=device)[:, None, None] for v in (victims.mean, victims.std)
-    )
+    normalisation = Normalisation.per_channel(victims.mean, victims.std, dtype, device)
 
     def images(pixels: Tensor) -> Tensor:
-        return (pixels.to(device, dtype).movedim(-1, -3) / 255 - mean) / std
+        return normalisation.normalise(pixels.to(device, dtype).movedim(-1, -3) / 255)
 
     clients = _clients(len(split.train_labels), size, settings.training_clients, seed)
     pixels, labels = torch.tensor(split.train_images), torch.tensor(split.train_labels)

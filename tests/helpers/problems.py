@@ -15,7 +15,7 @@ from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
-from dia.datasets.normalisation import pixel_box
+from dia.datasets.normalisation import Normalisation
 from dia.federated.client import draw_masks, send
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
@@ -48,7 +48,7 @@ def problem(
         module = kind(shape, CLASSES, p, **architecture).double()
     model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
-    low, high = pixel_box(*torch.tensor([[0.4, 0.5], [0.25, 0.3]], dtype=torch.float64))
+    low, high = Normalisation.per_channel([0.4, 0.5], [0.25, 0.3], torch.float64).bounds()
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)

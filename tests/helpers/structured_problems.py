@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.problem import Problem
-from dia.datasets.normalisation import pixel_box
+from dia.datasets.normalisation import Normalisation
 from dia.federated.client import draw_masks, send
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
@@ -39,8 +39,8 @@ def problem(
         module = replace_dropout(build()).to(dtype)
     model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
-    channels = torch.arange(shape[0], dtype=dtype)
-    low, high = pixel_box(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
+    channels = torch.arange(shape[0], dtype=dtype)[:, None, None]
+    low, high = Normalisation(0.4 + 0.1 * channels, 0.25 + 0.05 * channels).bounds()
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
