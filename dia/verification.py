@@ -21,7 +21,7 @@ from dia.attacks.registry import prepare
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
-from dia.federated.client import send
+from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
@@ -135,7 +135,7 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
     )
     return Problem(
         model=model,
-        received=ClientUpdate.of(send(model, x, client_masks, labels)),
+        received=ClientUpdate.of(compute_update(model, x, client_masks, labels)),
         labels=labels,
         shape=shape,
         low=low,

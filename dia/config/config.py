@@ -15,7 +15,7 @@ from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.datasets.specs import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
-from dia.models.dropout_sites import chosen
+from dia.models.dropout_sites import site_selector
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
@@ -221,7 +221,7 @@ class Config(StrictModel):
             for model in grid.models:
                 settings = self._settings.get((grid.scenario, model))
                 try:
-                    chosen(model, settings.dropout_sites if settings else "default")
+                    site_selector(model, settings.dropout_sites if settings else "default")
                 except ValueError as error:
                     faults.append(f"grids[{index}]: scenario {grid.scenario!r}: {error}")
         return faults

@@ -14,10 +14,10 @@ from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
-from dia.federated.client import draw_client_masks, protect, send
+from dia.federated.client import apply_defences, compute_update, draw_client_masks
 from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update, update_scale
 from dia.federated.trained_model import TrainedModel
-from dia.federated.update import ClientUpdate, joined
+from dia.federated.update import ClientUpdate, concatenate_victims
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import ParameterGradient
 from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
@@ -112,8 +112,8 @@ def prepare(
     def sent(victim: int) -> dict[str, ParameterGradient]:
         only = slice(victim, victim + 1)
         masks = [mask[only] for mask in client_masks]
-        gradient = send(client, x[only].to(device), masks, labels[only].to(device))
-        return protect(gradient, client, settings, cell.seed, ids[only], update_scale(client))
+        gradient = compute_update(client, x[only].to(device), masks, labels[only].to(device))
+        return apply_defences(gradient, client, settings, cell.seed, ids[only], update_scale(client))
 
     received = _gathered(map(sent, range(victims)))
     attacker = _attackers_engine(job, victim_set, device, client, trained)
@@ -145,7 +145,9 @@ def _gathered(sent: Iterable[dict[str, ParameterGradient]]) -> ClientUpdate:
     cpu = torch.device("cpu")
     parts = [{name: piece.to(cpu) for name, piece in part.items()} for part in sent]
     # Parameter by parameter, so that no second copy of all gradients is ever held.
-    return ClientUpdate.of({name: joined([part.pop(name) for part in parts]) for name in list(parts[0])})
+    return ClientUpdate.of(
+        {name: concatenate_victims([part.pop(name) for part in parts]) for name in list(parts[0])}
+    )
 
 
 def _engine(

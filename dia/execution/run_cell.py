@@ -130,8 +130,8 @@ def attack(
         outcome = search.run()
     finally:
         progress.close()
-    if problem.model.generic:
-        note = f"gradients one victim at a time for {', '.join(problem.model.generic)}"
+    if problem.model.per_victim_parameters:
+        note = f"gradients one victim at a time for {', '.join(problem.model.per_victim_parameters)}"
         LOG.warning(note)
         outcome.notes.append(note)
     return outcome, curves

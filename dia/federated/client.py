@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dia.defences.apply import defend, defended
-from dia.federated.update import _smaller
+from dia.federated.update import _cheaper_form
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.models.dropout import Site
@@ -64,7 +64,7 @@ def draw_bernoulli_masks(
     ]
 
 
-def send(
+def compute_update(
     model: GradientEngine, x: Tensor, masks: Sequence[Tensor], labels: Tensor
 ) -> dict[str, ParameterGradient]:
     """What V clients compute: the gradient of the mean cross-entropy over each one's N images, with dropout.
@@ -79,10 +79,10 @@ def send(
         A piece a parameter, as factors where those are smaller than the matrix.
     """
     pieces = model.gradients(x, [mask.to(x) for mask in masks], labels, differentiable=False)
-    return {name: _smaller(piece) for name, piece in pieces.items()}
+    return {name: _cheaper_form(piece) for name, piece in pieces.items()}
 
 
-def protect(
+def apply_defences(
     gradient: dict[str, ParameterGradient],
     model: GradientEngine,
     settings: DefenceSettings,

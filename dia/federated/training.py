@@ -14,7 +14,7 @@ from dia.datasets.normalisation import Normalisation
 from dia.datasets.train_test_split import Split
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, TrainingError
-from dia.federated.client import draw_masks, protect, send
+from dia.federated.client import apply_defences, compute_update, draw_masks
 from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update, update_scale
 from dia.federated.trained_model import TrainedModel
 from dia.federated.update import ClientUpdate
@@ -110,8 +110,8 @@ def _round(engine: GradientEngine, batches: list[Batch], names: list[str], job: 
     summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for (x, labels), name in zip(batches, names, strict=True):
         masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], "training_masks")
-        sent = send(engine, x, masks, labels)
-        sent = protect(sent, engine, settings, job.seed, [name], update_scale(engine))
+        sent = compute_update(engine, x, masks, labels)
+        sent = apply_defences(sent, engine, settings, job.seed, [name], update_scale(engine))
         for key, piece in ClientUpdate.of(sent).pieces.items():
             summed[key] += piece.dense()[0]
     rate = settings.local_learning_rate if settings.local_epochs else settings.server_learning_rate

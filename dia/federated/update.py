@@ -45,14 +45,14 @@ class ClientUpdate:
         return ClientUpdate(pieces, self.norm.to(device))
 
 
-def _smaller(piece: ParameterGradient) -> ParameterGradient:
+def _cheaper_form(piece: ParameterGradient) -> ParameterGradient:
     if not isinstance(piece, FactoredGradient):
         return piece
     rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
     return piece if rank * (fan_in + fan_out) < fan_in * fan_out else DenseGradient(piece.dense())
 
 
-def joined(pieces: Sequence[ParameterGradient]) -> ParameterGradient:
+def concatenate_victims(pieces: Sequence[ParameterGradient]) -> ParameterGradient:
     """The pieces of several victims as one."""
     first = pieces[0]
     if isinstance(first, FactoredGradient):

@@ -1,9 +1,10 @@
-"""Gradients of all victims from one pass over one folded batch.
+"""Gradients of all victims from one forward and backward pass over one folded batch.
 
 V victims of N images form a batch of V*N. The loss is summed over victims and averaged over each victim's images,
-so the gradient at a layer's output is every victim's own delta; :mod:`dia.gradients.layer_rules` turns inputs and deltas
-into parameter gradients. Nothing about a model is taken on trust: :class:`BatchedGradientEngine` compares its gradients with
-plain autograd on a random probe and computes the parameters that disagree one victim at a time.
+so the gradient at a layer's output is every victim's own delta; :mod:`dia.gradients.layer_rules` turns inputs and
+deltas into parameter gradients. The engine does not assume that it handles a model correctly; it checks:
+:class:`BatchedGradientEngine` compares its gradients with plain autograd on a random probe, and computes the parameters
+that disagree one victim at a time.
 """
 
 from collections import defaultdict
@@ -17,23 +18,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dia.gradients import per_victim
-from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient, concatenated
-from dia.gradients.forward_overrides import replacements
-from dia.gradients.layer_rules import RULES, expanded, total
-from dia.models.dropout import Site, dropout_sites, replayed
-
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
-"""Largest relative error of a parameter's probed gradient (float32 rounding stays below 1e-4)."""
+from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient, concatenate_calls
+from dia.gradients.forward_overrides import forward_overrides
+from dia.gradients.layer_rules import RULES, per_image_leaf, sum_gradients
+from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
+from dia.models.dropout import Site, dropout_sites, use_masks
 
 
 class Call(NamedTuple):
     """One call of a layer in a forward pass.
 
-    ``kept`` is what the layer's rule needs of it; ``version`` counts the in-place changes of ``output`` by then.
+    ``saved_input`` is what the layer's rule needs of it; ``version`` counts the in-place changes of ``output`` by then.
     """
 
     layer: str
-    kept: Tensor
+    saved_input: Tensor
     output: Tensor
     version: int
 
@@ -50,20 +49,21 @@ class BatchedGradientEngine:
 
     Attributes:
         sites: The model's dropout sites, in module order.
-        generic: Names of parameters whose gradient needs the per-victim path.
+        per_victim_parameters: Names of parameters whose gradient needs the per-victim path.
     """
 
     def __init__(
         self, model: nn.Module, shape: tuple[int, int, int], num_classes: int, batch_size: int
     ) -> None:
         self.model = model.requires_grad_(False)
+        self.shape, self.num_classes = shape, num_classes
         for module in model.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False  # type: ignore[assignment]
         reference = next(model.parameters())
         self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
         self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
-        self._faster = replacements(model)
+        self._faster = forward_overrides(model)
         self._covered_by_rules = {
             f"{name}.{parameter}".lstrip(".")
             for name, module in self._layers.items()
@@ -73,13 +73,13 @@ class BatchedGradientEngine:
         self._broadcast_parameters = [
             n for n in names if n not in self._covered_by_rules and model.get_parameter(n).shape[:1] == (1,)
         ]
-        self.generic = [
+        self.per_victim_parameters = [
             name
             for name in names
             if name not in self._covered_by_rules and name not in self._broadcast_parameters
         ]
         self._cloned: set[str] = set()
-        self._probe(shape, num_classes, batch_size)
+        self._probe(batch_size)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,25 +104,27 @@ class BatchedGradientEngine:
             A piece a parameter, in ``named_parameters`` order; parameters that take no part are absent.
         """
         found: dict[str, list[ParameterGradient]] = defaultdict(list)
-        if len(self.generic) < len(list(self.model.parameters())):
+        if len(self.per_victim_parameters) < len(list(self.model.parameters())):
             for name, piece in self._ruled_pieces(x, masks, labels, differentiable):
                 found[name].append(piece)
-        if self.generic:
-            values = per_victim.gradients(self.model, self.sites, self.generic, x, masks, labels)
+        if self.per_victim_parameters:
+            values = per_victim.gradients(
+                self.model, self.sites, self.per_victim_parameters, x, masks, labels
+            )
             found.update({name: [DenseGradient(value)] for name, value in values.items()})
         combined: dict[str, ParameterGradient] = {}
         for name, _ in self.model.named_parameters():
             pieces = found.get(name, [])
             if pieces and all(isinstance(piece, FactoredGradient) for piece in pieces):
-                combined[name] = concatenated(pieces)  # type: ignore[arg-type]
+                combined[name] = concatenate_calls(pieces)  # type: ignore[arg-type]
             elif pieces:
-                combined[name] = pieces[0] if len(pieces) == 1 else total(pieces)
+                combined[name] = pieces[0] if len(pieces) == 1 else sum_gradients(pieces)
         return combined if differentiable else {name: piece.detach() for name, piece in combined.items()}
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
         """Every victim's mean cross-entropy (V,), arguments as for :meth:`gradients`."""
         folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
-        with replayed(self.sites, folded):
+        with use_masks(self.sites, folded):
             logits = self.model(x.flatten(0, 1))
         return F.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape).mean(1)
 
@@ -134,8 +136,10 @@ class BatchedGradientEngine:
         if not images.requires_grad:
             images = images.detach().requires_grad_()
         folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
-        leaves = {n: expanded(self.model.get_parameter(n), len(images)) for n in self._broadcast_parameters}
-        with torch.enable_grad(), self._recording() as calls, replayed(self.sites, folded):
+        leaves = {
+            n: per_image_leaf(self.model.get_parameter(n), len(images)) for n in self._broadcast_parameters
+        }
+        with torch.enable_grad(), self._recording() as calls, use_masks(self.sites, folded):
             logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
             loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / batch_size
             calls = [call for call in calls if call.output.requires_grad]  # not those on constants
@@ -144,7 +148,7 @@ class BatchedGradientEngine:
             for call, delta in zip(calls, deltas, strict=False):
                 if delta is not None:
                     module = self._layers[call.layer]
-                    pieces = RULES[type(module)].gradients(module, call.kept, delta, victims)
+                    pieces = RULES[type(module)].gradients(module, call.saved_input, delta, victims)
                     for parameter, piece in pieces.items():
                         yield f"{call.layer}.{parameter}".lstrip("."), piece
             for name, delta in zip(leaves, deltas[len(calls) :], strict=True):
@@ -160,8 +164,8 @@ class BatchedGradientEngine:
             rule = RULES[type(module)]
 
             def forward(input: Tensor) -> Tensor:  # torch's name: layers may be called by keyword
-                output, kept = rule.forward(module, input)
-                calls.append(Call(name, kept, output, output._version))
+                output, saved_input = rule.forward(module, input)
+                calls.append(Call(name, saved_input, output, output._version))
                 # A later in-place operation (``out += identity``) must not touch the recorded output.
                 return output.clone() if name in self._cloned else output
 
@@ -177,23 +181,19 @@ class BatchedGradientEngine:
             for module, _ in forwards:
                 del module.forward  # the class's own again
 
-    def _probe(self, shape: tuple[int, int, int], num_classes: int, batch_size: int) -> None:
+    def _probe(self, batch_size: int) -> None:
         """Find outputs that are overwritten and parameters whose folded gradient is wrong."""
-        victims = 2
-        rng = torch.Generator().manual_seed(0)
-        x = torch.randn(victims, batch_size, *shape, generator=rng).to(self.device, self.dtype)
-        labels = torch.randint(num_classes, (victims, batch_size), generator=rng).to(self.device)
-        masks = [
-            (torch.rand(victims, batch_size, *s.shape, generator=rng) < 0.5 + 0.5 * (1 - s.rate)).to(x)
-            for s in self.sites
-        ]
+        x, masks, labels = probe_batch(self, victims=2, images=batch_size)
         if self._mixes_victims(x, masks):
-            self.generic, self._broadcast_parameters = [name for name, _ in self.model.named_parameters()], []
+            self.per_victim_parameters, self._broadcast_parameters = (
+                [name for name, _ in self.model.named_parameters()],
+                [],
+            )
             return
         with (
             torch.no_grad(),
             self._recording() as calls,
-            replayed(self.sites, [m.flatten(0, 1) for m in masks]),
+            use_masks(self.sites, [m.flatten(0, 1) for m in masks]),
         ):
             self.model(x.flatten(0, 1))
         self._cloned = {call.layer for call in calls if call.output._version != call.version}
@@ -201,19 +201,19 @@ class BatchedGradientEngine:
             folded = self.gradients(x, masks, labels, differentiable=False)
         except RuntimeError:
             # A broadcast parameter used in a way that cannot be expanded, say repeat(): leave those to vmap.
-            self.generic += self._broadcast_parameters
+            self.per_victim_parameters += self._broadcast_parameters
             self._broadcast_parameters = []
             folded = self.gradients(x, masks, labels, differentiable=False)
-        self.generic += self._mismatching_parameters(folded, x, masks, labels)
-        if self.generic:
+        self.per_victim_parameters += self._mismatching_parameters(folded, x, masks, labels)
+        if self.per_victim_parameters:
             self._broadcast_parameters = [
-                name for name in self._broadcast_parameters if name not in self.generic
+                name for name in self._broadcast_parameters if name not in self.per_victim_parameters
             ]
 
     def _mixes_victims(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
         """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
         images = x.flatten(0, 1).detach().requires_grad_()
-        with torch.enable_grad(), replayed(self.sites, [mask.flatten(0, 1) for mask in masks]):
+        with torch.enable_grad(), use_masks(self.sites, [mask.flatten(0, 1) for mask in masks]):
             outputs = self.model(images)[: x.shape[1]]
         (slope,) = torch.autograd.grad(outputs.square().sum(), images)
         return bool(slope[x.shape[1] :].any())  # exactly zero where there is no path
@@ -226,12 +226,12 @@ class BatchedGradientEngine:
         wrong: set[str] = set()
         for victim in range(len(x)):
             leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-            with torch.enable_grad(), replayed(self.sites, [mask[victim] for mask in masks]):
+            with torch.enable_grad(), use_masks(self.sites, [mask[victim] for mask in masks]):
                 loss = F.cross_entropy(functional_call(self.model, leaves, (x[victim],)), labels[victim])
                 plain = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
             scale = torch.stack([g.norm() for g in plain if g is not None]).max()
             for name, expected in zip(leaves, plain, strict=True):
-                if name in self.generic:
+                if name in self.per_victim_parameters:
                     continue
                 piece = folded.get(name)
                 got = None if piece is None else piece.select(torch.tensor([victim])).dense()[0]

@@ -14,13 +14,17 @@ class GradientEngine(Protocol):
 
     Attributes:
         model: The model as the server sent it, parameters frozen.
+        shape: (C, H, W) of one image.
+        num_classes: Number of outputs.
         sites: The masks that a pass needs: one a place where the model drops (and, with local steps, one a step).
-        generic: Names of parameters whose gradient is computed one victim at a time.
+        per_victim_parameters: Names of parameters whose gradient is computed one victim at a time.
     """
 
     model: nn.Module
+    shape: tuple[int, int, int]
+    num_classes: int
     sites: list[Site]
-    generic: list[str]
+    per_victim_parameters: list[str]
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool

@@ -98,7 +98,7 @@ def compare(piece: ParameterGradient, received: ParameterGradient | None) -> tup
     return piece.square_norm(), (piece.value * received.dense()).flatten(1).sum(1)
 
 
-def concatenated(pieces: list[FactoredGradient]) -> FactoredGradient:
+def concatenate_calls(pieces: list[FactoredGradient]) -> FactoredGradient:
     """One layer called several times: the outer products of all calls."""
     if len(pieces) == 1:
         return pieces[0]

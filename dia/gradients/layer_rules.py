@@ -22,9 +22,9 @@ class Rule(Protocol):
         """(V*N, ...) input -> (output, what :meth:`gradients` needs of this call)."""
 
     def gradients(
-        self, module: Any, kept: Tensor, delta: Tensor, victims: int
+        self, module: Any, saved_input: Tensor, delta: Tensor, victims: int
     ) -> dict[str, ParameterGradient]:
-        """What was kept, and the loss gradient at the output -> {parameter name: gradient}."""
+        """The saved input and the loss gradient at the output -> {parameter name: gradient}."""
 
 
 class LinearRule:
@@ -34,10 +34,10 @@ class LinearRule:
         return F.linear(x, module.weight, module.bias), x
 
     def gradients(
-        self, module: nn.Linear, kept: Tensor, delta: Tensor, victims: int
+        self, module: nn.Linear, saved_input: Tensor, delta: Tensor, victims: int
     ) -> dict[str, ParameterGradient]:
         deltas = delta.reshape(victims, 1, -1, module.out_features)
-        inputs = kept.reshape(victims, 1, -1, module.in_features)
+        inputs = saved_input.reshape(victims, 1, -1, module.in_features)
         pieces: dict[str, ParameterGradient] = {
             "weight": FactoredGradient(deltas, inputs, module.weight.shape)
         }
@@ -53,14 +53,17 @@ class Conv2dRule:
         return nn.Conv2d.forward(module, x), x
 
     def gradients(
-        self, module: nn.Conv2d, kept: Tensor, delta: Tensor, victims: int
+        self, module: nn.Conv2d, saved_input: Tensor, delta: Tensor, victims: int
     ) -> dict[str, ParameterGradient]:
         groups, padding = module.groups, module.padding
         if module.padding_mode != "zeros" or isinstance(padding, str):
             mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-            kept, padding = F.pad(kept, module._reversed_padding_repeated_twice, mode=mode), (0, 0)
-        columns = F.unfold(kept, module.kernel_size, module.dilation, padding, module.stride)
-        images, fan_in, pixels = kept.shape[0] // victims, columns.shape[1] // groups, columns.shape[2]
+            saved_input, padding = (
+                F.pad(saved_input, module._reversed_padding_repeated_twice, mode=mode),
+                (0, 0),
+            )
+        columns = F.unfold(saved_input, module.kernel_size, module.dilation, padding, module.stride)
+        images, fan_in, pixels = saved_input.shape[0] // victims, columns.shape[1] // groups, columns.shape[2]
         inputs = columns.reshape(victims, images, groups, fan_in, pixels)
         deltas = delta.reshape(victims, images, groups, module.out_channels // groups, pixels)
         by_deltas, by_inputs = (t.permute(0, 2, 1, 4, 3).flatten(2, 3) for t in (deltas, inputs))
@@ -87,9 +90,9 @@ class LayerNormRule:
         return torch.addcmul(module.bias, xhat, module.weight), xhat
 
     def gradients(
-        self, module: nn.LayerNorm, kept: Tensor, delta: Tensor, victims: int
+        self, module: nn.LayerNorm, saved_input: Tensor, delta: Tensor, victims: int
     ) -> dict[str, ParameterGradient]:
-        return _affine(module, kept, delta, (victims, -1, *module.normalized_shape), summed=(1,))
+        return _affine(module, saved_input, delta, (victims, -1, *module.normalized_shape), summed=(1,))
 
 
 class GroupNormRule:
@@ -103,10 +106,10 @@ class GroupNormRule:
         return torch.addcmul(module.bias.view(shape), xhat, module.weight.view(shape)), xhat
 
     def gradients(
-        self, module: nn.GroupNorm, kept: Tensor, delta: Tensor, victims: int
+        self, module: nn.GroupNorm, saved_input: Tensor, delta: Tensor, victims: int
     ) -> dict[str, ParameterGradient]:
-        view = (victims, kept.shape[0] // victims, module.num_channels, -1)
-        return _affine(module, kept, delta, view, summed=(1, 3))
+        view = (victims, saved_input.shape[0] // victims, module.num_channels, -1)
+        return _affine(module, saved_input, delta, view, summed=(1, 3))
 
 
 def _affine(
@@ -132,7 +135,7 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 
-def expanded(parameter: Tensor, images: int) -> Tensor:
+def per_image_leaf(parameter: Tensor, images: int) -> Tensor:
     """A parameter of shape (1, ...) that broadcasts over the batch, as one leaf an image: (images, ...).
 
     Position embeddings and class tokens are used this way; the gradient at the leaf is the image's own.
@@ -140,6 +143,6 @@ def expanded(parameter: Tensor, images: int) -> Tensor:
     return parameter.detach().expand(images, *parameter.shape[1:]).requires_grad_()
 
 
-def total(pieces: list[ParameterGradient]) -> DenseGradient:
+def sum_gradients(pieces: list[ParameterGradient]) -> DenseGradient:
     """A parameter used in several places: its gradient is the sum of theirs."""
     return DenseGradient(torch.stack([piece.dense() for piece in pieces]).sum(0))

@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dia.gradients.factored import DenseGradient, ParameterGradient
-from dia.models.dropout import Site, dropout_sites, replayed
+from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
+from dia.models.dropout import Site, dropout_sites, use_masks
 
 Weights = dict[str, Tensor]
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
-"""Largest relative difference between mapped and looped victims (float32 rounding stays below 1e-4)."""
 
 
 class LocalSGDEngine:
@@ -35,7 +34,7 @@ class LocalSGDEngine:
 
     Attributes:
         sites: The model's dropout sites, once a step: each step draws masks of its own, for its own images.
-        generic: All parameters where victims cannot be mapped, else empty.
+        per_victim_parameters: All parameters where victims cannot be mapped, else empty.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class LocalSGDEngine:
         learning_rate: float,
     ) -> None:
         self.model = model.requires_grad_(False)
+        self.shape, self.num_classes = shape, num_classes
         self.steps, self.learning_rate = [list(step) for step in steps], learning_rate
         reference = next(model.parameters())
         self._places = dropout_sites(model, reference.new_zeros(1, *shape))
@@ -55,9 +55,9 @@ class LocalSGDEngine:
             for number, step in enumerate(self.steps)
             for site in self._places
         ]
-        self.generic: list[str] = []
-        if not self._can_be_mapped(shape, num_classes):
-            self.generic = [name for name, _ in model.named_parameters()]
+        self.per_victim_parameters: list[str] = []
+        if not self._can_be_mapped():
+            self.per_victim_parameters = [name for name, _ in model.named_parameters()]
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
@@ -107,7 +107,7 @@ class LocalSGDEngine:
 
     def _forward(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
         """Logits (V, images, classes), every victim with its own weights."""
-        return (self._looped if self.generic else self._mapped)(weights, x, masks)
+        return (self._looped if self.per_victim_parameters else self._mapped)(weights, x, masks)
 
     def _mapped(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
         mapped = torch.vmap(self._one, in_dims=(0, 0, None if masks is None else 0))
@@ -126,7 +126,7 @@ class LocalSGDEngine:
         )
 
     def _one(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
-        with replayed(self._places, masks), self._using(weights):
+        with use_masks(self._places, masks), self._using(weights):
             return self.model(x)
 
     @contextmanager
@@ -150,26 +150,20 @@ class LocalSGDEngine:
             for parameters, key, parameter in slots:
                 parameters[key] = parameter
 
-    def _can_be_mapped(self, shape: tuple[int, int, int], num_classes: int) -> bool:
+    def _can_be_mapped(self) -> bool:
         """Whether mapped victims have the losses, gradients and second derivatives of looped ones."""
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
             return False  # its statistics belong to one victim, and torch 2.13 differentiates it wrongly
-        reference = next(self.model.parameters())
-        rng = torch.Generator().manual_seed(0)
-
-        def random(*size: int) -> Tensor:
-            return torch.rand(size, generator=rng).to(reference)
-
-        x = random(2, 1, *shape).requires_grad_()
-        labels = torch.randint(num_classes, (2, 1), generator=rng).to(reference.device)
-        masks = [(random(2, 1, *site.shape) < 1 - site.rate / 2).to(reference) for site in self._places]
+        x, masks, labels = probe_batch(self, victims=2, images=1)
+        x.requires_grad_()
+        masks = [mask[:, :1] for mask in masks[: len(self._places)]]  # those of the first step
         try:
             mapped = self._slopes(self._mapped, x, masks, labels)
         except RuntimeError:
             return False
         looped = self._slopes(self._looped, x, masks, labels)
         scale = max(float(value.norm()) for value in looped)
-        tolerance = PROBE_TOLERANCE.get(reference.dtype, 1e-3)
+        tolerance = PROBE_TOLERANCE.get(x.dtype, 1e-3)
         return all(
             float((a - b).norm()) <= tolerance * (float(b.norm()) + 1e-6 * scale)
             for a, b in zip(mapped, looped, strict=True)

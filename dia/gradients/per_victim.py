@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dia.models.dropout import Site, replayed
+from dia.models.dropout import Site, use_masks
 
 
 def gradients(
@@ -39,7 +39,7 @@ def gradients(
     for victim in range(len(x)):
         leaves = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
         own = None if masks is None else [mask[victim] for mask in masks]
-        with torch.enable_grad(), replayed(sites, own):
+        with torch.enable_grad(), use_masks(sites, own):
             loss = F.cross_entropy(functional_call(model, leaves, (x[victim],)), labels[victim])
             rows.append(
                 torch.autograd.grad(

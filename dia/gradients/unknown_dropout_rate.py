@@ -29,8 +29,9 @@ class UnknownRateEngine:
     def __init__(self, engine: GradientEngine) -> None:
         self.known = engine
         self.model: nn.Module = engine.model
+        self.shape, self.num_classes = engine.shape, engine.num_classes
         self.sites: list[Site] = engine.sites
-        self.generic: list[str] = engine.generic
+        self.per_victim_parameters: list[str] = engine.per_victim_parameters
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool

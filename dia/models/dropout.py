@@ -24,7 +24,7 @@ class Dropout(nn.Dropout):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__(p)
         self.masks: list[Tensor] | None = None
-        self.off = False
+        self.disabled = False
         self.shapes: list[tuple[int, ...]] | None = None
         self.calls = 0
 
@@ -44,19 +44,19 @@ class Dropout(nn.Dropout):
         """
         if self.shapes is not None:
             self.shapes.append(shape or self.mask_shape(x))
-        if self.masks is None and not self.off:
+        if self.masks is None and not self.disabled:
             return super().forward(x)
         mask = self.next_mask(part)
-        return x if mask is None else x * (mask * self.scale)
+        return x if mask is None else x * (mask * self.keep_scale)
 
     @property
-    def scale(self) -> float:
+    def keep_scale(self) -> float:
         """The factor 1 / (1 - p) on what is kept."""
         return 1 / (1 - self.p)
 
     def next_mask(self, part: tuple[slice, ...] | None = None) -> Tensor | None:
         """The mask of the next replayed call, or its ``part``; None for the identity."""
-        if self.off or self.p == 0 or self.masks is None:
+        if self.disabled or self.p == 0 or self.masks is None:
             return None
         mask = self.masks[self.calls]
         self.calls += 1
@@ -162,27 +162,27 @@ def dropout_disabled(model: nn.Module) -> Iterator[None]:
     """Inside the block the replayable dropout modules of ``model`` are the identity."""
     modules = [module for module in model.modules() if isinstance(module, Dropout)]
     for module in modules:
-        module.off = True
+        module.disabled = True
     try:
         yield
     finally:
         for module in modules:
-            module.off = False
+            module.disabled = False
 
 
 @contextmanager
-def replayed(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[None]:
+def use_masks(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator[None]:
     """Inside the block the sites apply ``masks`` (each (images, *site.shape)); with None dropout is off."""
     modules = {id(site.module): site.module for site in sites}.values()
     for module in modules:
-        module.masks, module.calls, module.off = [], 0, masks is None
+        module.masks, module.calls, module.disabled = [], 0, masks is None
     for site, mask in zip(sites, masks or [], strict=masks is not None):
         site.module.masks.append(mask)  # type: ignore[union-attr]
     try:
         yield
     finally:
         for module in modules:
-            module.masks, module.off = None, False
+            module.masks, module.disabled = None, False
 
 
 def describe_sites(sites: Sequence[Site]) -> str:

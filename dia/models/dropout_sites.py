@@ -26,7 +26,7 @@ DEFAULT = {"lenet": "head", "resnet18": "head"}
 """What ``default`` stands for where it is not every site."""
 
 
-def chosen(model: str, sites: str) -> Callable[[str], bool]:
+def site_selector(model: str, sites: str) -> Callable[[str], bool]:
     """Which dropout modules of a model drop, by module name.
 
     Args:

@@ -8,7 +8,7 @@ from dia.errors import ModelError
 from dia.models import NAMES
 from dia.models.custom import CustomModel
 from dia.models.dropout import Dropout, replace_dropout
-from dia.models.dropout_sites import chosen
+from dia.models.dropout_sites import site_selector
 from dia.models.lenet import LeNet
 from dia.models.mlp import MLP
 from dia.models.randomness_check import check_no_hidden_randomness
@@ -46,7 +46,7 @@ def build(
         num_classes: Number of outputs.
         p: Dropout rate of the chosen sites, 0 <= p < 1; the others do not drop.
         seed: The cell's seed.
-        sites: Where the model drops, see :func:`dia.models.dropout_sites.chosen`.
+        sites: Where the model drops, see :func:`dia.models.dropout_sites.site_selector`.
         own: How a user's own model is made.
 
     Raises:
@@ -67,7 +67,7 @@ def build(
 def _drop_at(model: nn.Module, name: str, sites: str, p: float) -> None:
     """Set the rate of the chosen dropout modules to ``p`` and that of the others to 0."""
     try:
-        is_chosen = chosen(name, sites)
+        is_chosen = site_selector(name, sites)
     except ValueError as error:
         raise ModelError(str(error)) from None
     modules = {key: module for key, module in model.named_modules() if isinstance(module, Dropout)}

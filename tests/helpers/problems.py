@@ -16,7 +16,7 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.registry import prepare
 from dia.datasets.normalisation import Normalisation
-from dia.federated.client import draw_masks, send
+from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.models.mlp import MLP
@@ -57,7 +57,7 @@ def problem(
     x0 = torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids])
     return Problem(
         model=model,
-        received=ClientUpdate.of(send(model, x, client_masks, labels)),
+        received=ClientUpdate.of(compute_update(model, x, client_masks, labels)),
         labels=labels,
         shape=shape,
         low=low,

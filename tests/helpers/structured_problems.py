@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import Normalisation
-from dia.federated.client import draw_masks, send
+from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import DenseGradient
@@ -46,7 +46,7 @@ def problem(
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     masks = draw_masks(model.sites, seed, ids, images, "client_masks")
     start = draw_masks(model.sites, seed, ids, images, "initial_masks")
-    received = ClientUpdate.of(send(model, x, masks, labels))
+    received = ClientUpdate.of(compute_update(model, x, masks, labels))
     x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
     settings = Settings(victims=victims, batch_size=images, **changes)
     starts = FixedInitialisation(x0, [mask.to(dtype) for mask in start], ids)

@@ -38,7 +38,7 @@ def test_gradients_are_those_of_double_backward(
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
     engine = compare(model, shape, victims, images)
-    assert engine.generic == []
+    assert engine.per_victim_parameters == []
 
 
 def test_every_name_has_a_factory_and_sites() -> None:

@@ -12,7 +12,7 @@ from dia.datasets.registry import make_victims
 from dia.datasets.specs import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
-from dia.federated.client import draw_masks, send
+from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.unknown_dropout_rate import UnknownRateEngine
@@ -34,7 +34,7 @@ def test_an_unknown_rate_is_what_the_mask_drops(name: str) -> None:
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     ids = ["0000", "0001"]
     client_masks = draw_masks(engine.sites, 0, ids, images, "client_masks")
-    received = ClientUpdate.of(send(engine, x, client_masks, labels))
+    received = ClientUpdate.of(compute_update(engine, x, client_masks, labels))
     masks = [
         torch.rand(victims, images, *site.shape, generator=rng, dtype=torch.float64).requires_grad_()
         for site in engine.sites

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.federated.client import send
+from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import DenseGradient, ParameterGradient
@@ -105,7 +105,7 @@ def compare(
     x = 2 * random(victims, images, *shape) - 1
     masks = [random(victims, images, *site.shape) for site in engine.sites]
 
-    received = ClientUpdate.of(send(engine, private[0], kept, labels))
+    received = ClientUpdate.of(compute_update(engine, private[0], kept, labels))
     if dense:
         full: dict[str, ParameterGradient] = {
             name: DenseGradient(piece.dense()) for name, piece in received.pieces.items()
@@ -134,7 +134,7 @@ batches = pytest.mark.parametrize(("victims", "images"), BATCHES)
 @pytest.mark.parametrize("name", FOLDED)
 def test_folded_rules(name: str, victims: int, images: int) -> None:
     engine = compare(*made(FOLDED[name]), victims, images)
-    assert engine.generic == []
+    assert engine.per_victim_parameters == []
 
 
 @batches
@@ -142,7 +142,7 @@ def test_folded_rules(name: str, victims: int, images: int) -> None:
 def test_per_victim_path(name: str, victims: int, images: int) -> None:
     case, announced = GENERIC[name]
     engine = compare(*made(case), victims, images)
-    assert set(engine.generic) == announced
+    assert set(engine.per_victim_parameters) == announced
 
 
 def test_the_slightest_mixing_of_images_is_found() -> None:
@@ -153,7 +153,7 @@ def test_the_slightest_mixing_of_images_is_found() -> None:
         return m.fc(x + 1e-5 * x.mean(0))  # type: ignore[operator]
 
     engine = BatchedGradientEngine(Body(run, fc=nn.Linear(PIXELS, CLASSES)), SHAPE, CLASSES, 1)
-    assert engine.generic == ["fc.weight", "fc.bias"]
+    assert engine.per_victim_parameters == ["fc.weight", "fc.bias"]
 
 
 @batches

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.federated.client import draw_masks, send
+from dia.federated.client import compute_update, draw_masks
 from dia.federated.protocol import local_steps
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
@@ -58,7 +58,7 @@ def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSGDEngine:
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
     private, ids = 2 * random(VICTIMS, IMAGES, *shape) - 1, ["0000", "0001"]
     client_masks = draw_masks(engine.sites, 0, ids, IMAGES, "client_masks")
-    received = ClientUpdate.of(send(engine, private, client_masks, labels))
+    received = ClientUpdate.of(compute_update(engine, private, client_masks, labels))
     x = (2 * random(VICTIMS, IMAGES, *shape) - 1).requires_grad_()
     masks = [random(VICTIMS, *site.mask_shape(IMAGES)).requires_grad_() for site in engine.sites]
 
@@ -92,7 +92,7 @@ def compare(model: nn.Module, shape: tuple[int, int, int]) -> LocalSGDEngine:
 
 @pytest.mark.parametrize("name", sorted(FOLDED))
 def test_victims_are_mapped(name: str) -> None:
-    assert compare(*made(FOLDED[name])).generic == []
+    assert compare(*made(FOLDED[name])).per_victim_parameters == []
 
 
 @pytest.mark.parametrize("name", sorted(GENERIC))
@@ -109,8 +109,8 @@ def test_one_step_on_the_whole_batch_is_fedsgd() -> None:
     engine = LocalSGDEngine(replace_dropout(model), shape, CLASSES, [[0, 1, 2]], RATE)
     folded = BatchedGradientEngine(model, shape, CLASSES, IMAGES)
     masks = draw_masks(folded.sites, 0, ["a", "b"], IMAGES, "client_masks")
-    for name, piece in send(folded, x, masks, labels).items():
-        difference = send(engine, x, masks, labels)[name].dense()
+    for name, piece in compute_update(folded, x, masks, labels).items():
+        difference = compute_update(engine, x, masks, labels)[name].dense()
         torch.testing.assert_close(difference, piece.dense(), rtol=1e-9, atol=1e-12)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dia.gradients.batched import BatchedGradientEngine
-from dia.models.dropout import replayed
+from dia.models.dropout import use_masks
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[P
     layers = [(name, m) for name, m in model.model.named_modules() if type(m) is nn.Linear]
     hooks = [m.register_forward_pre_hook(remember(name), with_kwargs=True) for name, m in layers]
     try:
-        with replayed(model.sites, None):
+        with use_masks(model.sites, None):
             model.model(numbers.to(model.dtype).view(1, *shape))
     finally:
         for hook in hooks:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dia.attacks.analytic.errors import NotApplicable
 from dia.gradients.batched import BatchedGradientEngine
-from dia.models.dropout import Dropout, replayed
+from dia.models.dropout import Dropout, use_masks
 
 ELEMENTWISE = (
     nn.GELU,
@@ -92,7 +92,7 @@ class LinearChain:
     def _agrees(self, model: BatchedGradientEngine, shape: tuple[int, ...]) -> bool:
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(2, *shape, generator=rng, dtype=torch.float64).to(model.device)
-        with torch.no_grad(), replayed(model.sites, None):
+        with torch.no_grad(), use_masks(model.sites, None):
             expected = model.model(x.to(model.dtype)).double()
         if any(
             link.weight.shape[1] != width for link, width in zip(self.links, self._widths(x), strict=True)

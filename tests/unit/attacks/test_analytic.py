@@ -15,7 +15,7 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.evaluation.mask_recovery import align_masks
 from dia.evaluation.scores import worst_claim_cosine
-from dia.federated.client import send
+from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.factored import DenseGradient
 from dia.models.vit import ViT
@@ -142,7 +142,10 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
     of = Problem(
         **(
             vars(of)
-            | {"client_masks": masks, "received": ClientUpdate.of(send(of.model, x, masks, of.labels))}
+            | {
+                "client_masks": masks,
+                "received": ClientUpdate.of(compute_update(of.model, x, masks, of.labels)),
+            }
         )
     )
     outcome = prepare(of).run()
@@ -153,7 +156,7 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
 def sending(of: Problem, x: Tensor) -> Problem:
     """The same problem with other private images."""
     return Problem(
-        **(vars(of) | {"received": ClientUpdate.of(send(of.model, x, of.client_masks, of.labels))})
+        **(vars(of) | {"received": ClientUpdate.of(compute_update(of.model, x, of.client_masks, of.labels))})
     )
 
 

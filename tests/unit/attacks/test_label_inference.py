@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dia.attacks.label_inference import aligned, infer_labels, last_layer
 from dia.errors import AttackError
 from dia.evaluation.chance_levels import label_accuracy_chance
-from dia.federated.client import draw_masks, protect, send
+from dia.federated.client import apply_defences, compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.models.dropout import replace_dropout
@@ -34,8 +34,8 @@ def received(
     model = BatchedGradientEngine(network, SHAPE, classes, images)
     x = torch.randn(victims, images, *SHAPE, generator=torch.Generator().manual_seed(seed))
     ids = [f"{v:04d}" for v in range(victims)]
-    sent = send(model, x, draw_masks(model.sites, seed, ids, images, "client_masks"), labels)
-    sent = protect(sent, model, DefenceSettings.model_validate(defence), seed, ids)
+    sent = compute_update(model, x, draw_masks(model.sites, seed, ids, images, "client_masks"), labels)
+    sent = apply_defences(sent, model, DefenceSettings.model_validate(defence), seed, ids)
     return network, ClientUpdate.of(sent)
 
 
@@ -71,7 +71,7 @@ def test_two_classes_are_told_apart_by_a_sign(bias: bool) -> None:
     labels = torch.tensor([[0], [1], [1], [0]])
     x = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
     masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, "client_masks")
-    received = ClientUpdate.of(send(model, x, masks, labels))
+    received = ClientUpdate.of(compute_update(model, x, masks, labels))
     assert torch.equal(infer_labels(network, received, 1, 2, made_up(), 1.0), labels)
 
 

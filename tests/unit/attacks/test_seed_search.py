@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dia.attacks import ig, wiig
 from dia.attacks import seed_search as seed
 from dia.attacks.problem import Problem
-from dia.federated.client import draw_client_masks, send
+from dia.federated.client import compute_update, draw_client_masks
 from dia.federated.update import ClientUpdate
 from dia.utils.randomness import derive_seed
 
@@ -24,7 +24,7 @@ def seeded(
     """A problem whose clients seed their masks from a space, the images, and the seeds."""
     of, x = problem(build, seed_candidates=SPACE, **how)
     masks = draw_client_masks(of.model.sites, 0, of.victim_ids, x.shape[1], space)
-    received = ClientUpdate.of(send(of.model, x, masks, of.labels))
+    received = ClientUpdate.of(compute_update(of.model, x, masks, of.labels))
     seeds = [derive_seed(0, victim, "client_seed") % (space or 1) for victim in of.victim_ids]
     return Problem(**(vars(of) | {"client_masks": masks, "received": received})), x, seeds
 

@@ -12,7 +12,7 @@ from dia.defences.clip import clip
 from dia.defences.noise import add_noise
 from dia.defences.prune import prune
 from dia.defences.quantise import int8, sign
-from dia.federated.client import draw_masks, protect, send
+from dia.federated.client import apply_defences, compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.models.registry import build
@@ -120,8 +120,8 @@ def test_the_server_gets_full_matrices_of_every_parameter(setting: dict[str, obj
     rng = torch.Generator().manual_seed(0)
     x, labels = torch.randn(2, 1, *shape, generator=rng), torch.tensor([[0], [2]])
     ids = ["0000", "0001"]
-    plain = send(model, x, draw_masks(model.sites, 0, ids, 1, "client_masks"), labels)
-    sent = protect(plain, model, settings, 0, ids)
+    plain = compute_update(model, x, draw_masks(model.sites, 0, ids, 1, "client_masks"), labels)
+    sent = apply_defences(plain, model, settings, 0, ids)
     if not setting:
         assert sent is plain
         return

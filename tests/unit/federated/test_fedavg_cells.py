@@ -70,7 +70,7 @@ def test_the_true_images_and_masks_match_what_is_sent() -> None:
 
     ready = experiment(attack="wiig", precision="float64", **LOCAL)
     problem = ready.problem
-    x = (ready.original - ready.mean) / ready.std
+    x = ready.normalisation.normalise(ready.original)
     for engine_masks, close in ((problem.client_masks, True), (None, False)):
         distance = matching_distance(problem.model, problem.received, x, engine_masks, problem.labels)
         assert bool((distance.abs() < 1e-7).all()) == close

@@ -10,7 +10,7 @@ from torch import nn
 
 from dia.attacks.optimisation.objective import matching_distance
 from dia.errors import ModelError
-from dia.federated.client import send
+from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.models.custom import CustomModel
@@ -74,7 +74,7 @@ def test_attention_can_be_differentiated_twice(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     private, x, step = (torch.randn(1, 1, *SHAPE, generator=rng, dtype=torch.float64) for _ in range(3))
     masks, labels = [x.new_ones(1, 1, *site.shape) for site in model.sites], torch.tensor([[1]])
-    received = ClientUpdate.of(send(model, private, masks, labels))
+    received = ClientUpdate.of(compute_update(model, private, masks, labels))
 
     def distance(at: torch.Tensor) -> torch.Tensor:
         return matching_distance(model, received, at, masks, labels).sum()
