@@ -14,7 +14,7 @@ import torch
 from analytic import SHARED, victim_set
 from torch import Tensor
 
-from dia.attacks.mask_readout.readout import Readout, counts
+from dia.attacks.mask_readout.readout import Readout
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
 from dia.evaluation.experiment import Experiment, prepare
@@ -49,12 +49,10 @@ def known_entries(experiment: Experiment) -> None:
     ]
     if any(wrong):
         raise RuntimeError(f"{sum(wrong)} entries were read off wrongly")
-    for site, (told, matter, all_of_them) in zip(
-        problem.model.sites, counts(known, influential), strict=True
-    ):
-        share = told / matter if matter else 0.0
+    for site, k, i in zip(problem.model.sites, known, influential, strict=True):
+        fraction = int((~k.isnan() & i).sum()) / max(1, int(i.sum()))
         print(
-            f"    {site.name:42s} influential {matter / all_of_them:7.2%}, of those known exactly {share:7.2%}"
+            f"    {site.name:42s} influential {i.double().mean():7.2%}, of those known exactly {fraction:7.2%}"
         )
 
 

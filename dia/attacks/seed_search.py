@@ -106,13 +106,13 @@ def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]
 
 def _bits(zeros: GradientZeros, rate: float) -> Tensor:
     """(V,) how improbable it is, in bits, that masks which drop an entry at ``rate`` leave just these zeros."""
-    alive = (zeros.alive & zeros.told).sum(1)
-    dead = (~zeros.alive & zeros.certain).sum(1)
-    return -alive * math.log2(1 - rate) - dead * math.log2(rate)
+    kept = (zeros.nonzero & zeros.readable).sum(1)
+    dropped = (~zeros.nonzero & zeros.conclusive).sum(1)
+    return -kept * math.log2(1 - rate) - dropped * math.log2(rate)
 
 
 def _fits(mask: Tensor, zeros: GradientZeros) -> Tensor:
     """(V,) whether a candidate's masks (N, *site.shape) leave exactly the zeros that the victims' gradients have."""
     kept = mask.flatten(1).any(0)
-    contradicted = (zeros.alive & ~kept & zeros.told) | (~zeros.alive & kept & zeros.certain)
+    contradicted = (zeros.nonzero & ~kept & zeros.readable) | (~zeros.nonzero & kept & zeros.conclusive)
     return ~contradicted.any(1)

@@ -54,9 +54,9 @@ def images(
     if not layers or (bias is None and (chain is None or len(layers) < 2)):
         return []  # hyperplanes that nothing else confirms
     found = layers[0].rows
-    everything = range(found.right.shape[1])
+    everything = range(found.inputs.shape[1])
     order = (
-        batch_separation.order(layers[-1], labels)
+        batch_separation.match_labels(layers[-1], labels)
         if chain is not None and len(layers) == len(chain.links)
         else None
     )
@@ -65,10 +65,10 @@ def images(
     for n in whole:
         masks[n] = [_mask(before, layer, n) for before, layer in pairwise(layers)]
     if bias is not None:
-        sizes = torch.linalg.lstsq(found.left, bias[:, None]).solution[:, 0]
-        if float((found.left @ sizes - bias).norm()) > consistent * float(bias.norm()):
+        sizes = torch.linalg.lstsq(found.deltas, bias[:, None]).solution[:, 0]
+        if float((found.deltas @ sizes - bias).norm()) > consistent * float(bias.norm()):
             return []
-        return [Image(found.right[:, n] / sizes[n], masks.get(n)) for n in whole or everything]
+        return [Image(found.inputs[:, n] / sizes[n], masks.get(n)) for n in whole or everything]
     assert chain is not None
     if whole:
         return [
@@ -79,7 +79,7 @@ def images(
 
 
 def _mask(before: batch_separation.SeparatedLayer, layer: batch_separation.SeparatedLayer, n: int) -> Tensor:
-    return (~batch_separation.kept(before, layer)[0][:, n]).double()
+    return (~batch_separation.dropped_units(before, layer)[:, n]).double()
 
 
 def _by_gradient(
@@ -92,13 +92,13 @@ def _by_gradient(
     consistent: float,
 ) -> Tensor | None:
     """The image whose own gradient is its part of the batch's: a batch of N is N batches of one."""
-    count = layers[0].rows.right.shape[1]
+    count = layers[0].rows.inputs.shape[1]
     own = {
-        f"{link.name}.weight": count * torch.outer(layer.rows.left[:, n], layer.rows.right[:, n])
+        f"{link.name}.weight": count * torch.outer(layer.rows.deltas[:, n], layer.rows.inputs[:, n])
         for link, layer in zip(chain.links, layers, strict=True)
     }
     try:
-        image, residual = mlp.scaled(chain, layers[0].rows.right[:, n], own, list(masks), label, box)
+        image, residual = mlp.scaled(chain, layers[0].rows.inputs[:, n], own, list(masks), label, box)
     except NotApplicable:
         return None
     return image if residual <= consistent else None
@@ -112,10 +112,10 @@ def _by_units(
     The next layer's inputs are known up to a factor, ``a_i = activation(c w_i . u)``: their ratios depend on c alone,
     unless the activation is homogeneous, as ReLU is.
     """
-    direction, columns = layers[0].rows.right[:, n], layers[1].columns
+    direction, columns = layers[0].rows.inputs[:, n], layers[1].columns
     assert columns is not None
-    units = columns.alive[:, n]
-    along, ratios = link.weight[units] @ direction, columns.left[units, n]
+    units = columns.is_nonzero[:, n]
+    along, ratios = link.weight[units] @ direction, columns.deltas[units, n]
     ratios = ratios / ratios.norm()
 
     def mismatch(c: Tensor) -> Tensor:

@@ -116,7 +116,9 @@ def _of_batch(problem: Problem, layer: PixelLayer, chain: LinearChain | None, vi
     links = chain.links[:-1] if chain is not None else ()
     rates = [1 - 1 / link.factor for link in links] or [max(problem.rates, default=0.0)]
     weights = [gradients[f"{link.name}.weight"] for link in chain.links] if chain is not None else []
-    layers = batch_separation.chain(weights or [gradients[f"{layer.name}.weight"]], len(labels), rates)
+    layers = batch_separation.separate_layers(
+        weights or [gradients[f"{layer.name}.weight"]], len(labels), rates
+    )
     images = batch.images(
         layers, chain, gradients.get(f"{layer.name}.bias"), labels, _box(problem, layer), CONSISTENT
     )

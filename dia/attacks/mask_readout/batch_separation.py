@@ -1,119 +1,81 @@
-"""The gradient of a batch taken apart into those of its images, by what dropout made zero.
+"""The gradient of a batch separated into those of its images, by the zeros of dropout and ReLU.
 
-A Linear layer that sees one position an image has the weight gradient ``G = sum_n d_n a_n^T`` of N images. Its row i
-is a mixture of the a_n whose images kept unit i. In the N-dimensional space of the rows, those whose unit image n
-dropped therefore lie in one hyperplane, the span of the other images, a share p of all rows; rows that more images
-kept lie in none by chance. Finding N such hyperplanes is finding the factors d_n, a_n up to a scale each, the zeros of
-the d_n (the masks behind the layer) and those of the a_n (the masks before it) included: sparse dictionary learning,
-exact because nothing but rounding is between the rows and their planes.
+A Linear layer that sees one position per image has the weight gradient ``G = sum_n d_n a_n^T`` over N images, with the
+loss's gradient d_n at its output and its input a_n. Row i mixes the a_n of the images whose d_n is not zero at unit i.
+It lacks an image that dropped the unit, or for which a ReLU silenced it. In the N-dimensional space of the rows, those
+that lack image n lie in one hyperplane, the span of the other images' inputs; rows that more images contribute to lie
+in none by chance. Finding N such hyperplanes (:mod:`dia.attacks.mask_readout.hyperplanes`) is finding the factors d_n
+and a_n up to a scale each, including all their zeros: the masks behind and before the layer.
 
-In a chain of layers the zeros found in the rows of one are those of the columns of the next, so that only the first
-has to be searched. Behind the last layer d_n is ``softmax - onehot``, which tells the image's label.
+Example, N = 2, inputs a and b::
+
+    unit  used by   row of G            In the plane of the rows a hyperplane is a line. Units 1 and 3 are on the
+    0     both      0.3 a - 0.8 b       line of a, units 2 and 4 on that of b; unit 0 is alone on its line. The two
+    1     image 1   1.2 a               lines that hold several rows are the inputs' directions, and the rows'
+    2     image 2           0.5 b       coefficients in them are the deltas: d_1 = (0.3, 1.2, 0, -0.7, 0, 0) and
+    3     image 1  -0.7 a               d_2 = (-0.8, 0, 0.5, 0, 1.1, 0). Image 1 dropped units 2, 4, 5 (or its ReLU
+    4     image 2           1.1 b       silenced them), image 2 units 1, 3, 5.
+    5     none      0
+
+So smooth activations (GELU, Tanh) need dropout to be separated, while a ReLU's zeros suffice without any: the method of
+SPEAR (Dimitrov et al. 2024, arXiv 2403.03945; larger batches in SPEAR++, arXiv 2510.24200). Cocktail Party (Kariyappa
+et al., ICML 2023) separates the same mixtures by statistical independence instead, approximately.
+
+In a chain of layers the zeros of one layer's rows are those of the next layer's columns, so only the first layer has to
+be searched. Behind the last layer d_n is ``softmax - onehot``, which tells the image's label.
+
+Shapes: N images, R <= N of them told apart, out and in features of a layer.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-ZERO, ALIVE = 1e-6, 1e-5
-"""A coefficient below the first share of its row is zero, above the second not, between them nobody knows. Rounding to
-float32 leaves up to about 3e-7."""
+from dia.attacks.mask_readout.hyperplanes import (
+    NONZERO,
+    REFIT_TOLERANCES,
+    ZERO,
+    find_hyperplanes,
+    fit_hyperplanes,
+    row_space,
+)
 
-LOOSE = (1e-4, ALIVE, ZERO)
-"""Shares below which a coefficient is taken for zero while a hyperplane is being fitted to ever better known rows."""
-
-RANK = 1e-6
-"""Singular values below this share of the largest are rounding."""
-
-PROBES = (1024, 2**17)
-"""Fewest and most hyperplanes that are tried through random rows."""
-
-AT_ONCE = 4096
-
-CHANCE = 0.01
-"""The zeros of a layer's rows are those of the next layer's columns, but for at most this share of small numbers."""
+MAX_CONTRADICTIONS = 0.01
+"""The zeros of a layer's rows are those of the next layer's columns, but for at most this fraction of small numbers."""
 
 
 class LowRankFactors(NamedTuple):
-    """``G = left right^T``, a column an image found.
+    """``G = deltas inputs^T``, one column per image found.
 
     Attributes:
-        left: (out, R) float64.
-        right: (in, R), of unit length.
-        zero: (out, R) bool, coefficients of ``left`` that are zero.
-        alive: (out, R) bool, those that are certainly not.
+        deltas: (out, R) float64.
+        inputs: (in, R), columns of unit length.
+        is_zero: (out, R) bool, coefficients of ``deltas`` that are zero.
+        is_nonzero: (out, R) bool, those that certainly are not.
     """
 
-    left: Tensor
-    right: Tensor
-    zero: Tensor
-    alive: Tensor
-
-
-def by_rows(
-    gradient: Tensor, images: int, rate: float = 0.0, zero: Tensor | None = None
-) -> LowRankFactors | None:
-    """The factors of a matrix whose rows are mixtures with zeros.
-
-    Args:
-        gradient: (out, in) float64, of rank at most ``images``.
-        images: N.
-        rate: Share of the coefficients expected to be zero; decides how long is searched.
-        zero: (out, R) bool, coefficients that are known to be about zero; None: they are sought.
-
-    Returns:
-        Factors in any order, or in that of ``zero``; None where the matrix has another rank or no such hyperplanes.
-    """
-    basis = _row_space(gradient, images)
-    if basis is None or (zero is not None and basis.shape[1] != zero.shape[1]):
-        return None
-    rows = gradient @ basis
-    length = rows.norm(dim=1, keepdim=True)
-    unit = rows / length.clamp_min(torch.finfo(rows.dtype).tiny)
-    normals = _find_hyperplanes(unit[length[:, 0] > 0], rate) if zero is None else _fitted_to(unit, zero)
-    if normals is None:
-        return None
-    share = (unit @ normals).abs()
-    inverse = torch.linalg.inv(normals)  # rows @ basis^T = (rows @ normals) (normals^-1 @ basis^T)
-    right = basis @ inverse.T
-    size = right.norm(dim=0)
-    return LowRankFactors((rows @ normals) * size, right / size, share < ZERO, share > ALIVE)
+    deltas: Tensor
+    inputs: Tensor
+    is_zero: Tensor
+    is_nonzero: Tensor
 
 
 class SeparatedLayer(NamedTuple):
-    """One layer of a chain, ``G = rows.left rows.right^T``.
+    """One layer of a chain, ``G = rows.deltas rows.inputs^T``.
 
     Attributes:
         rows: Factors by the zeros of the rows.
-        columns: Factors of ``G^T`` by the zeros of the columns, images in the same order; None of a first layer.
+        columns: Factors of ``G^T`` by the zeros of the columns, images in the same order; None for a first layer.
     """
 
     rows: LowRankFactors
     columns: LowRankFactors | None
 
 
-def by_columns(
-    gradient: Tensor, images: int, rate: float, zero: Tensor | None = None
-) -> SeparatedLayer | None:
-    """A layer taken apart by zeros of its columns (in, R), which are given or sought as in :func:`by_rows`.
-
-    The rows' own zeros, to which the columns lead, tell the rows' factors better; behind the last layer there are none.
-    """
-    columns = by_rows(gradient.T, images, rate, zero)
-    if columns is None:
-        return None
-    size = columns.left.norm(dim=0)
-    left, right = columns.right * size, columns.left / size
-    share = left.abs() / gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(left.dtype).tiny)
-    rough = LowRankFactors(left, right, share < ZERO, share > ALIVE)
-    return SeparatedLayer(by_rows(gradient, images, rate, share < LOOSE[0]) or rough, columns)
-
-
-def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> list[SeparatedLayer]:
-    """Take apart a chain of layers, images in the same order in each.
+def separate_layers(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> list[SeparatedLayer]:
+    """Separate a chain of layers, with the images in the same order in each.
 
     Args:
         gradients: Weight gradients (out, in), float64; the rows of one belong to the columns of the next.
@@ -121,148 +83,114 @@ def chain(gradients: Sequence[Tensor], images: int, rates: Sequence[float]) -> l
         rates: Dropout rate behind each layer but the last; of a single layer, the rate before it.
 
     Returns:
-        As many of the layers, from the first, as can be taken apart without contradiction.
+        As many of the layers, from the first on, as can be separated without contradiction.
     """
     if len(gradients) == 1:
         only = by_columns(gradients[0], images, rates[0])
         return [] if only is None else [only]
     first = by_rows(gradients[0], images, rates[0])
-    found = [] if first is None else [SeparatedLayer(first, None)]
+    separated = [] if first is None else [SeparatedLayer(first, None)]
     for gradient, rate in zip(gradients[1:], rates, strict=True):
-        if not found:
+        if not separated:
             break
-        zero = found[-1].rows.zero
-        layer = by_columns(gradient, images, rate, zero)
+        is_zero = separated[-1].rows.is_zero
+        layer = by_columns(gradient, images, rate, is_zero)
         if layer is None or layer.columns is None:
             break
-        if int((layer.columns.alive & zero).sum()) > CHANCE * int(zero.sum()):
+        if int((layer.columns.is_nonzero & is_zero).sum()) > MAX_CONTRADICTIONS * int(is_zero.sum()):
             break
-        found.append(layer)
-    return found
+        separated.append(layer)
+    return separated
 
 
-def kept(before: SeparatedLayer | None, layer: SeparatedLayer) -> tuple[Tensor, Tensor]:
-    """Which units between two layers of a chain are dropped (or silent), and which are kept, each (units, R) bool.
-
-    One side's coefficient may be small by chance, so that both sides have to say zero.
+def by_rows(
+    gradient: Tensor, images: int, rate: float = 0.0, is_zero: Tensor | None = None
+) -> LowRankFactors | None:
+    """Factor a matrix whose rows are mixtures with zeros.
 
     Args:
-        before: The layer whose rows they are; None where it is not in the chain.
+        gradient: (out, in) float64, of rank at most ``images``.
+        images: N.
+        rate: Fraction of the coefficients expected to be zero; decides how long the search is.
+        is_zero: (out, R) bool, coefficients that are known to be about zero; None to search for them.
+
+    Returns:
+        Factors in any order, or in that of ``is_zero``; None where the matrix has another rank or no such hyperplanes.
+    """
+    basis = row_space(gradient, images)
+    if basis is None or (is_zero is not None and basis.shape[1] != is_zero.shape[1]):
+        return None
+    rows = gradient @ basis
+    length = rows.norm(dim=1, keepdim=True)
+    unit = rows / length.clamp_min(torch.finfo(rows.dtype).tiny)
+    if is_zero is None:
+        normals = find_hyperplanes(unit[length[:, 0] > 0], rate)
+    else:
+        normals = fit_hyperplanes(unit, is_zero)
+    if normals is None:
+        return None
+    coefficient = (unit @ normals).abs()
+    inverse = torch.linalg.inv(normals)  # rows @ basis^T = (rows @ normals) (normals^-1 @ basis^T)
+    inputs = basis @ inverse.T
+    size = inputs.norm(dim=0)
+    return LowRankFactors((rows @ normals) * size, inputs / size, coefficient < ZERO, coefficient > NONZERO)
+
+
+def by_columns(
+    gradient: Tensor, images: int, rate: float, is_zero: Tensor | None = None
+) -> SeparatedLayer | None:
+    """Separate a layer by the zeros of its columns (in, R), given or searched for as in :func:`by_rows`.
+
+    The rows' own zeros, to which the columns lead, determine the factors better; behind the last layer there are none.
+    """
+    columns = by_rows(gradient.T, images, rate, is_zero)
+    if columns is None:
+        return None
+    size = columns.deltas.norm(dim=0)
+    deltas, inputs = columns.inputs * size, columns.deltas / size
+    coefficient = deltas.abs() / gradient.norm(dim=1, keepdim=True).clamp_min(torch.finfo(deltas.dtype).tiny)
+    rough = LowRankFactors(deltas, inputs, coefficient < ZERO, coefficient > NONZERO)
+    return SeparatedLayer(
+        by_rows(gradient, images, rate, coefficient < REFIT_TOLERANCES[0]) or rough, columns
+    )
+
+
+def dropped_units(before: SeparatedLayer | None, layer: SeparatedLayer) -> Tensor:
+    """Which units between two layers of a chain each image dropped (or its ReLU silenced), (units, R) bool.
+
+    A coefficient may be small by chance on one side, so both have to be zero.
+
+    Args:
+        before: The layer whose rows the units are; None where it is not in the chain.
         layer: The one whose columns they are.
     """
-    sides = [side for side in (before and before.rows, layer.columns) if side is not None]
-    alive, zero = (torch.stack([getattr(side, what) for side in sides]) for what in ("alive", "zero"))
-    return zero.all(0), alive.any(0)
+    return torch.stack([side.is_zero for side in _sides(before, layer)]).all(0)
 
 
-def order(last: SeparatedLayer, labels: Tensor) -> Tensor | None:
-    """Which of the images found has each of the labels (N,); those of one label come as they are found.
+def kept_units(before: SeparatedLayer | None, layer: SeparatedLayer) -> Tensor:
+    """Which of the units in :func:`dropped_units` each image certainly kept, (units, R) bool."""
+    return torch.stack([side.is_nonzero for side in _sides(before, layer)]).any(0)
+
+
+def _sides(before: SeparatedLayer | None, layer: SeparatedLayer) -> list[LowRankFactors]:
+    return [side for side in (before and before.rows, layer.columns) if side is not None]
+
+
+def match_labels(last: SeparatedLayer, labels: Tensor) -> Tensor | None:
+    """Find which of the separated images has each label; those of one label come in the order they were found.
 
     The rows of the last layer are ``softmax - onehot``, where the label's class outweighs all others.
 
+    Args:
+        last: The layer of the logits.
+        labels: (N,) class indices.
+
     Returns:
-        (N,) int64; None where the images have other labels.
+        (N,) int64, the image of each label; None where the images have other labels.
     """
-    found = last.rows.left.abs().argmax(0)
+    found = last.rows.deltas.abs().argmax(0)
     if not torch.equal(found.sort().values, labels.sort().values):
         return None
     images = torch.empty_like(labels)
     images[labels.argsort(stable=True)] = found.argsort(stable=True)
     return images
-
-
-def _row_space(gradient: Tensor, images: int) -> Tensor | None:
-    """(in, R) an orthonormal basis of the rows; None where they have more than ``images`` dimensions, or none."""
-    rng = torch.Generator().manual_seed(0)
-    size = min(images + 4, *gradient.shape)
-    start = torch.randn(gradient.shape[1], size, generator=rng, dtype=torch.float64).to(gradient)
-    columns = torch.linalg.qr(gradient @ start).Q
-    columns = torch.linalg.qr(gradient @ (gradient.T @ columns)).Q
-    values, vectors = torch.linalg.svd(columns.T @ gradient, full_matrices=False)[1:]
-    rank = int((values > RANK * values[0]).sum())
-    return vectors[:rank].T if 0 < rank <= images else None
-
-
-def _refit(unit: Tensor, normal: Tensor) -> Tensor:
-    """The hyperplane (R,) through the rows that are nearly in the one given."""
-    for share in LOOSE:
-        inside = unit[(unit @ normal).abs() < share]
-        if len(inside) < len(normal) - 1:
-            return normal
-        normal = torch.linalg.svd(inside)[2][-1] if len(normal) > 1 else normal
-    return normal
-
-
-def _fitted_to(unit: Tensor, zero: Tensor) -> Tensor | None:
-    """Hyperplanes (R, R), one a column, through the rows (out, R) known to be in them, a few mistaken."""
-    if unit.shape[1] == 1:
-        return unit.new_ones(1, 1)
-    normals = []
-    for inside in zero.T:
-        given = unit[inside & (unit != 0).any(1)]
-        if len(given) < unit.shape[1]:
-            return None
-        through, held = _random_hyperplanes(given, PROBES[0] // 8, torch.Generator().manual_seed(0))
-        normal = _refit(unit, through[held.argmax()])
-        if not _is_cyclic_flat(unit[(unit @ normal).abs() < ZERO]):  # more than one hyperplane fits
-            return None
-        normals.append(normal)
-    return _independent(normals)
-
-
-def _random_hyperplanes(unit: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Hyperplanes (count, R) through R - 1 random rows each, and how many of the rows (K, R) are in each."""
-    chosen = torch.randint(len(unit), (count, unit.shape[1] - 1), generator=rng).to(unit.device)
-    through = torch.linalg.qr(unit[chosen].transpose(1, 2), mode="complete").Q[..., -1]
-    return through, ((through @ unit.T).abs() < ALIVE).sum(1)
-
-
-def _find_hyperplanes(unit: Tensor, rate: float) -> Tensor | None:
-    """All hyperplanes (R, R), one a column, that hold more of the rows (K, R) than chance would put there."""
-    count = unit.shape[1]
-    if count == 1:
-        return unit.new_ones(1, 1)
-    if len(unit) < count + 1:
-        return None
-    share = (rate - rate**count) / (
-        1 - rate**count
-    )  # of the rows that are not zero, in the plane of one image
-    wanted = 4 * math.log(1000) / share ** (count - 1) if share else 0
-    rng = torch.Generator().manual_seed(0)
-    left, promising = int(min(max(wanted, PROBES[0]), PROBES[1])), []
-    while left > 0:
-        through, held = _random_hyperplanes(unit, min(left, AT_ONCE), rng)
-        rows = torch.nonzero(held > count).flatten()
-        promising += list(zip(held[rows].tolist(), through[rows], strict=True))
-        left -= AT_ONCE
-    found: list[Tensor] = []
-    for _, normal in sorted(promising, key=lambda pair: -pair[0]):
-        if any(float((normal @ other).abs()) > 1 - 1e-6 for other in found):
-            continue
-        normal = _refit(unit, normal)
-        if _is_cyclic_flat(unit[(unit @ normal).abs() < ZERO]) and all(
-            float((normal @ other).abs()) < 1 - 1e-9 for other in found
-        ):
-            found.append(normal)
-        if len(found) == count:
-            return _independent(found)
-    return None
-
-
-def _is_cyclic_flat(rows: Tensor) -> bool:
-    """Whether rows (K, R) span a hyperplane of which none of them is the only one to hold up a dimension.
-
-    A plane through the few dimensions that one image's rows share and any other row holds many rows as well; that
-    other row is then indispensable. In general position only the planes of one image each have no such row (the
-    cyclic hyperplanes of a transversal matroid: their rank is the number of images in them).
-    """
-    vectors, values, _ = torch.linalg.svd(rows, full_matrices=False)
-    span = rows.shape[1] - 1
-    if len(rows) <= span or values[span - 1] < 1e-4 * values[0]:
-        return False
-    return bool(vectors[:, :span].square().sum(1).max() < 0.999)
-
-
-def _independent(normals: list[Tensor]) -> Tensor | None:
-    together = torch.stack(normals, dim=1)
-    return together if float(torch.linalg.svdvals(together)[-1]) > RANK else None

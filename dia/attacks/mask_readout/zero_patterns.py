@@ -1,14 +1,28 @@
 """Where in a gradient dropout shows.
 
-A dropped unit often leaves an exact zero somewhere: the row or column of a weight gradient, the entry of a
-position's or a bias's. Which zeros tell which mask entries depends on the architecture, and nothing about it
-is taken on trust: the attacker computes gradients of random images under random masks of its own, and looks
-for places in the gradient that are zero exactly where an entry was dropped, every time. With 64 masks a
-coincidence has probability 2^-64.
+A dropped unit often leaves an exact zero somewhere: in the row or column of a weight gradient, in an element of a
+position embedding's or a bias's. Which zeros tell which mask entries depends on the architecture, so the attacker
+measures it: gradients of random images under random masks of its own show which slices of the gradient are zero exactly
+where an entry was dropped, every time.
+
+Example with 4 masks instead of 64 (1: the entry is kept, the slice is not zero)::
+
+    mask                0 1 2 3    pattern as a number (mask 0 is the lowest bit)
+    entry 0 kept        1 0 1 1    0b1101
+    entry 1 kept        0 1 1 0    0b0110
+    row 0 not zero      0 1 1 0    0b0110  = entry 1: row 0 indicates entry 1
+    row 1 not zero      1 1 1 1    0b1111  of no entry: row 1 indicates nothing
+    row 2 not zero      1 0 1 1    0b1101  = entry 0: row 2 indicates entry 0
+
+The result is ``index = [0, 2]``, ``entry = [1, 0]``. A pattern of 64 masks is one uint64, so that all slices are
+compared with all entries by a binary search; two patterns coincide by chance with probability 2^-64. If a ReLU silences
+the unit of entry 0 under another image, row 2 is zero under all masks there: the pair is then found under some images
+only, and a zero of row 2 is not conclusive.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,180 +30,152 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dia.gradients.batched import BatchedGradientEngine
-from dia.gradients.factored import FactoredGradient, ParameterGradient
+from dia.gradients.factored import ParameterGradient
 
 MASKS = 64
-"""Random masks a probing image is seen under: one bit each of a pattern."""
+"""Random masks that a probing image is seen under: one bit each of a pattern."""
 
-MOST_IMAGES = 12
-"""Probing images at most. A unit that a ReLU silences shows its mask under other images only."""
+MAX_PROBING_IMAGES = 12
+"""A unit that a ReLU silences under one image shows its mask under another."""
 
-AT_ONCE = 8
+CHUNK = 8
 """Gradients computed together."""
 
-Place = tuple[str, str]
-"""A parameter and what of it is looked at: ``row``, ``column`` or ``entry``."""
+SliceKind = Literal["row", "column", "entry"]
+
+
+class GradientSlices(NamedTuple):
+    """Slices of one parameter's gradient that are tested for being zero.
+
+    Attributes:
+        parameter: The parameter's name.
+        kind: ``row`` (of one output), ``column`` (of one input) or ``entry`` (single numbers, flattened).
+    """
+
+    parameter: str
+    kind: SliceKind
 
 
 @dataclass(frozen=True)
 class MaskIndicator:
-    """Places in the gradient of one parameter that tell entries of one site's masks.
+    """Slices of one parameter's gradient that indicate entries of one site's masks.
 
     Attributes:
-        place: Where.
-        index: (K,) which rows, columns or entries.
-        site: Which site.
-        entry: (K,) which entries of its flattened mask.
-        certain: Whether a zero always meant dropped; else it may also be a silent unit (as behind a ReLU), whose
-            entry cannot influence the gradient.
+        slices: Which parameter, and how it is sliced.
+        index: (K,) numbers of the rows, columns or entries.
+        site: Number of the dropout site.
+        entry: (K,) the entry of its flattened mask that each slice indicates.
+        conclusive: Whether a zero always meant dropped; otherwise it may also be a silent unit (as behind a ReLU),
+            whose mask entry cannot influence the gradient.
     """
 
-    place: Place
+    slices: GradientSlices
     index: Tensor
     site: int
     entry: Tensor
-    certain: bool
+    conclusive: bool
+
+
+_Pairs = dict[tuple[int, GradientSlices], NDArray[np.int64]]
+"""Per (site, slices): rows of (index, entry)."""
 
 
 def find_mask_indicators(
-    model: BatchedGradientEngine, like: Tensor, classes: int
+    model: BatchedGradientEngine, example: Tensor, classes: int
 ) -> tuple[MaskIndicator, ...]:
-    """Probe a model.
+    """Probe a model with random images until another image shows nothing new.
 
     Args:
         model: The model.
-        like: (C, H, W), for shape, dtype and device.
+        example: (C, H, W), for shape, dtype and device.
         classes: Labels of the probes are below this.
     """
-    found: dict[tuple[int, Place], NDArray[np.int64]] = {}  # rows (index, entry, images that showed it)
-    unchanged = 0
-    for image in range(MOST_IMAGES):
-        before = sum(map(len, found.values()))
-        for key, pairs in _pairs(model, like, classes, image).items():
-            known = found.get(key, np.empty((0, 3), np.int64))
-            together = np.concatenate([known, np.column_stack([pairs, np.ones(len(pairs), np.int64)])])
-            unique, inverse = np.unique(together[:, :2], axis=0, return_inverse=True)
-            counts = np.bincount(inverse.ravel(), weights=together[:, 2]).astype(np.int64)
-            found[key] = np.column_stack([unique, counts])
-        unchanged = unchanged + 1 if sum(map(len, found.values())) == before else 0
-        if unchanged:
+    sightings: dict[tuple[int, GradientSlices], list[NDArray[np.int64]]] = {}
+    known = 0
+    for image in range(MAX_PROBING_IMAGES):
+        for key, pairs in _matching_pairs(model, example, classes, image).items():
+            sightings.setdefault(key, []).append(pairs)
+        distinct = {
+            key: np.unique(np.concatenate(pairs), axis=0, return_counts=True)
+            for key, pairs in sightings.items()
+        }
+        before, known = known, sum(len(pairs) for pairs, _ in distinct.values())
+        if known == before:
             break
-    seen = image + 1
-    sights = []
-    for (site, place), rows in sorted(found.items()):
-        index, entry, count = torch.from_numpy(rows).unbind(1)
-        sights.append(MaskIndicator(place, index, site, entry, bool((count == seen).all())))
-    return tuple(sights)
+    indicators = []
+    for (site, slices), (pairs, count) in sorted(distinct.items(), key=lambda item: item[0]):
+        index, entry = torch.from_numpy(pairs).unbind(1)
+        conclusive = bool((count == image + 1).all())
+        indicators.append(MaskIndicator(slices, index, site, entry, conclusive))
+    return tuple(indicators)
 
 
-def find_linear_chain(
-    model: BatchedGradientEngine, sights: tuple[MaskIndicator, ...], like: Tensor, classes: int
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The last linear layers that see one position an image, as far back as dropout is all that is between them.
-
-    Args:
-        model, like, classes: As for :func:`find_mask_indicators`.
-        sights: What that found.
-
-    Returns:
-        Names of their weights, the last one giving the logits, and the site before each of them but the first; of a
-        single layer, the site before it. Nothing where no dropout site is right before the last layer.
-    """
-    x, label = _probe(like, classes, 0)
-    pieces = model.gradients(x, None, label, differentiable=False)
-    single = {
-        n: p for n, p in pieces.items() if isinstance(p, FactoredGradient) and p.deltas.shape[1:3] == (1, 1)
-    }
-    before = {sight.place[0]: sight for sight in sights if sight.place[1] == "column"}
-    behind = {sight.site: sight for sight in sights if sight.place[1] == "row"}
-    names = [name for name, piece in single.items() if name in before and _of_logits(piece, int(label))]
-    if len(names) != 1:
-        return (), ()
-    layers = [before[names[0]].site]
-    while (at := before.get(names[0])) and (rows := behind.get(at.site)):
-        if rows.place[0] not in single or not (_in_order(at) and _in_order(rows)):
-            break
-        names.insert(0, rows.place[0])
-        layers.insert(0, at.site)
-    return tuple(names), tuple(layers[: max(1, len(names) - 1)])
-
-
-def _in_order(sight: MaskIndicator) -> bool:
-    return torch.equal(sight.index, sight.entry)
-
-
-def _of_logits(piece: FactoredGradient, label: int) -> bool:
-    """Whether the deltas of one image are ``softmax - onehot``."""
-    delta = piece.deltas.flatten().double()
-    return (
-        len(delta) > label
-        and float(delta[label]) < 0
-        and float(delta.sum().abs()) < 1e-4 * float(-delta[label])
-    )
-
-
-def _probe(like: Tensor, classes: int, image: int) -> tuple[Tensor, Tensor]:
+def random_probe(example: Tensor, classes: int, seed: int) -> tuple[Tensor, Tensor]:
     """A random image (1, 1, C, H, W) and label (1, 1)."""
-    rng = torch.Generator().manual_seed(image)
-    x = torch.randn(1, 1, *like.shape[-3:], generator=rng, dtype=torch.float64).to(like)
-    return x, torch.randint(classes, (1, 1), generator=rng).to(like.device)
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(1, 1, *example.shape[-3:], generator=rng, dtype=torch.float64).to(example)
+    return x, torch.randint(classes, (1, 1), generator=rng).to(example.device)
 
 
-def _pairs(
-    model: BatchedGradientEngine, like: Tensor, classes: int, image: int
-) -> dict[tuple[int, Place], NDArray[np.int64]]:
-    """Per (site, place) the (index, entry) pairs that one probing image shows."""
-    x, label = _probe(like, classes, image)
+def _matching_pairs(model: BatchedGradientEngine, example: Tensor, classes: int, image: int) -> _Pairs:
+    """The slices and mask entries whose patterns agree under one probing image."""
+    x, label = random_probe(example, classes, image)
     rng = torch.Generator().manual_seed(image)
-    patterns: dict[Place, list[NDArray[np.bool_]]] = {}
-    drawn: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
-    for _ in range(MASKS // AT_ONCE):
-        masks = [torch.rand(AT_ONCE, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
-        pieces = model.gradients(
-            x.expand(AT_ONCE, -1, -1, -1, -1),
-            [mask.to(like) for mask in masks],
-            label.expand(AT_ONCE, -1),
+    slice_bits: dict[GradientSlices, list[NDArray[np.bool_]]] = {}
+    mask_bits: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
+    for _ in range(MASKS // CHUNK):
+        masks = [torch.rand(CHUNK, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
+        gradient = model.gradients(
+            x.expand(CHUNK, -1, -1, -1, -1),
+            [mask.to(example) for mask in masks],
+            label.expand(CHUNK, -1),
             differentiable=False,
         )
-        for place, present in _places(model.model, pieces).items():
-            patterns.setdefault(place, []).append(present.cpu().numpy())
-        for site, mask in zip(drawn, masks, strict=True):
-            site.append(mask.flatten(1).numpy())
-    keys = {place: _key(np.concatenate(parts)) for place, parts in patterns.items()}
+        for slices, nonzero in _all_slices(model.model, gradient).items():
+            slice_bits.setdefault(slices, []).append(nonzero.cpu().numpy())
+        for bits, mask in zip(mask_bits, masks, strict=True):
+            bits.append(mask.flatten(1).numpy())
+    patterns = {slices: pack_patterns(np.concatenate(bits)) for slices, bits in slice_bits.items()}
     pairs = {}
-    for number, parts in enumerate(drawn):
-        wanted = _key(np.concatenate(parts))
-        order = np.argsort(wanted)
-        ranked = wanted[order]
-        for place, key in keys.items():
-            at = np.searchsorted(ranked, key).clip(max=len(ranked) - 1)
-            index = np.nonzero(ranked[at] == key)[0]
-            if len(index):
-                pairs[number, place] = np.column_stack([index, order[at[index]]])
+    for site, bits in enumerate(mask_bits):
+        wanted = pack_patterns(np.concatenate(bits))
+        for slices, present in patterns.items():
+            if len(matches := match_patterns(present, wanted)):
+                pairs[site, slices] = matches
     return pairs
 
 
-def _key(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """(64, K) patterns as K numbers."""
+def pack_patterns(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """(64, K) bits as K numbers, the first bit the lowest."""
     packed = np.packbits(bits, axis=0, bitorder="little")
     return np.ascontiguousarray(packed.T).view(np.uint64).ravel()
 
 
-def _places(model: nn.Module, pieces: Mapping[str, ParameterGradient]) -> dict[Place, Tensor]:
-    """Every place of a gradient: whether it is not zero, (V, K) bool."""
+def match_patterns(slices: NDArray[np.uint64], entries: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows of (slice, entry) whose patterns are equal; at most one entry per slice."""
+    order = np.argsort(entries)
+    ranked = entries[order]
+    position = np.searchsorted(ranked, slices).clip(max=len(ranked) - 1)
+    index = np.nonzero(ranked[position] == slices)[0]
+    return np.column_stack([index, order[position[index]]])
+
+
+def _all_slices(model: nn.Module, gradient: Mapping[str, ParameterGradient]) -> dict[GradientSlices, Tensor]:
+    """(V, K) bool for all slices of a gradient: which are not zero."""
     found = {}
-    for name, piece in pieces.items():
+    for name, piece in gradient.items():
         owner = model.get_submodule(name.rpartition(".")[0])
-        linear = isinstance(owner, nn.Linear | nn.Conv2d) and name.endswith("weight")
-        gradient = piece.dense()
-        for kind in ("row", "column") if linear else ("entry",):
-            found[name, kind] = alive(gradient, kind)
+        has_rows = isinstance(owner, nn.Linear | nn.Conv2d) and name.endswith("weight")
+        kinds: tuple[SliceKind, ...] = ("row", "column") if has_rows else ("entry",)
+        value = piece.dense()
+        for kind in kinds:
+            found[GradientSlices(name, kind)] = nonzero_slices(value, kind)
     return found
 
 
-def alive(gradient: Tensor, kind: str) -> Tensor:
-    """(V, K) bool: which rows, columns or entries of a gradient (V, ...) have anything that is not zero."""
-    value = gradient != 0
+def nonzero_slices(gradient: Tensor, kind: SliceKind) -> Tensor:
+    """(V, K) bool: which rows, columns or entries of a gradient (V, *parameter.shape) are not all zero."""
+    nonzero = gradient != 0
     if kind == "entry":
-        return value.flatten(1)
-    return value.flatten(2).any(2) if kind == "row" else value.transpose(1, 2).flatten(2).any(2)
+        return nonzero.flatten(1)
+    return nonzero.flatten(2).any(2) if kind == "row" else nonzero.transpose(1, 2).flatten(2).any(2)

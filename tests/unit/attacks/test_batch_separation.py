@@ -1,10 +1,10 @@
-"""Taking a batch's gradient apart: exact on made-up mixtures, silent where there is nothing to go by."""
+"""Separating a batch's gradient: exact on synthetic mixtures, silent where there is nothing to go by."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from dia.attacks.mask_readout import batch_separation
+from dia.attacks.mask_readout import batch_separation, hyperplanes
 
 
 def mixture(
@@ -37,18 +37,18 @@ def matched(found: Tensor, true: Tensor) -> list[int]:
 def test_factors_of_a_mixture_are_found_with_all_their_zeros(images: int, p: float) -> None:
     deltas, inputs = mixture(images, p)
     found = batch_separation.by_rows(as_sent(deltas, inputs), images, p)
-    order = matched(found.right, inputs)
-    assert torch.equal(found.zero[:, order], deltas == 0)
-    assert torch.equal(found.alive[:, order], deltas != 0)
-    assert torch.allclose(found.left @ found.right.T, deltas @ inputs.T, atol=1e-5)
+    order = matched(found.inputs, inputs)
+    assert torch.equal(found.is_zero[:, order], deltas == 0)
+    assert torch.equal(found.is_nonzero[:, order], deltas != 0)
+    assert torch.allclose(found.deltas @ found.inputs.T, deltas @ inputs.T, atol=1e-5)
 
 
 def test_the_same_picture_twice_is_one_image() -> None:
     deltas, inputs = mixture(3, 0.5)
     inputs[:, 2] = inputs[:, 1]
     found = batch_separation.by_rows(as_sent(deltas, inputs), 3, 0.5)
-    order = matched(found.right, inputs[:, :2])
-    assert torch.equal(found.zero[:, order[1]], (deltas[:, 1:] == 0).all(1))
+    order = matched(found.inputs, inputs[:, :2])
+    assert torch.equal(found.is_zero[:, order[1]], (deltas[:, 1:] == 0).all(1))
 
 
 @pytest.mark.parametrize("what", ["no dropout", "noise", "nothing"])
@@ -64,8 +64,8 @@ def test_a_plane_held_up_by_one_row_is_none_of_an_image() -> None:
     """Many rows of one image and any other row are in a plane, too."""
     a, b, c = torch.eye(3, dtype=torch.float64)
     alone = [number * a for number in range(1, 6)]
-    assert not batch_separation._is_cyclic_flat(torch.stack([*alone, a + 2 * b + 3 * c]))
-    assert batch_separation._is_cyclic_flat(torch.stack([*alone, a + 2 * b, 3 * a - b]))
+    assert not hyperplanes._is_cyclic_flat(torch.stack([*alone, a + 2 * b + 3 * c]))
+    assert hyperplanes._is_cyclic_flat(torch.stack([*alone, a + 2 * b, 3 * a - b]))
 
 
 def layers(images: int, p: float) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -90,11 +90,12 @@ def layers(images: int, p: float) -> tuple[list[Tensor], list[Tensor], Tensor]:
 @pytest.mark.parametrize(("images", "p"), [(2, 0.1), (3, 0.5), (4, 0.75)])
 def test_a_chain_keeps_its_images_in_order_and_ends_in_their_labels(images: int, p: float) -> None:
     gradients, masks, labels = layers(images, p)
-    found = batch_separation.chain(gradients, images, [p, p])
-    order = batch_separation.order(found[-1], labels)
+    found = batch_separation.separate_layers(gradients, images, [p, p])
+    order = batch_separation.match_labels(found[-1], labels)
     previous = None
     for number, true in enumerate(masks):
-        dropped, kept = batch_separation.kept(found[number], found[number + 1])
+        pair = found[number], found[number + 1]
+        dropped, kept = batch_separation.dropped_units(*pair), batch_separation.kept_units(*pair)
         assert torch.equal(dropped, ~kept)
         # Images of one label may be in any order, but the same one in every layer.
         columns = [[kept[:, m].equal(true[:, n]) for m in order.tolist()].index(True) for n in range(images)]
@@ -106,13 +107,13 @@ def test_a_chain_keeps_its_images_in_order_and_ends_in_their_labels(images: int,
 def test_a_layer_that_does_not_fit_ends_the_chain() -> None:
     gradients, _, _ = layers(3, 0.5)
     other, _, _ = layers(2, 0.5)
-    assert len(batch_separation.chain([gradients[0], other[1], gradients[2]], 3, [0.5, 0.5])) == 1
+    assert len(batch_separation.separate_layers([gradients[0], other[1], gradients[2]], 3, [0.5, 0.5])) == 1
     shuffled = gradients[1][:, torch.randperm(150, generator=torch.Generator().manual_seed(0))]
-    assert len(batch_separation.chain([gradients[0], shuffled, gradients[2]], 3, [0.5, 0.5])) == 1
+    assert len(batch_separation.separate_layers([gradients[0], shuffled, gradients[2]], 3, [0.5, 0.5])) == 1
 
 
 def test_other_labels_than_those_found_are_no_order() -> None:
     gradients, _, labels = layers(3, 0.5)
-    last = batch_separation.chain(gradients, 3, [0.5, 0.5])[-1]
-    assert batch_separation.order(last, labels) is not None
-    assert batch_separation.order(last, (labels + 1) % 7) is None
+    last = batch_separation.separate_layers(gradients, 3, [0.5, 0.5])[-1]
+    assert batch_separation.match_labels(last, labels) is not None
+    assert batch_separation.match_labels(last, (labels + 1) % 7) is None

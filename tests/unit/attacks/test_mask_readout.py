@@ -4,13 +4,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers.structured_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
 from torch import Tensor, nn
 
 from dia.attacks import dia, dia_readout
-from dia.attacks.mask_readout.readout import Readout
+from dia.attacks.mask_readout.readout import Readout, _combine_columns
+from dia.attacks.mask_readout.zero_patterns import match_patterns, pack_patterns
 from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.optimisation.mask_variables import parametrisation
 from dia.attacks.optimisation.state import SearchState
@@ -21,8 +23,8 @@ from dia.federated.update import ClientUpdate
 from dia.gradients.factored import DenseGradient
 
 
-def read(of: Problem) -> list[Tensor]:
-    return Readout.of(of.model, of.shape, CLASSES).read(of)
+def read(posed: Problem) -> list[Tensor]:
+    return Readout.of(posed.model, posed.shape, CLASSES).read(posed)
 
 
 def conv() -> nn.Module:
@@ -47,6 +49,24 @@ def test_a_transformer_tells_the_masks_at_its_ends() -> None:
     for last, true in zip(found[6:], of.client_masks[6:], strict=True):  # the last block's class token
         assert torch.equal(last[:, :, 0], true[:, :, 0])
         assert bool(last[:, :, 1:].isnan().all())
+
+
+def test_slices_are_matched_with_the_entries_of_the_same_pattern() -> None:
+    """The example of the module's docstring, under 64 masks of which the last 60 keep and show everything."""
+    entries = np.array([[1, 0, 1, 1], [0, 1, 1, 0]], bool).T
+    rows = np.array([[0, 1, 1, 0], [1, 1, 1, 1], [1, 0, 1, 1]], bool).T
+    patterns = [
+        pack_patterns(np.pad(bits, ((0, 60), (0, 0)), constant_values=True)) for bits in (rows, entries)
+    ]
+    assert [int(pattern) & 0b1111 for pattern in patterns[1]] == [0b1101, 0b0110]
+    assert match_patterns(*patterns).tolist() == [[0, 1], [2, 0]]
+
+
+def test_a_channel_was_kept_if_any_of_its_columns_was_and_dropped_if_all_were() -> None:
+    dropped = torch.tensor([[True, True, True, False, False, False]])
+    kept = torch.tensor([[False, False, False, True, False, False]])
+    values = _combine_columns(dropped, kept, torch.tensor([0, 0, 1, 1, 3, 3]), 5)
+    assert torch.equal(values.nan_to_num(2.0), torch.tensor([[0.0, 1.0, 2.0, 2.0, 2.0]]))
 
 
 def test_a_silent_unit_counts_as_dropped_and_an_active_one_is_told() -> None:
@@ -87,7 +107,7 @@ def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
         ),
         images=2,
     )
-    assert len(Readout.of(of.model, of.shape, CLASSES).chain) == 2
+    assert len(Readout.of(of.model, of.shape, CLASSES).layer_names) == 2
     (found,) = align_masks(read(of), of.client_masks, of.labels)
     assert torch.equal(found > 0, of.client_masks[0])
 
