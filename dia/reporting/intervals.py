@@ -1,10 +1,13 @@
-"""Intervals: how far a mean could lie elsewhere with other victims and other seeds."""
+"""95% intervals: how much a mean would vary with other victims and other seeds."""
 
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+LEVEL = 0.95
+"""Coverage of all intervals."""
 
 RESAMPLES = 2_000
 """Bootstrap resamples: the ends of a 95% interval then move by about 2% of its width between generators."""
@@ -30,7 +33,6 @@ def bootstrap(
     values: ArrayLike,
     seeds: ArrayLike | None = None,
     statistic: Statistic = "mean",
-    level: float = 0.95,
 ) -> Estimate:
     """Mean or median with a hierarchical percentile bootstrap interval.
 
@@ -42,7 +44,6 @@ def bootstrap(
         values: (n,) one value per row; NaN rows are left out.
         seeds: (n,) the seed of each row; None: all of one seed.
         statistic: What is estimated.
-        level: Coverage in (0, 1).
 
     Returns:
         The estimate over all rows; without an interval where there is only one row, NaN where there is none.
@@ -69,7 +70,7 @@ def bootstrap(
         reduce = np.mean if statistic == "mean" else np.median
         generator = np.random.default_rng(_GENERATOR_SEED)
         drawn = np.array([reduce(rest[_draws(sizes, generator)]) for _ in range(RESAMPLES)])
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, first + float(low), first + float(high))
 
 
@@ -94,19 +95,18 @@ def _weights(sizes: tuple[int, ...]) -> np.ndarray:
     return weights
 
 
-def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
+def wilson(successes: int, trials: int) -> Estimate:
     """A success rate with Wilson's score interval, which stays in [0, 1] and is sound at 0 and 1.
 
     Args:
         successes: In 0..trials.
         trials: Number of images.
-        level: Coverage in (0, 1).
     """
     from scipy.stats import binomtest
 
     if trials == 0:
         return NO_ESTIMATE
-    interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method="wilson")
+    interval = binomtest(successes, trials).proportion_ci(confidence_level=LEVEL, method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
 
 

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 PAIRED = ("scenario", "dataset", "model", "dropout_rate", "attack", "seed")
 
 
-def with_comparisons(
-    spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", lines: Sequence[tuple[Key, Row]]
-) -> list[tuple[Key, Row]]:
+def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows: Sequence[Row]) -> list[Row]:
     """Compare each row with the one that differs in the compared axis alone.
 
     The two-sided Wilcoxon signed-rank test is over victims, whose differences are averaged over seeds first: runs of a
@@ -27,7 +25,7 @@ def with_comparisons(
     Args:
         spec: The declaration, with ``compare``.
         groups: The result rows of each row's key.
-        lines: Key and row, top down.
+        rows: The table's rows, top down.
 
     Source:
         Wilcoxon, Biometrics Bulletin 1 (1945); Holm, Scandinavian Journal of Statistics 6 (1979).
@@ -35,7 +33,7 @@ def with_comparisons(
     assert spec.compare is not None
     place = spec.rows.index(spec.compare.axis)
     found: dict[Key, Comparison] = {}
-    for key, _ in lines:
+    for key in (row.raw for row in rows):
         other = (*key[:place], spec.compare.to, *key[place + 1 :])
         if str(key[place]) == spec.compare.to or key not in groups or other not in groups:
             continue
@@ -44,7 +42,7 @@ def with_comparisons(
             found[key] = Comparison(float(differences.mean()), signed_rank(differences), len(differences))
     corrected = holm([c.p_value for c in found.values()])
     found = {k: replace(c, p_value=p) for (k, c), p in zip(found.items(), corrected, strict=True)}
-    return [(key, replace(row, comparison=found.get(key))) for key, row in lines]
+    return [replace(row, comparison=found.get(row.raw)) for row in rows]
 
 
 def paired_differences(these: "pd.DataFrame", others: "pd.DataFrame", axis: str, column: str) -> np.ndarray:

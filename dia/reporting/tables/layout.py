@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dia.reporting.intervals import NO_ESTIMATE, Estimate
+from dia.reporting.intervals import Estimate
 from dia.reporting.tables.spec import Compare, Metric
 
 Key = tuple[Any, ...]
@@ -34,16 +34,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """One column of numbers: values across and their names (none without such axes), and the metric."""
+
+    raw: Key
+    key: tuple[str, ...]
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One number of a table.
 
     Attributes:
+        column: The column that it stands in.
         estimate: The number with its interval; NaN where there is none.
         best: Whether it is the best of its competitors.
         reference: The published number to show beside it, None where there is none.
     """
 
-    estimate: Estimate = NO_ESTIMATE
+    column: Column
+    estimate: Estimate
     best: bool = False
     reference: Reference | None = None
 
@@ -68,15 +79,6 @@ class Row:
     n: int
     expected: int | None
     comparison: Comparison | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of numbers: values across and their names (none without such axes), and the metric."""
-
-    raw: Key
-    key: tuple[str, ...]
-    metric: Metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """The sentences below a table: completeness, intervals, settings, sources."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dia.attacks import NOT_APPLICABLE
 from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.spec import TableSpec
+from dia.utils.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +18,17 @@ NOTED = ("dataset", "source", "code_fingerprint", "attack", "stop_reason")
 _MOST_NAMED = 10
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Everything that a note may speak of: see :func:`notes`."""
+
+    spec: TableSpec
+    expected: "pd.DataFrame"
+    rows: "pd.DataFrame"
+    reason: Callable[[str], str]
+    published: Sequence[str]
+
+
 def notes(
     spec: TableSpec,
     expected: "pd.DataFrame",
@@ -23,47 +36,83 @@ def notes(
     reason: Callable[[str], str],
     published: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Completeness, what the intervals are, which settings are not the paper's, where the images are from."""
-    here = set(rows["cell_id"])
-    missing = [cell for cell in expected["cell_id"] if cell not in here]
-    done = f"{len(expected) - len(missing)} of {len(expected)} cells"
-    if missing:
-        named = [f"{cell} ({why})" if (why := reason(cell)) else cell for cell in missing[:_MOST_NAMED]]
-        more = len(missing) - _MOST_NAMED
-        done += f"; missing: {', '.join(named)}" + (f" and {more} more" if more > 0 else "")
-    said = [f"{done}."]
-    kinds = {metric.interval for metric in spec.metrics}
+    """The notes that apply, in the order of ``_NOTES``.
+
+    Args:
+        spec: The table's declaration.
+        expected: Its cells in the complete grid.
+        rows: The rows behind it, one per victim, without chance levels.
+        reason: Why a cell, given by its id, is missing.
+        published: Who published the numbers that are shown beside ours.
+    """
+    context = _Context(spec, expected, rows, reason, published)
+    return tuple(text for note in _NOTES if (text := note(context)) is not None)
+
+
+def _completeness(table: _Context) -> str:
+    here = set(table.rows["cell_id"])
+    missing = [cell for cell in table.expected["cell_id"] if cell not in here]
+    done = f"{len(table.expected) - len(missing)} of {len(table.expected)} cells"
+    if not missing:
+        return f"{done}."
+
+    def describe(cell: str) -> str:
+        why = table.reason(cell)
+        return f"{cell} ({why})" if why else cell
+
+    return f"{done}; missing: {shorten(missing, _MOST_NAMED, describe=describe)}."
+
+
+def _intervals(table: _Context) -> str:
+    kinds = {metric.interval for metric in table.spec.metrics}
     texts = {
         "bootstrap": "95% bootstrap interval over seeds and victims",
         "wilson": "95% Wilson interval over images for the success rate",
     }
-    counted = "n: victims times seeds" + (", of all columns together." if spec.columns else ".")
+    counted = "n: victims times seeds" + (", of all columns together." if table.spec.columns else ".")
     shown = [text for kind, text in texts.items() if kind in kinds]
-    said.append(f"In brackets: {'; '.join(shown)}. {counted}" if shown else counted)
-    if spec.compare:
-        said.append(
-            f"{spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
-            "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table."
-        )
-    if unfit := _placeholders(rows):
-        said.append(f"A dash: the attack does not apply ({unfit}).")
-    if published:
-        said.append(f"Published numbers, not ours: {'; '.join(dict.fromkeys(published))}.")
-    if len(expected) and (unusual := non_default_settings(expected)):
-        said.append(f"Settings other than the paper's: {unusual}.")
-    sources = rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)
-    if images := "; ".join(f"{dataset} from {source}" for dataset, source in sources):
-        said.append(f"Images: {images}.")
-    if (versions := rows["code_fingerprint"].nunique()) > 1:
-        said.append(f"The cells were computed by {versions} versions of the code.")
-    return tuple(said)
+    return f"In brackets: {'; '.join(shown)}. {counted}" if shown else counted
 
 
-def _placeholders(rows: "pd.DataFrame") -> str:
+def _comparison(table: _Context) -> str | None:
+    if table.spec.compare is None:
+        return None
+    return (
+        f"{table.spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
+        "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table."
+    )
+
+
+def _not_applicable(table: _Context) -> str | None:
     """Attacks that could not be used somewhere, and why."""
-    reasons = rows[["attack", "stop_reason"]].drop_duplicates()
+    reasons = table.rows[["attack", "stop_reason"]].drop_duplicates()
     reasons = reasons[reasons["stop_reason"].str.startswith(NOT_APPLICABLE)]
     start = len(NOT_APPLICABLE) + 2  # and a colon and a space
-    told = [f"{attack}: {reason[start:]}" for attack, reason in reasons.itertuples(index=False)]
-    more = len(told) - _MOST_NAMED
-    return "; ".join(told[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    texts = [f"{attack}: {reason[start:]}" for attack, reason in reasons.itertuples(index=False)]
+    return f"A dash: the attack does not apply ({shorten(texts, _MOST_NAMED, '; ')})." if texts else None
+
+
+def _published(table: _Context) -> str | None:
+    sources = "; ".join(dict.fromkeys(table.published))
+    return f"Published numbers, not ours: {sources}." if sources else None
+
+
+def _settings(table: _Context) -> str | None:
+    settings = non_default_settings(table.expected) if len(table.expected) else ""
+    return f"Settings other than the paper's: {settings}." if settings else None
+
+
+def _images(table: _Context) -> str | None:
+    sources = table.rows[["dataset", "source"]].drop_duplicates().itertuples(index=False)
+    images = "; ".join(f"{dataset} from {source}" for dataset, source in sources)
+    return f"Images: {images}." if images else None
+
+
+def _code_versions(table: _Context) -> str | None:
+    versions = table.rows["code_fingerprint"].nunique()
+    return f"The cells were computed by {versions} versions of the code." if versions > 1 else None
+
+
+_NOTES: tuple[Callable[[_Context], str | None], ...] = (
+    _completeness, _intervals, _comparison, _not_applicable, _published, _settings, _images, _code_versions,
+)  # fmt: skip

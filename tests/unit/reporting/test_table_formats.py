@@ -11,7 +11,8 @@ import pytest
 from helpers.tables import DROPOUT, config, results, spec, table
 
 from dia.cli import main
-from dia.reporting.tables.render import latex_escape, render
+from dia.reporting.tables.latex import latex_escape
+from dia.reporting.tables.render import render
 from dia.reporting.tables.spec import TableSpec
 
 
