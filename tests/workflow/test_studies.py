@@ -54,6 +54,6 @@ def test_trained_models_are_planned_once_each(workplace: Workplace) -> None:
     """Three attacks share a model; the untrained scenario has none."""
     study = ROOT / "config" / "studies" / "trained_models.yaml"
     planned = workplace.planned("--configfile", study)
-    assert (planned["train"], planned["utility"]) == (3 * 2 * 3 * 5 * 3, 1)
+    assert (planned["train"], planned["collect_utility"]) == (3 * 2 * 3 * 5 * 3, 1)
     assert planned["attack"] == 4 * 2 * 3 * 5 * 3 * 3
     assert "train" not in workplace.planned("--configfile", ROOT / "config" / "test.yaml")

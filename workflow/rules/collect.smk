@@ -1,15 +1,15 @@
 # The job list stands in for ten thousand arguments; the collector reads exactly the files that it names.
 localrules:
-    plan,
+    list_cells,
     collect,
 
 
-rule plan:
+rule list_cells:
     output:
         cells=f"{RESULTS}/cells.jsonl",
         config=f"{RESULTS}/config.json",
     log:
-        f"{RESULTS}/logs/plan.log",
+        f"{RESULTS}/logs/list_cells.log",
     conda:
         "../envs/dia.yaml"
     params:
@@ -23,7 +23,7 @@ rule plan:
 rule collect:
     input:
         cell_files,
-        plan=rules.plan.output.cells,
+        cells=rules.list_cells.output.cells,
     output:
         f"{RESULTS}/results.parquet",
     log:
@@ -31,4 +31,4 @@ rule collect:
     conda:
         "../envs/dia.yaml"
     shell:
-        "python -m dia collect --job-list {input.plan:q} --out {output:q} > {log:q} 2>&1"
+        "python -m dia collect --job-list {input.cells:q} --out {output:q} > {log:q} 2>&1"

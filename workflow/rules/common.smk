@@ -96,8 +96,13 @@ CELLS = {cell.id: cell for cell in CONFIG.cells}
 MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
 MODELS = training_jobs(CONFIG)
 
-PICTURES = [name for name in FIGURES if FIGURE_KINDS[name.split("/")[0]].cell_files]
-CHARTS = [name for name in FIGURES if name not in PICTURES]
+FROM_CELLS = [name for name in FIGURES if FIGURE_KINDS[name.split("/")[0]].cell_files]
+FROM_RESULTS = [name for name in FIGURES if name not in FROM_CELLS]
+
+
+def one_of(names):
+    """The pattern of a wildcard that is one of some names; of none it matches nothing that a figure is called."""
+    return "|".join(names) or "none"
 
 
 wildcard_constraints:
@@ -109,8 +114,6 @@ wildcard_constraints:
     seed="[0-9]+",
     training="rounds[0-9]+-[0-9a-f]+",
     table=NAME,
-    picture="|".join(PICTURES) or "none",
-    chart="|".join(CHARTS) or "none",
 
 
 def cell_files(wildcards):
@@ -120,35 +123,19 @@ def cell_files(wildcards):
 
 def cell_files_of_figure(wildcards):
     """The result files of the cells that a figure shows."""
-    return [str(CONFIG.cell_path(cell)) for cell in FIGURES[wildcards.picture]]
+    return [str(CONFIG.cell_path(cell)) for cell in FIGURES[wildcards.figure]]
 
 
-def figure_options(name):
+def figure_options(wildcards):
     """What `dia figures` is told: the kind of figure, and the axes that its cells share."""
-    kind, cell = name.split("/")[0], FIGURES[name][0]
+    kind, cell = wildcards.figure.split("/")[0], FIGURES[wildcards.figure][0]
     return [kind, *(word for axis in FIGURE_KINDS[kind].axes for word in (f"--{axis}", getattr(cell, axis)))]
 
 
-def picture_options(wildcards):
-    return figure_options(wildcards.picture)
-
-
-def chart_options(wildcards):
-    return figure_options(wildcards.chart)
-
-
-def figure_labels(name):
+def figure_labels(wildcards):
     """How the report lists a figure."""
-    kind, cell = name.split("/")[0], FIGURES[name][0]
+    kind, cell = wildcards.figure.split("/")[0], FIGURES[wildcards.figure][0]
     return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in FIGURE_KINDS[kind].axes}}
-
-
-def picture_labels(wildcards):
-    return figure_labels(wildcards.picture)
-
-
-def chart_labels(wildcards):
-    return figure_labels(wildcards.chart)
 
 
 def job_of_cell(wildcards):

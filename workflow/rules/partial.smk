@@ -2,26 +2,26 @@
 # No attack is an input here, so that asking for it never starts one; which cells are finished is looked up when
 # the list is written, and the list is written again whenever that changes.
 localrules:
-    plan_partial,
+    list_cells_partial,
     collect_partial,
     tables_partial,
-    charts_partial,
+    figures_from_results_partial,
     summary_partial,
 
 
 rule partial:
     input:
         f"{RESULTS}/partial/summary.html",
-        expand(f"{RESULTS}/partial/figures/{{chart}}.png", chart=CHARTS),
+        expand(f"{RESULTS}/partial/figures/{{figure}}.png", figure=FROM_RESULTS),
         expand(f"{RESULTS}/partial/tables/{{table}}.md", table=CONFIG.tables),
 
 
-use rule plan as plan_partial with:
+use rule list_cells as list_cells_partial with:
     output:
         cells=f"{RESULTS}/partial/cells.jsonl",
         config=f"{RESULTS}/partial/config.json",
     log:
-        f"{RESULTS}/logs/partial/plan.log",
+        f"{RESULTS}/logs/partial/list_cells.log",
     params:
         config=CONFIG.identity(),
         finished=state_of_cells,
@@ -30,7 +30,7 @@ use rule plan as plan_partial with:
 
 use rule collect as collect_partial with:
     input:
-        plan=rules.plan_partial.output.cells,
+        cells=rules.list_cells_partial.output.cells,
     output:
         f"{RESULTS}/partial/results.parquet",
     log:
@@ -40,7 +40,7 @@ use rule collect as collect_partial with:
 use rule tables as tables_partial with:
     input:
         reference_values,
-        config=rules.plan_partial.output.config,
+        config=rules.list_cells_partial.output.config,
         results=rules.collect_partial.output,
         table=table_definition,
     output:
@@ -55,25 +55,25 @@ use rule tables as tables_partial with:
         f"{RESULTS}/logs/partial/tables/{{table}}.log",
 
 
-use rule charts as charts_partial with:
+use rule figures_from_results as figures_from_results_partial with:
     input:
-        config=rules.plan_partial.output.config,
+        config=rules.list_cells_partial.output.config,
         results=rules.collect_partial.output,
     output:
         report(
-            f"{RESULTS}/partial/figures/{{chart}}.png",
+            f"{RESULTS}/partial/figures/{{figure}}.png",
             caption="../report/figures.rst",
             category="Figures",
-            labels=chart_labels,
+            labels=figure_labels,
         ),
-        f"{RESULTS}/partial/figures/{{chart}}.pdf",
+        f"{RESULTS}/partial/figures/{{figure}}.pdf",
     log:
-        f"{RESULTS}/logs/partial/figures/{{chart}}.log",
+        f"{RESULTS}/logs/partial/figures/{{figure}}.log",
 
 
 use rule summary as summary_partial with:
     input:
-        config=rules.plan_partial.output.config,
+        config=rules.list_cells_partial.output.config,
         results=rules.collect_partial.output,
     output:
         report(

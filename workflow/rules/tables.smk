@@ -1,15 +1,15 @@
 # Tables, figures and the summary from what was collected; each declares what it reads, nothing walks folders.
 localrules:
     tables,
-    pictures,
-    charts,
+    figures_from_cells,
+    figures_from_results,
     summary,
 
 
 rule tables:
     input:
         reference_values,
-        config=rules.plan.output.config,
+        config=rules.list_cells.output.config,
         results=rules.collect.output,
         table=table_definition,
     output:
@@ -29,46 +29,50 @@ rule tables:
         " --out {output:q} > {log:q} 2>&1"
 
 
-rule pictures:
+rule figures_from_cells:
     input:
         cell_files_of_figure,
-        plan=rules.plan.output.cells,
+        cells=rules.list_cells.output.cells,
     output:
         report(
-            f"{RESULTS}/figures/{{picture}}.png",
+            f"{RESULTS}/figures/{{figure}}.png",
             caption="../report/figures.rst",
             category="Figures",
-            labels=picture_labels,
+            labels=figure_labels,
         ),
-        f"{RESULTS}/figures/{{picture}}.pdf",
+        f"{RESULTS}/figures/{{figure}}.pdf",
     log:
-        f"{RESULTS}/logs/figures/{{picture}}.log",
+        f"{RESULTS}/logs/figures/{{figure}}.log",
+    wildcard_constraints:
+        figure=one_of(FROM_CELLS),
     conda:
         "../envs/dia.yaml"
     params:
-        options=picture_options,
+        options=figure_options,
     shell:
-        "python -m dia figures {params.options:q} --job-list {input.plan:q} --out {output:q} > {log:q} 2>&1"
+        "python -m dia figures {params.options:q} --job-list {input.cells:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule charts:
+rule figures_from_results:
     input:
-        config=rules.plan.output.config,
+        config=rules.list_cells.output.config,
         results=rules.collect.output,
     output:
         report(
-            f"{RESULTS}/figures/{{chart}}.png",
+            f"{RESULTS}/figures/{{figure}}.png",
             caption="../report/figures.rst",
             category="Figures",
-            labels=chart_labels,
+            labels=figure_labels,
         ),
-        f"{RESULTS}/figures/{{chart}}.pdf",
+        f"{RESULTS}/figures/{{figure}}.pdf",
     log:
-        f"{RESULTS}/logs/figures/{{chart}}.log",
+        f"{RESULTS}/logs/figures/{{figure}}.log",
+    wildcard_constraints:
+        figure=one_of(FROM_RESULTS),
     conda:
         "../envs/dia.yaml"
     params:
-        options=chart_options,
+        options=figure_options,
     shell:
         "python -m dia figures {params.options:q} --config {input.config:q} --results {input.results:q}"
         " --out {output:q} > {log:q} 2>&1"
@@ -76,7 +80,7 @@ rule charts:
 
 rule summary:
     input:
-        config=rules.plan.output.config,
+        config=rules.list_cells.output.config,
         results=rules.collect.output,
     output:
         report(

@@ -8,8 +8,8 @@ rule track:
     input:
         cell_files,
         rules.collect.output,
-        config=rules.plan.output.config,
-        plan=rules.plan.output.cells,
+        config=rules.list_cells.output.config,
+        cells=rules.list_cells.output.cells,
     output:
         f"{RESULTS}/tracking.json",
     log:
@@ -19,5 +19,5 @@ rule track:
     params:
         where=tracking_options,
     shell:
-        "python -m dia sync --config {input.config:q} --job-list {input.plan:q} {params.where:q} --out {output:q}"
+        "python -m dia sync --config {input.config:q} --job-list {input.cells:q} {params.where:q} --out {output:q}"
         " > {log:q} 2>&1"

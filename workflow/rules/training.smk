@@ -1,6 +1,6 @@
 # Trained models, one a set of training settings: all cells that attack it share it, whatever else their scenarios say.
 localrules:
-    utility,
+    collect_utility,
 
 
 rule train:
@@ -27,13 +27,13 @@ rule train:
         " > {log:q} 2>&1"
 
 
-rule utility:
+rule collect_utility:
     input:
         expand(f"{RESULTS}/models/{{model}}.parquet", model=sorted(MODELS)),
     output:
         f"{RESULTS}/utility.parquet",
     log:
-        f"{RESULTS}/logs/utility.log",
+        f"{RESULTS}/logs/collect_utility.log",
     conda:
         "../envs/dia.yaml"
     shell:
