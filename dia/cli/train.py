@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     import_numeric_code()
     import torch
 
-    from dia.datasets.specs import parse_dataset
+    from dia.datasets.registry import parse_dataset
     from dia.datasets.train_test_split import training_split
     from dia.datasets.victim_set import VictimSet
     from dia.execution.provenance import peak_memory_mb, provenance

@@ -23,8 +23,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the set, write it whole or not at all, and say what is in it."""
     from dia.datasets.balanced_sampling import imbalance
-    from dia.datasets.registry import make_victims
-    from dia.datasets.specs import parse_dataset
+    from dia.datasets.victim_selection import make_victims
+    from dia.datasets.registry import parse_dataset
 
     victims = make_victims(parse_dataset(args.dataset_json, args.name), args.name)
     victims.save(args.out)

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dia import models
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
-from dia.datasets.specs import DatasetSpec
+from dia.datasets.registry import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
 from dia.models.dropout_sites import site_selector

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from dia.config.config import Config
 from dia.config.grid import Name, Rate, Seed
-from dia.datasets.specs import DatasetSpec
+from dia.datasets.registry import DatasetSpec
 from dia.errors import ConfigError
 from dia.settings.scenario import Settings
 from dia.utils.files import read_yaml

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionCifar10
-from dia.datasets.torchvision_download import provide
+from dia.datasets.torchvision_download import ensure_downloaded
 from dia.errors import VictimError
 from dia.utils.torchvision_compat import import_torchvision
 
@@ -29,7 +29,7 @@ def load(spec: TorchvisionCifar10) -> ImageSource:
     root = Path(spec.root).expanduser()
     batches = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
     checksums = {f"{CIFAR10.base_folder}/{name}": md5 for name, md5 in batches}
-    provide(
+    ensure_downloaded(
         root,
         list(checksums),
         source=spec.source,

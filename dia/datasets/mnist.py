@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionMnist
-from dia.datasets.torchvision_download import provide
+from dia.datasets.torchvision_download import ensure_downloaded
 from dia.errors import VictimError
 from dia.utils.torchvision_compat import import_torchvision
 
@@ -32,7 +32,7 @@ def load(spec: TorchvisionMnist) -> ImageSource:
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     root = Path(spec.root).expanduser()
-    provide(
+    ensure_downloaded(
         root,
         [f"MNIST/raw/{Path(name).stem}" for name, _ in MNIST.resources],
         source=spec.source,

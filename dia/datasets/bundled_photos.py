@@ -1,23 +1,27 @@
-"""Source ``photos``: crops of the colour photographs that scikit-image carries; no network.
+"""Source ``bundled-photos``: crops of eight colour photographs that come with this package; no network.
 
 A stand-in for natural images at any size from 16 to 256 pixels. Crop k of a photograph is a square window
 whose side and place come from a low-discrepancy sequence, scaled to the size asked for: the same crop for
 ever, as many as wanted, spread evenly over the photograph (large numbers of them overlap). The label of a
-crop is the number of its photograph, so images of one class do resemble each other.
+crop is the number of its photograph, so images of one class do resemble each other. ``data/README.md`` says where the
+photographs are from.
 """
 
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dia.datasets.source import ImageSource
-from dia.datasets.specs import Photos
+from dia.datasets.specs import BundledPhotos
 from dia.errors import VictimError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+FOLDER = Path(__file__).with_name("data") / "photographs"
 
 
 class Photograph(NamedTuple):
@@ -28,7 +32,6 @@ class Photograph(NamedTuple):
     box: tuple[int, int, int, int] | None = None  # left, top, right, bottom; None: all of it
 
 
-# The right-hand picture of the stereo pair is left out: it shows what the left-hand one shows.
 PHOTOGRAPHS = (
     Photograph("astronaut.png", (512, 512)),
     Photograph("chelsea.png", (451, 300)),
@@ -46,11 +49,11 @@ _ROOT = 1.2207440846057596
 STEP = np.array([_ROOT**-1, _ROOT**-2, _ROOT**-3])
 
 
-def load(spec: Photos) -> ImageSource:
+def load(spec: BundledPhotos) -> ImageSource:
     """Offer ``spec.images`` crops; crop i shows photograph i mod 8, window i div 8.
 
     Raises:
-        VictimError: The installed scikit-image lacks one of the photographs, or has another one by its name.
+        VictimError: The installed package lacks one of the photographs, or has another one by its name.
     """
     labels = np.arange(spec.images, dtype=np.int64) % len(PHOTOGRAPHS)
 
@@ -64,7 +67,7 @@ def load(spec: Photos) -> ImageSource:
         labels=labels,
         read=read,
         num_classes=spec.num_classes,
-        detail=f"{spec.size}x{spec.size} crops of scikit-image's " + ", ".join(p.file for p in PHOTOGRAPHS),
+        detail=f"{spec.size}x{spec.size} crops of the bundled photographs " + ", ".join(p.file for p in PHOTOGRAPHS),
         class_names=tuple(p.file.split(".")[0] for p in PHOTOGRAPHS)
         if spec.num_classes == len(PHOTOGRAPHS)
         else (),
@@ -72,28 +75,26 @@ def load(spec: Photos) -> ImageSource:
 
 
 def open_photograph(photograph: Photograph) -> "Image.Image":
-    """Read a photograph from the installed scikit-image, never from the network (its own loader might).
+    """Read a photograph, or the part of it that crops are taken from.
 
     Raises:
         VictimError: It is missing, damaged, or not the one expected.
     """
     from PIL import Image
 
-    # Joined to the package's root: importing skimage.data would import more than a path needs.
-    path = files("skimage") / "data" / photograph.file
+    path = FOLDER / photograph.file
     try:
         with path.open("rb") as stream:
             image = Image.open(stream)
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise VictimError(
-            f"source photos: {photograph.file} of the installed scikit-image cannot be read "
-            f"({type(error).__name__}: {error}); reinstall scikit-image"
+            f"source bundled-photos: {path} cannot be read ({type(error).__name__}: {error}); install this package again"
         ) from error
     if image.mode != "RGB" or image.size != photograph.size:
         raise VictimError(
-            f"source photos: {photograph.file} of the installed scikit-image is {image.mode} {image.size}; "
-            f"RGB {photograph.size} is expected. Install the scikit-image version that this project asks for"
+            f"source bundled-photos: {path} is {image.mode} {image.size}, RGB {photograph.size} is expected; install this "
+            "package again"
         )
     return image.crop(photograph.box) if photograph.box else image
 
