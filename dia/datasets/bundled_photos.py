@@ -67,7 +67,8 @@ def load(spec: BundledPhotos) -> ImageSource:
         labels=labels,
         read=read,
         num_classes=spec.num_classes,
-        detail=f"{spec.size}x{spec.size} crops of the bundled photographs " + ", ".join(p.file for p in PHOTOGRAPHS),
+        detail=f"{spec.size}x{spec.size} crops of the bundled photographs "
+        + ", ".join(p.file for p in PHOTOGRAPHS),
         class_names=tuple(p.file.split(".")[0] for p in PHOTOGRAPHS)
         if spec.num_classes == len(PHOTOGRAPHS)
         else (),
@@ -89,12 +90,13 @@ def open_photograph(photograph: Photograph) -> "Image.Image":
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise VictimError(
-            f"source bundled-photos: {path} cannot be read ({type(error).__name__}: {error}); install this package again"
+            f"source bundled-photos: {path} cannot be read ({type(error).__name__}: {error}); install this "
+            "package again"
         ) from error
     if image.mode != "RGB" or image.size != photograph.size:
         raise VictimError(
-            f"source bundled-photos: {path} is {image.mode} {image.size}, RGB {photograph.size} is expected; install this "
-            "package again"
+            f"source bundled-photos: {path} is {image.mode} {image.size}, RGB {photograph.size} is expected; install "
+            "this package again"
         )
     return image.crop(photograph.box) if photograph.box else image
 

@@ -153,10 +153,7 @@ class TorchvisionCifar10(_Torchvision):
     channels: ClassVar[int | None] = 3
 
     source: Literal["torchvision-cifar10"] = Field(description="CIFAR-10 through torchvision.")
-    normalisation: NormalisationName | None = Field(
-        default="cifar10",
-        description="Named per-channel statistics: cifar10 (default) or imagenet, or else mean and std.",
-    )
+    normalisation: NormalisationName | None = _normalisation("cifar10")
 
 
 class ImageNet(DatasetBase):
@@ -198,10 +195,7 @@ class ImageNet(DatasetBase):
         strict=True,
         description="Outputs of the model, at least the number of class folders. ImageNet: 1000 (the default).",
     )
-    normalisation: NormalisationName | None = Field(
-        default="imagenet",
-        description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
-    )
+    normalisation: NormalisationName | None = _normalisation("imagenet")
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "ImageNet":
@@ -259,10 +253,7 @@ class BundledPhotos(DatasetBase):
         description="Classes of the model's output: at least 8, one a photograph (the default); "
         "1000 gives a model the size it has on ImageNet.",
     )
-    normalisation: NormalisationName | None = Field(
-        default="imagenet",
-        description="Named per-channel statistics: imagenet (default) or cifar10, or else mean and std.",
-    )
+    normalisation: NormalisationName | None = _normalisation("imagenet")
 
     def all_images(self) -> Self:
         """As many crops as there may be."""

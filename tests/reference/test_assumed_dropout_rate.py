@@ -8,8 +8,8 @@ from helpers.oracle import Client, cosine_distance, norm
 from helpers.plain_models import PLAIN
 
 from dia.attacks.optimisation.objective import matching_distance
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
 from dia.federated.client import compute_update, draw_masks

@@ -102,7 +102,9 @@ def test_a_changed_victims_file_is_not_mixed_with_finished_cells(finished: Workp
     config = finished.folder / "config.yaml"
     victims = finished.folder / "results/faults/victims/mnist.npz"
     content, stamp = victims.read_bytes(), victims.stat()
-    other = mapping(grid("quick", "ig"), name="other", datasets={"mnist": {"source": "bundled-mnist", "images": 5}})
+    other = mapping(
+        grid("quick", "ig"), name="other", datasets={"mnist": {"source": "bundled-mnist", "images": 5}}
+    )
     side = finished.folder / "other.yaml"
     side.write_text(json.dumps(other))
     finished.snakemake("results/other/victims/mnist.npz", "--configfile", side)

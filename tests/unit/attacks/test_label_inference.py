@@ -135,8 +135,8 @@ def test_a_model_without_a_last_linear_layer_is_refused() -> None:
 
 def test_the_setting_reaches_the_attack() -> None:
     """Inferred labels are used, and their accuracy is in the row; known ones leave no accuracy."""
-    from dia.datasets.victim_selection import make_victims
     from dia.datasets.registry import parse_dataset
+    from dia.datasets.victim_selection import make_victims
     from dia.execution.run_cell import run_cell
     from dia.jobs.attack_job import AttackJob
     from dia.jobs.cell import Cell

@@ -9,8 +9,8 @@ import torch
 
 from dia.attacks.problem import Problem
 from dia.config.config import Config
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell

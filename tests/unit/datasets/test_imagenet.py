@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.errors import ConfigError, VictimError
 from dia.utils.torchvision_compat import import_torchvision

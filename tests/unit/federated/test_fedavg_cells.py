@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dia.attacks import dia
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import parse_dataset
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, prepare
 from dia.execution.run_cell import run_cell

@@ -15,9 +15,9 @@ from torch import nn
 from dia.cli import main
 from dia.config.config import Config
 from dia.config.jobs import training_jobs
-from dia.datasets.victim_selection import make_victims
 from dia.datasets.registry import DatasetSpec, parse_dataset
 from dia.datasets.train_test_split import Split, training_split
+from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, ModelError, RecordError, TrainingError, VictimError
 from dia.evaluation.experiment import prepare
