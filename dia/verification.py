@@ -25,7 +25,7 @@ from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
-from dia.models.registry import build
+from dia.models.build import build_model
 from dia.settings.scenario import Settings
 
 LOSS_TOLERANCE = 1e-6
@@ -108,7 +108,7 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
     weights = _read(path.with_name(f"{dataset}_{model_name}_weights.npz"))
     classes = int(list(weights.values())[-1].shape[0])
     shape = (int(x.shape[2]), int(x.shape[3]), int(x.shape[4]))
-    module = build(model_name, shape, classes, rate, seed=0).double()
+    module = build_model(model_name, shape, classes, rate, seed=0).double()
     _load(module, weights, path)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise GoldenError(

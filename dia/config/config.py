@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from dia import models
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.datasets.registry import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
 from dia.models.dropout_sites import site_selector
+from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
@@ -181,7 +181,7 @@ class Config(StrictModel):
         resolved = {}
         for name, scenario in self.scenarios.items():
             common = scenario.model_dump(exclude={"per_model"})
-            for model in (*models.NAMES, *self.models):
+            for model in (*MODELS, *self.models):
                 exceptions = scenario.per_model.get(model, Settings()).model_dump(exclude_unset=True)
                 resolved[name, model] = Settings(**common | exceptions)
         return resolved
@@ -215,7 +215,7 @@ class Config(StrictModel):
         faults = [
             f"models.{name}: {name} is a built-in architecture; choose another name"
             for name in self.models
-            if name in models.NAMES
+            if name in MODELS
         ]
         for index, grid in enumerate(self.grids):
             for model in grid.models:

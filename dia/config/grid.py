@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from dia import attacks, models
+from dia import attacks
 from dia.jobs.cell import NAME, RATE, Cell
+from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import one_of, unknown_name_message
@@ -28,7 +29,7 @@ def _check_rate(value: object) -> str:
 
 def _check_model(value: str, info: ValidationInfo) -> str:
     """A built-in architecture, or a model of the config (which validation gets as its context)."""
-    names = (*models.NAMES, *(info.context or {}).get(OWN_MODELS, ()))
+    names = (*MODELS, *(info.context or {}).get(OWN_MODELS, ()))
     if value not in names:
         raise ValueError(unknown_name_message("model", value, names))
     return value
@@ -41,7 +42,7 @@ Name = Annotated[str, AfterValidator(_check_name), WithJsonSchema({"type": "stri
 ModelName = Annotated[
     str,
     AfterValidator(_check_model),
-    WithJsonSchema({"anyOf": [{"enum": list(models.NAMES)}, {"type": "string", "pattern": f"^{NAME}$"}]}),
+    WithJsonSchema({"anyOf": [{"enum": list(MODELS)}, {"type": "string", "pattern": f"^{NAME}$"}]}),
 ]
 AttackName = Annotated[
     str,

@@ -1,23 +1,19 @@
-"""All defences that the settings ask for, in order."""
+"""Apply the defences that the settings ask for."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dia.defences.clip import clip
-from dia.defences.noise import add_noise
-from dia.defences.prune import prune
-from dia.defences.quantise import int8, sign
+from dia.defences.registry import DEFENCES
 from dia.settings.defences import DefenceSettings
+from dia.utils.lazy_import import load_object
 
-QUANTISED = {"int8": int8, "sign": sign}
 
-
-def defended(settings: DefenceSettings) -> bool:
-    """Whether the settings ask for any defence."""
-    plain = DefenceSettings()
-    return any(getattr(settings, name) != getattr(plain, name) for name in DefenceSettings.model_fields)
+def active_defences(settings: DefenceSettings) -> list[str]:
+    """The settings of the defences that are on, in the order in which they are applied."""
+    off = DefenceSettings()
+    return [setting for setting in DEFENCES if getattr(settings, setting) != getattr(off, setting)]
 
 
 def keeps_scale(settings: DefenceSettings) -> bool:
@@ -26,21 +22,18 @@ def keeps_scale(settings: DefenceSettings) -> bool:
 
 
 def defend(
-    gradient: dict[str, Tensor], settings: DefenceSettings, generators: Sequence[torch.Generator]
+    gradient: dict[str, Tensor], settings: DefenceSettings, rngs: Sequence[torch.Generator]
 ) -> dict[str, Tensor]:
-    """What the server receives: clipped, noisy, pruned, quantised, as far as the settings ask for it.
+    """Apply every defence that is on, in order.
 
     Args:
         gradient: What each client would send, of every parameter, (V, *shape); zeros where it took no part.
         settings: The defences.
-        generators: One a victim, for the noise.
+        rngs: One generator per victim, on the CPU, for defences that draw random numbers.
+
+    Returns:
+        What the server receives, in the shapes of ``gradient``.
     """
-    if settings.defence_clip_norm is not None:
-        gradient = clip(gradient, settings.defence_clip_norm)
-    if settings.defence_noise_std > 0:
-        gradient = add_noise(gradient, settings.defence_noise_std, generators)
-    if settings.defence_keep_fraction < 1:
-        gradient = prune(gradient, settings.defence_keep_fraction)
-    if settings.defence_quantisation != "none":
-        gradient = QUANTISED[settings.defence_quantisation](gradient)
+    for setting in active_defences(settings):
+        gradient = load_object(DEFENCES[setting])(gradient, getattr(settings, setting), rngs)
     return gradient

@@ -1,17 +1,21 @@
 """Pruning: only the largest entries of each parameter are sent (Lin et al. 2018, deep gradient compression)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def prune(gradient: dict[str, Tensor], keep: float) -> dict[str, Tensor]:
-    """Set all but the largest entries of each parameter to zero, exactly ``ceil(keep * entries)`` staying.
+def prune(
+    gradient: dict[str, Tensor], keep: float, rngs: Sequence[torch.Generator] = ()
+) -> dict[str, Tensor]:
+    """Set all but the ``ceil(keep * entries)`` largest entries of each parameter to zero.
 
     Args:
         gradient: By parameter, (V, *shape).
-        keep: Share kept, in (0, 1].
+        keep: Fraction kept, in (0, 1].
+        rngs: Unused.
     """
     pruned = {}
     for name, value in gradient.items():

@@ -1,26 +1,38 @@
-"""Quantisation: what arrives has few levels, one scale a parameter. Zeros (pruned entries) stay zeros."""
+"""Quantisation: few levels, one scale per parameter. Zeros (pruned entries) stay zeros."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
+from dia.utils.tensors import per_victim
 
-def int8(gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+
+def quantise(
+    gradient: dict[str, Tensor], scheme: str, rngs: Sequence[torch.Generator] = ()
+) -> dict[str, Tensor]:
+    """Round every entry.
+
+    Args:
+        gradient: By parameter, (V, *shape).
+        scheme: A key of :data:`SCHEMES`.
+        rngs: Unused.
+    """
+    return {name: SCHEMES[scheme](value) for name, value in gradient.items()}
+
+
+def int8(value: Tensor) -> Tensor:
     """Round to the nearest of 255 levels, symmetric around zero, the largest magnitude being level 127."""
-    quantised = {}
-    for name, value in gradient.items():
-        step = _by_victim(value.abs().flatten(1).amax(1), value) / 127
-        quantised[name] = (value / step.where(step > 0, 1)).round() * step
-    return quantised
+    step = per_victim(value.abs().flatten(1).amax(1), value) / 127
+    return (value / step.where(step > 0, 1)).round() * step
 
 
-def sign(gradient: dict[str, Tensor]) -> dict[str, Tensor]:
+def sign(value: Tensor) -> Tensor:
     """Signs times the mean magnitude of the entries that are not zero (Karimireddy et al. 2019, scaled sign)."""
-    quantised = {}
-    for name, value in gradient.items():
-        flat = value.flatten(1)
-        magnitude = flat.abs().sum(1) / (flat != 0).sum(1).clamp(min=1)
-        quantised[name] = value.sign() * _by_victim(magnitude, value)
-    return quantised
+    flat = value.flatten(1)
+    magnitude = flat.abs().sum(1) / (flat != 0).sum(1).clamp(min=1)
+    return value.sign() * per_victim(magnitude, value)
 
 
-def _by_victim(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
+SCHEMES = {"int8": int8, "sign": sign}
+"""The values of the setting ``defence_quantisation`` besides ``none``; each takes one parameter's (V, *shape)."""

@@ -22,7 +22,7 @@ from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import ParameterGradient
 from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
 from dia.jobs.attack_job import AttackJob
-from dia.models.registry import build
+from dia.models.build import build_model
 from dia.utils.randomness import generator
 
 
@@ -156,7 +156,7 @@ def _engine(
     """The cell's model with dropout at ``rate``; its weights do not depend on the rate."""
     cell, settings, shape, classes = job.cell, job.settings, victim_set.shape, victim_set.num_classes
     sites = settings.dropout_sites
-    network = build(cell.model, shape, classes, rate, cell.seed, sites=sites, own=job.model)
+    network = build_model(cell.model, shape, classes, rate, cell.seed, sites=sites, own=job.model)
     if trained is not None:
         trained.load_into(network)
     network = network.to(device, PRECISIONS[settings.precision])

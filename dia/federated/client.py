@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dia.defences.apply import defend, defended
+from dia.defences.apply import active_defences, defend
 from dia.federated.update import _cheaper_form
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import DenseGradient, ParameterGradient
@@ -100,7 +100,7 @@ def apply_defences(
         victim_ids: Ids of the V victims.
         unit: They send ``gradient`` times this (a learning rate), and the server divides by it.
     """
-    if not defended(settings):
+    if not active_defences(settings):
         return gradient
     plain = {}
     for name, parameter in model.model.named_parameters():

@@ -20,7 +20,7 @@ from dia.federated.trained_model import TrainedModel
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.jobs.training_job import TrainingJob
-from dia.models.registry import build
+from dia.models.build import build_model
 from dia.utils.log import LOG
 from dia.utils.randomness import generator
 
@@ -51,7 +51,7 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     """
     settings, seed, classes = job.settings, job.seed, victims.num_classes
     dtype = PRECISIONS[settings.precision]
-    network = build(
+    network = build_model(
         job.model_name,
         victims.shape,
         classes,

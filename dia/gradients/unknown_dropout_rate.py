@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import ParameterGradient
 from dia.models.dropout import Site
+from dia.utils.tensors import per_victim
 
 START = 0.5
 """The rate at which the search for it begins."""
@@ -50,5 +51,5 @@ class UnknownRateEngine:
         scaled = []
         for mask, site in zip(masks, self.sites, strict=True):
             mean = mask.flatten(1).mean(1).clamp(min=SMALLEST_MEAN)
-            scaled.append(mask * ((1 - site.rate) / mean).view(-1, *[1] * (mask.dim() - 1)))
+            scaled.append(mask * per_victim((1 - site.rate) / mean, mask))
         return scaled

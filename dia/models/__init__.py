@@ -1,3 +1,1 @@
-"""Model architectures by name."""
-
-NAMES = ("mlp", "lenet", "resnet18", "vit", "vit_b16")
+"""Model architectures, their dropout, and users' own models."""

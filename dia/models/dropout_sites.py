@@ -1,33 +1,14 @@
-"""Where a model may drop, in plain words; the setting ``dropout_sites`` chooses. Light to import."""
+"""The setting ``dropout_sites``: which dropout modules of a model drop. Light to import."""
 
 import re
 from collections.abc import Callable
 
+from dia.models.registry import MODELS
 from dia.utils.validation_errors import unknown_name_message
-
-_VIT = {
-    "positions": r"dropout",
-    "attention": r".*\.mixing\.dropout",
-    "projection": r".*\.to_out\.1",
-    "hidden": r".*\.net\.2",
-    "output": r".*\.net\.4",
-}
-
-SITES: dict[str, dict[str, str]] = {
-    "mlp": {"activations": r"layers\.\d+\.dropout"},
-    "lenet": {"convolutions": r"features\.\d+", "head": r"dropout"},
-    "resnet18": {"stages": r"layer\d\.\d+", "head": r"fc\.0"},
-    "vit": _VIT,
-    "vit_b16": _VIT,
-}
-"""Architecture -> site -> the names of its dropout modules, as a regular expression."""
-
-DEFAULT = {"lenet": "head", "resnet18": "head"}
-"""What ``default`` stands for where it is not every site."""
 
 
 def site_selector(model: str, sites: str) -> Callable[[str], bool]:
-    """Which dropout modules of a model drop, by module name.
+    """Select the dropout modules of a model that drop, by module name.
 
     Args:
         model: An architecture, or a user's own model.
@@ -37,14 +18,15 @@ def site_selector(model: str, sites: str) -> Callable[[str], bool]:
     Raises:
         ValueError: The architecture has no such site.
     """
+    architecture = MODELS.get(model)
     if sites == "default":
-        sites = DEFAULT.get(model, "all")
+        sites = architecture.default_sites if architecture else "all"
     if sites == "all":
         return lambda module: True
-    known = SITES.get(model)
-    if known is None:
+    if architecture is None:
         patterns = [rf"{re.escape(site)}(\..*)?" for site in sites.split("+")]
     else:
+        known = architecture.sites
         for site in sites.split("+"):
             if site not in known:
                 raise ValueError(

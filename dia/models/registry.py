@@ -1,78 +1,43 @@
-"""Building a model by name."""
+"""Built-in architectures by name. Light to import: the config checks names and dropout sites with it.
 
-from collections.abc import Callable
+A new architecture is a file with a factory ``(shape, num_classes, p) -> nn.Module`` and an entry here.
+"""
 
-from torch import nn
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from dia.errors import ModelError
-from dia.models import NAMES
-from dia.models.custom import CustomModel
-from dia.models.dropout import Dropout, replace_dropout
-from dia.models.dropout_sites import site_selector
-from dia.models.lenet import LeNet
-from dia.models.mlp import MLP
-from dia.models.randomness_check import check_no_hidden_randomness
-from dia.models.resnet18 import resnet18
-from dia.models.vit import ViT
-from dia.models.vit_b16 import vit_b16
-from dia.utils.randomness import default_generator
 
-FACTORIES: dict[str, Callable[..., nn.Module]] = {
-    "mlp": MLP,
-    "lenet": LeNet,
-    "resnet18": resnet18,
-    "vit": ViT,
-    "vit_b16": vit_b16,
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture that is imported when a model of it is built.
+
+    Attributes:
+        factory: Its factory, ``module:name`` (see :func:`dia.utils.lazy_import.load_object`).
+        sites: Name of each place where it can drop -> regular expression of the names of its dropout modules there.
+        default_sites: What the setting ``dropout_sites: default`` stands for: ``all``, or names joined by ``+``.
+    """
+
+    factory: str
+    sites: Mapping[str, str]
+    default_sites: str = "all"
+
+
+_VIT_SITES = {
+    "positions": r"dropout",
+    "attention": r".*\.mixing\.dropout",
+    "projection": r".*\.to_out\.1",
+    "hidden": r".*\.net\.2",
+    "output": r".*\.net\.4",
 }
 
-
-def build(
-    name: str,
-    shape: tuple[int, int, int],
-    num_classes: int,
-    p: float,
-    seed: int,
-    *,
-    sites: str = "default",
-    own: CustomModel | None = None,
-) -> nn.Module:
-    """A model with default initialisation under ``seed``, its dropout replayable, in train mode.
-
-    The weights depend on the seed, the architecture and the input shape alone, not on the dropout rate.
-
-    Args:
-        name: One of :data:`dia.models.NAMES`, or any name of a user's own model.
-        shape: (C, H, W) of one image.
-        num_classes: Number of outputs.
-        p: Dropout rate of the chosen sites, 0 <= p < 1; the others do not drop.
-        seed: The cell's seed.
-        sites: Where the model drops, see :func:`dia.models.dropout_sites.site_selector`.
-        own: How a user's own model is made.
-
-    Raises:
-        ModelError: Unknown name or site, an input shape that the architecture cannot take, or a user's own model that
-            cannot be made or attacked.
-    """
-    if own is None and name not in FACTORIES:
-        raise ModelError(f"unknown model '{name}'; known: {', '.join(NAMES)}")
-    with default_generator(seed, "weights", name):
-        model = FACTORIES[name](shape, num_classes, p) if own is None else own.make(shape, num_classes, p)
-    replace_dropout(model).train()
-    _drop_at(model, name, sites, p)
-    if own is not None:
-        check_no_hidden_randomness(model, name, shape, num_classes)
-    return model
-
-
-def _drop_at(model: nn.Module, name: str, sites: str, p: float) -> None:
-    """Set the rate of the chosen dropout modules to ``p`` and that of the others to 0."""
-    try:
-        is_chosen = site_selector(name, sites)
-    except ValueError as error:
-        raise ModelError(str(error)) from None
-    modules = {key: module for key, module in model.named_modules() if isinstance(module, Dropout)}
-    for key, module in modules.items():
-        module.p = p if is_chosen(key) else 0.0
-    if p > 0 and not any(map(is_chosen, modules)):
-        has = f"its dropout modules are {', '.join(modules)}" if modules else "it has no nn.Dropout module"
-        raise ModelError(f"model '{name}' drops nowhere with dropout_sites {sites}: {has}")
+MODELS: dict[str, Architecture] = {
+    "mlp": Architecture("dia.models.mlp:MLP", {"activations": r"layers\.\d+\.dropout"}),
+    "lenet": Architecture(
+        "dia.models.lenet:LeNet", {"convolutions": r"features\.\d+", "head": r"dropout"}, "head"
+    ),
+    "resnet18": Architecture(
+        "dia.models.resnet18:resnet18", {"stages": r"layer\d\.\d+", "head": r"fc\.0"}, "head"
+    ),
+    "vit": Architecture("dia.models.vit:ViT", _VIT_SITES),
+    "vit_b16": Architecture("dia.models.vit_b16:vit_b16", _VIT_SITES),
+}

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dia.utils.tensors import per_victim
+
 
 def _products(x: Tensor, y: Tensor) -> Tensor:
     """All inner products (..., T, S) of rows (..., T, n) and (..., S, n)."""
@@ -38,7 +40,7 @@ class _Match(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_square: Tensor, of_inner: Tensor) -> Any:
         deltas, inputs, e, b, dd, aa, de, ab = ctx.saved_tensors
-        twice, once = (g.view(-1, *[1] * (deltas.dim() - 1)) for g in (2 * of_square, of_inner))
+        twice, once = (per_victim(g, deltas) for g in (2 * of_square, of_inner))
         to_deltas = to_inputs = None
         if ctx.needs_input_grad[0]:
             to_deltas = _combined(aa * twice, deltas) + _combined(ab * once, e)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dia.utils.tensors import per_victim
+
 
 class _TotalVariation(torch.autograd.Function):
     @staticmethod
@@ -20,7 +22,7 @@ class _TotalVariation(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         right, down = ctx.saved_tensors
-        grad = grad.view(-1, *[1] * (len(ctx.shape) - 1))
+        grad = per_victim(grad, right)
         to_x = right.new_zeros(ctx.shape)
         for signs, dim in ((right, -1), (down, -2)):
             if not signs.numel():

@@ -1,4 +1,4 @@
-"""Tensors inside other values: lists, dataclasses and what they hold."""
+"""Small helpers for tensors: one value per victim, and tensors inside lists and dataclasses."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -7,6 +7,11 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 Value = TypeVar("Value")
+
+
+def per_victim(values: Tensor, like: Tensor) -> Tensor:
+    """One value per victim (V,) as (V, 1, ..., 1), which broadcasts against ``like`` (V, ...)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
 
 
 def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:

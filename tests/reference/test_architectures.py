@@ -9,11 +9,11 @@ from test_gradients import compare
 from torch import nn
 
 from dia.errors import ModelError
-from dia.models import NAMES
+from dia.models.build import build_model
 from dia.models.dropout import dropout_sites
-from dia.models.dropout_sites import DEFAULT, SITES
 from dia.models.randomness_check import check_no_hidden_randomness
-from dia.models.registry import FACTORIES, build
+from dia.models.registry import MODELS
+from dia.utils.lazy_import import load_object
 
 MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 
@@ -32,7 +32,7 @@ MNIST, CIFAR10 = (1, 28, 28), (3, 32, 32)
 def test_gradients_are_those_of_double_backward(
     name: str, shape: tuple[int, int, int], sites: str, victims: int, images: int
 ) -> None:
-    model = build(name, shape, CLASSES, 0.3, seed=0, sites=sites).double()
+    model = build_model(name, shape, CLASSES, 0.3, seed=0, sites=sites).double()
     for module in model.modules():
         if isinstance(module, nn.GroupNorm):  # ones and zeros would test nothing
             nn.init.normal_(module.weight)
@@ -41,10 +41,10 @@ def test_gradients_are_those_of_double_backward(
     assert engine.per_victim_parameters == []
 
 
-def test_every_name_has_a_factory_and_sites() -> None:
-    assert tuple(FACTORIES) == NAMES
-    assert set(SITES) == set(NAMES)
-    assert all(set(sites.split("+")) <= set(SITES[name]) for name, sites in DEFAULT.items())
+def test_every_architecture_has_a_factory_and_its_default_sites() -> None:
+    for architecture in MODELS.values():
+        assert callable(load_object(architecture.factory))
+        assert set(architecture.default_sites.split("+")) <= {"all", *architecture.sites}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_every_name_has_a_factory_and_sites() -> None:
     ],
 )
 def test_size(name: str, shape: tuple[int, int, int], classes: int, parameters: int) -> None:
-    model = build(name, shape, classes, 0.5, seed=0)
+    model = build_model(name, shape, classes, 0.5, seed=0)
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
@@ -83,7 +83,7 @@ SHAPES: list[tuple[str, tuple[int, int, int], str, list[tuple[int, ...]]]] = [
 def test_masks_of_the_chosen_sites(
     name: str, shape: tuple[int, int, int], sites: str, expected: list[tuple[int, ...]]
 ) -> None:
-    model = build(name, shape, 10, 0.25, seed=0, sites=sites)
+    model = build_model(name, shape, 10, 0.25, seed=0, sites=sites)
     found = dropout_sites(model, torch.zeros(1, *shape))
     assert [site.shape for site in found] == expected
     assert {site.rate for site in found} == {0.25}
@@ -91,28 +91,31 @@ def test_masks_of_the_chosen_sites(
 
 @pytest.mark.parametrize("name", ["lenet", "resnet18", "vit"])
 def test_sites_and_rate_leave_the_weights_alone(name: str) -> None:
-    one = build(name, CIFAR10, 10, 0.0, seed=3).state_dict()
-    other = build(name, CIFAR10, 10, 0.5, seed=3, sites="all").state_dict()
+    one = build_model(name, CIFAR10, 10, 0.0, seed=3).state_dict()
+    other = build_model(name, CIFAR10, 10, 0.5, seed=3, sites="all").state_dict()
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_lenet_pads_small_images_as_one_pads_them_by_hand() -> None:
-    model = build("lenet", MNIST, 10, 0.5, seed=0).eval()
+    model = build_model("lenet", MNIST, 10, 0.5, seed=0).eval()
     x = torch.randn(2, *MNIST, generator=torch.Generator().manual_seed(0))
-    model_32 = build("lenet", (1, 32, 32), 10, 0.5, seed=0).eval()
+    model_32 = build_model("lenet", (1, 32, 32), 10, 0.5, seed=0).eval()
     assert torch.allclose(model(x), model_32(nn.functional.pad(x, (2, 2, 2, 2))), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: build("lenet", (1, 24, 40), 10, 0.5, 0), "at least 25 pixels each way, not 24 x 40"),
+        (lambda: build_model("lenet", (1, 24, 40), 10, 0.5, 0), "at least 25 pixels each way, not 24 x 40"),
         (
-            lambda: build("lenet", MNIST, 10, 0.5, 0, sites="heads"),
+            lambda: build_model("lenet", MNIST, 10, 0.5, 0, sites="heads"),
             "site of lenet 'heads'; did you mean 'head'",
         ),
-        (lambda: build("resnet", MNIST, 10, 0.5, 0), "unknown model 'resnet'; known: mlp, lenet, resnet18"),
+        (
+            lambda: build_model("resnet", MNIST, 10, 0.5, 0),
+            "unknown model 'resnet'; known: mlp, lenet, resnet18",
+        ),
     ],
 )
 def test_refusals(make: Callable[[], nn.Module], message: str) -> None:
@@ -123,4 +126,4 @@ def test_refusals(make: Callable[[], nn.Module], message: str) -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "resnet18", "vit"])
 def test_nothing_random_is_hidden(name: str) -> None:
-    check_no_hidden_randomness(build(name, CIFAR10, 10, 0.5, 0, sites="all"), name, CIFAR10, 10)
+    check_no_hidden_randomness(build_model(name, CIFAR10, 10, 0.5, 0, sites="all"), name, CIFAR10, 10)

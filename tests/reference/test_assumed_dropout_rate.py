@@ -18,7 +18,7 @@ from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.unknown_dropout_rate import UnknownRateEngine
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
-from dia.models.registry import build
+from dia.models.build import build_model
 from dia.settings.scenario import Settings
 
 SHAPE, CLASSES, RATE = (1, 8, 8), 4, 0.25
@@ -28,7 +28,7 @@ SHAPE, CLASSES, RATE = (1, 8, 8), 4, 0.25
 def test_an_unknown_rate_is_what_the_mask_drops(name: str) -> None:
     """``x * m / mean(m)``, the mean over one victim's mask, with its derivative through the mean."""
     victims, images = 2, 2
-    engine = BatchedGradientEngine(build(name, SHAPE, CLASSES, 0.5, 0).double(), SHAPE, CLASSES, images)
+    engine = BatchedGradientEngine(build_model(name, SHAPE, CLASSES, 0.5, 0).double(), SHAPE, CLASSES, images)
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(victims, images, *SHAPE, generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)

@@ -80,9 +80,7 @@ class Workplace:
         """Whether a cell is past its preparations."""
         log = self.folder / config.results / "logs" / "attack" / f"{cell.id}.log"
         try:  # Snakemake removes the log of an earlier attempt
-            return (
-                self.attempt(config, cell).get("state") == "running" and "dropout sites" in log.read_text()
-            )
+            return self.attempt(config, cell).get("state") == "running" and "dropout sites" in log.read_text()
         except FileNotFoundError:
             return False
 

@@ -197,9 +197,7 @@ def test_a_cell_that_snakemake_left_behind_can_be_cancelled(workplace: Workplace
     assert subprocess.run(squeue, capture_output=True, text=True).stdout.strip() == "RUNNING"
     assert "LockException" in workplace.snakemake("--configfile", file, status=1)
     subprocess.run(["scancel", record["job_id"]], check=True)
-    wait_for(
-        lambda: workplace.attempt(config, config.cells[0])["state"] == "interrupted", "the cell to save"
-    )
+    wait_for(lambda: workplace.attempt(config, config.cells[0])["state"] == "interrupted", "the cell to save")
     workplace.snakemake("--unlock", "--configfile", file)
     printed = workplace.snakemake("-n", "--configfile", file)
     assert re.search(r"^attack +1$", printed, re.MULTILINE)

@@ -10,8 +10,8 @@ from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.federated.client import apply_defences, compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
+from dia.models.build import build_model
 from dia.models.dropout import replace_dropout
-from dia.models.registry import build
 from dia.settings.defences import DefenceSettings
 
 SHAPE, CLASSES = (1, 12, 12), 10
@@ -47,7 +47,7 @@ def made_up() -> Tensor:
 @pytest.mark.parametrize("defence", DEFENCES, ids=str)
 def test_the_label_of_one_image_is_read_off(name: str, defence: dict[str, object]) -> None:
     labels = torch.arange(CLASSES)[:, None]
-    network, sent = received(build(name, SHAPE, CLASSES, 0.5, 0), labels, **defence)
+    network, sent = received(build_model(name, SHAPE, CLASSES, 0.5, 0), labels, **defence)
     assert torch.equal(infer_labels(network, sent, 1, CLASSES, made_up(), 1.0), labels)
 
 
@@ -109,7 +109,7 @@ def _scaled(piece: object, factor: float) -> list[object]:
 @pytest.mark.parametrize("name", ["mlp", "vit"])
 def test_labels_of_batches_are_found_better_than_by_chance(name: str) -> None:
     labels = torch.randint(CLASSES, (16, 4), generator=torch.Generator().manual_seed(3))
-    network, sent = received(build(name, SHAPE, CLASSES, 0.25, 0), labels, rate=0.25)
+    network, sent = received(build_model(name, SHAPE, CLASSES, 0.25, 0), labels, rate=0.25)
     found = aligned(infer_labels(network, sent, 4, CLASSES, made_up(), 1.0), labels)
     accuracy = (found == labels).double().mean(1)
     assert float(accuracy.mean()) > float(label_accuracy_chance(labels, CLASSES).mean()) + 0.2

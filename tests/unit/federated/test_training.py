@@ -26,7 +26,7 @@ from dia.federated.training import train
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.jobs.training_job import TrainingJob
-from dia.models.registry import build
+from dia.models.build import build_model
 from dia.results.utility import collect_utility
 from dia.settings.scenario import Settings
 
@@ -108,7 +108,7 @@ def test_rounds_are_those_of_a_plain_loop(own_images: DatasetSpec, local: bool) 
     """Without dropout all of it can be written with torch.optim.SGD on one client after another."""
     extra = {"local_epochs": 2, "local_learning_rate": 0.05} if local else {"server_learning_rate": 0.2}
     model, victims, split = trained(own_images, p="0", precision="float64", **extra)
-    server = build("mlp", victims.shape, 3, 0.0, 0).double()
+    server = build_model("mlp", victims.shape, 3, 0.0, 0).double()
     order = torch.randperm(40, generator=_rng("training_clients"))
     x = torch.tensor(split.train_images).movedim(-1, 1).double() / 255
     x = (x - torch.tensor(victims.mean).double()) / torch.tensor(victims.std).double()
@@ -117,7 +117,7 @@ def test_rounds_are_those_of_a_plain_loop(own_images: DatasetSpec, local: bool) 
         moved = [torch.zeros_like(p) for p in server.parameters()]
         for client in chosen:
             mine = order[4 * client : 4 * client + 4]
-            copy = build("mlp", victims.shape, 3, 0.0, 0).double()
+            copy = build_model("mlp", victims.shape, 3, 0.0, 0).double()
             copy.load_state_dict(server.state_dict())
             optimizer = torch.optim.SGD(copy.parameters(), lr=0.05 if local else 0.2)
             for _ in range(2 if local else 1):

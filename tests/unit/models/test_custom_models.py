@@ -13,9 +13,9 @@ from dia.errors import ModelError
 from dia.federated.client import compute_update
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
+from dia.models.build import build_model
 from dia.models.custom import CustomModel
 from dia.models.dropout import dropout_modules, dropout_sites
-from dia.models.registry import build
 
 SHAPE = (1, 8, 8)
 pytestmark = pytest.mark.usefixtures("module")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("module")
 
 def made(name: str, p: float = 0.5, sites: str = "default", **arguments: Any) -> nn.Module:
     own = CustomModel(factory=f"module:mine.{name}", arguments=arguments)
-    return build("own", SHAPE, 3, p, seed=0, sites=sites, own=own)
+    return build_model("own", SHAPE, 3, p, seed=0, sites=sites, own=own)
 
 
 def refusal(name: str, **how: Any) -> str:
