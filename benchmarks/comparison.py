@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from floor import synchronise
+from flop_bound import synchronise
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -36,7 +36,7 @@ def _status(key: str) -> float:
 def _peak(
     side: str, model: str, dataset: str, victims: int, device: torch.device, per_pass: int | None
 ) -> float:
-    from contest import Contest
+    from comparison import Contest
 
     def run(*configuration: object) -> None:
         contest = Contest.of(*configuration, device, per_pass)  # type: ignore[arg-type]

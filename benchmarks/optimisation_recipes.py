@@ -5,7 +5,7 @@
 
 One line a scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
-how many victims get there; ``--each`` adds a line a victim. ``--gelu`` shows what is due to the kinks of ReLU. Images
+how many victims get there; ``--per-victim`` adds a line per victim. ``--gelu`` shows what the kinks of ReLU cost. Images
 are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.
 """
 
@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import torch
 from analytic import SHARED, victim_set
-from readout import BestSoFar, first_below
+from mask_readout import BestSoFar, first_below
 
 from dia.attacks.registry import prepare as prepare_attack
 from dia.config.config import Config
@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("--victims", type=int, default=4)
     parser.add_argument("--iterations", type=int, help="of every scenario; without, each has its own")
     parser.add_argument("--scenarios", nargs="+", choices=list(config.scenarios), metavar="NAME")
-    parser.add_argument("--each", action="store_true", help="a line a victim, too, with its MSE")
+    parser.add_argument(
+        "--per-victim", action="store_true", help="also print a line per victim, with its MSE"
+    )
     parser.add_argument("--gelu", action="store_true", help="GELU in the place of the model's ReLU modules")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -78,7 +80,7 @@ def main() -> None:
             f"{values['iterations']:10.0f}  {median:14.0f} ({there} of {len(after)})  {each:14.1f}",
             flush=True,
         )
-        for number, (row, count) in enumerate(zip(rows, after, strict=True) if args.each else []):
+        for number, (row, count) in enumerate(zip(rows, after, strict=True) if args.per_victim else []):
             print(
                 f"  {number:<16d} {row['matching_distance']:.2e}  {row['ssim']:.3f}  "
                 f"{row['mask_accuracy']:.3f}  {row['iterations']:10.0f}  {count:14.0f}  MSE {row['mse']:.2e}",

@@ -22,15 +22,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helpers import result_rows
-
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # made-up rows are those of the tests
 
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
+from helpers import result_rows  # noqa: E402
 
-from dia.config.config import Config, job_json  # noqa: E402
+from dia.config.config import Config  # noqa: E402
+from dia.config.jobs import job_json  # noqa: E402
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 RATES = ["0", "0.1", "0.25", "0.5", "0.75"]
@@ -167,18 +167,19 @@ def step(name):
     began = time.process_time()
 import torch; step("import torch")
 import pyarrow.parquet; step("import pyarrow")
-import dia.evaluation.metrics, dia.execution.run_cell, dia.results, dia.execution.checkpoint; step("import dia")
+import dia.evaluation.metrics, dia.results.cell_file, dia.execution.checkpoint
+from dia.execution.run_cell import fingerprint, run_cell; step("import dia")
 from pathlib import Path
-from dia.jobs.attack_job import Job
+from dia.jobs.attack_job import AttackJob
 from dia.datasets.victim_set import VictimSet
 from dia.execution.checkpoint import Checkpointer
 from dia.execution.signals import StopRequest
-job, victims = Job.parse(sys.argv[1]), VictimSet.load(Path(sys.argv[2])); step("read the victims")
-finger = dia.execution.run_cell.fingerprint(job, victims); step("fingerprint of the code")
+job, victims = AttackJob.parse(sys.argv[1]), VictimSet.load(Path(sys.argv[2])); step("read the victims")
+finger = fingerprint(job, victims); step("fingerprint of the code")
 checkpoint = Checkpointer(Path("c.npz"), finger, print, StopRequest())
-rows = dia.execution.run_cell.run_cell(job, victims, device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
+rows = run_cell(job, victims, device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
 step("model, gradient, one iteration, scores")
-dia.results.write_cell("cell.parquet", rows); step("write the rows")
+dia.results.cell_file.write_cell("cell.parquet", rows); step("write the rows")
 """
 
 

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from contest import SHAPES, Contest
-from floor import flops, matrix_rate
+from comparison import SHAPES, Contest
+from flop_bound import flops, matrix_rate
 from memory import measured
 
 MODELS = ("mlp", "vit")
