@@ -20,7 +20,7 @@ import torch
 from dia.attacks.analytic.attack import prepare as prepare_attack
 from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.evaluation.mask_recovery import align_masks, mask_accuracy
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -71,7 +71,7 @@ def main() -> None:
 def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed: int) -> None:
     """Attack one cell and print its line."""
     cell = Cell("default", victims.dataset, model, rate, "analytic", seed)
-    experiment = prepare(AttackJob.of(cell, settings, {}), victims, torch.device("cpu"))
+    experiment = build_experiment(AttackJob.of(cell, settings, {}), victims, torch.device("cpu"))
     began = time.process_time()
     attack = prepare_attack(experiment.problem)
     cpu = time.process_time() - began

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.experiment import Experiment, build_experiment
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
@@ -87,7 +87,7 @@ class Contest:
             num_classes=CLASSES,
         )
         cell = Cell("benchmark", dataset, model, RATE, "dia", 0)
-        experiment = prepare(
+        experiment = build_experiment(
             AttackJob(cell, Settings(victims=victims, loss_tolerance=0), {}), victim_set, device
         )
         plain = PLAIN[model](shape, CLASSES, float(RATE))

@@ -17,7 +17,7 @@ from torch import Tensor
 from dia.attacks.mask_readout.readout import Readout
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import prepare as prepare_attack
-from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.experiment import Experiment, build_experiment
 from dia.evaluation.mask_recovery import align_masks
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -81,7 +81,7 @@ def main() -> None:
                 victims=args.victims, batch_size=images, max_iterations=args.iterations, loss_tolerance=0.0
             )
             job = AttackJob.of(Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {})
-            experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
+            experiment = build_experiment(job, victim_set(args.data, args.dataset), torch.device("cpu"))
             print(f"{model}, {args.dataset}, p = {args.rate}, N = {images}, {args.victims} victims")
             known_entries(experiment)
             curves = {}

@@ -21,7 +21,7 @@ from mask_readout import BestSoFar, first_below
 
 from dia.attacks.registry import prepare as prepare_attack
 from dia.config.config import Config
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.evaluation.scores import score
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -61,7 +61,7 @@ def main() -> None:
         job = AttackJob.of(Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {})
         smooth = patch("torch.nn.ReLU", lambda *_, **__: torch.nn.GELU()) if args.gelu else nullcontext()
         with smooth:  # it is here that the model is built
-            experiment = prepare(job, victim_set(args.data, args.dataset), torch.device("cpu"))
+            experiment = build_experiment(job, victim_set(args.data, args.dataset), torch.device("cpu"))
         observer = BestSoFar(args.victims)
         began = time.perf_counter()
         outcome = prepare_attack("dia")(experiment.problem, observe=observer).run()

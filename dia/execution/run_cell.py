@@ -12,7 +12,7 @@ from dia.attacks.registry import prepare as prepare_attack
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError
 from dia.evaluation.chance_levels import chance_levels
-from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.experiment import Experiment, build_experiment
 from dia.evaluation.history import Curves
 from dia.evaluation.lpips import check_weights
 from dia.evaluation.scores import score
@@ -64,7 +64,7 @@ def run_cell(
     check_weights(job.settings.lpips_network)
     LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
     try:
-        experiment = prepare(job, victim_set, where, trained)
+        experiment = build_experiment(job, victim_set, where, trained)
         LOG.info("%s", describe_sites(experiment.problem.model.sites))
         outcome, curves = attack(job, experiment, victims_per_chunk, checkpointer, record)
         began |= {

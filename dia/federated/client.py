@@ -1,4 +1,4 @@
-"""What a client computes and sends."""
+"""Clients: their dropout masks, their updates and their defences."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,53 @@ import torch
 from torch import Tensor
 
 from dia.defences.apply import active_defences, defend
-from dia.federated.update import _cheaper_form
+from dia.federated.protocol import update_scale
+from dia.federated.update import ClientUpdate, cheaper_form, concatenate_victims
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.models.dropout import Site
 from dia.settings.defences import DefenceSettings
+from dia.settings.scenario import Settings
 from dia.utils.randomness import bernoulli, derive_seed, generator
+
+
+def simulate_clients(
+    model: GradientEngine,
+    x: Tensor,
+    labels: Tensor,
+    settings: Settings,
+    seed: int,
+    victim_ids: Sequence[str],
+) -> tuple[ClientUpdate, list[Tensor]]:
+    """Let every client compute, defend and send its update, one after the other.
+
+    Args:
+        model: The model as the server sent it, on the device that computes.
+        x: (V, N, C, H, W), normalised, on the CPU.
+        labels: (V, N), on the CPU.
+        settings: Defences, and how clients seed their masks.
+        seed: The cell's seed.
+        victim_ids: Ids of the V clients.
+
+    Returns:
+        What the server receives, and the clients' masks, per site (V, N, *site.shape) bool; all on the CPU.
+
+    Raises:
+        AttackError: An update is not finite.
+    """
+    device, cpu = next(model.model.parameters()).device, torch.device("cpu")
+    masks = draw_client_masks(model.sites, seed, victim_ids, x.shape[1], settings.client_mask_seed_space)
+    updates = []
+    for number, name in enumerate(victim_ids):
+        only = slice(number, number + 1)
+        update = compute_update(
+            model, x[only].to(device), [mask[only] for mask in masks], labels[only].to(device)
+        )
+        update = apply_defences(update, model, settings, seed, [name], update_scale(model))
+        updates.append({key: gradient.to(cpu) for key, gradient in update.items()})
+    # Parameter by parameter, so that no second copy of all gradients is ever held.
+    together = {key: concatenate_victims([u.pop(key) for u in updates]) for key in list(updates[0])}
+    return ClientUpdate.of(together), masks
 
 
 def draw_masks(
@@ -50,14 +91,14 @@ def draw_client_masks(
 
 
 def client_generator(client_seed: int) -> torch.Generator:
-    """What a client with this seed draws its masks from: public, like the code that every client runs."""
+    """The generator that a client with this seed draws its masks from: public, like the code that clients run."""
     return generator(client_seed, "client_masks")
 
 
 def draw_bernoulli_masks(
     rngs: Sequence[torch.Generator], sites: Sequence[Site], batch_size: int
 ) -> list[Tensor]:
-    """Bernoulli(1 - p) masks of every site, bool on the CPU, one after the other, from one generator a victim."""
+    """Bernoulli(1 - p) masks of every site, bool on the CPU, one after the other, from one generator per victim."""
     return [
         torch.stack([bernoulli(site.mask_shape(batch_size), 1 - site.rate, rng, torch.bool) for rng in rngs])
         for site in sites
@@ -67,7 +108,10 @@ def draw_bernoulli_masks(
 def compute_update(
     model: GradientEngine, x: Tensor, masks: Sequence[Tensor], labels: Tensor
 ) -> dict[str, ParameterGradient]:
-    """What V clients compute: the gradient of the mean cross-entropy over each one's N images, with dropout.
+    """Compute what V clients send without defences.
+
+    That is the gradient of the mean cross-entropy over each one's N images, with dropout, or with local steps the sum
+    of the gradients on the way.
 
     Args:
         model: The model as the server sent it.
@@ -76,10 +120,10 @@ def compute_update(
         labels: (V, N).
 
     Returns:
-        A piece a parameter, as factors where those are smaller than the matrix.
+        One gradient per parameter, as factors where those are smaller than the matrix.
     """
     pieces = model.gradients(x, [mask.to(x) for mask in masks], labels, differentiable=False)
-    return {name: _cheaper_form(piece) for name, piece in pieces.items()}
+    return {name: cheaper_form(piece) for name, piece in pieces.items()}
 
 
 def apply_defences(
@@ -90,7 +134,7 @@ def apply_defences(
     victim_ids: Sequence[str],
     unit: float = 1.0,
 ) -> dict[str, ParameterGradient]:
-    """What is sent of ``gradient`` when the clients defend themselves: full matrices, of every parameter.
+    """Apply the clients' defences, if there are any, to full matrices of every parameter.
 
     Args:
         gradient: What they compute.

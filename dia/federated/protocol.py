@@ -1,47 +1,66 @@
-"""The engine that computes what a scenario's clients send."""
+"""The protocol of a scenario: what its clients compute, and the engine that computes it."""
 
 import torch
-from torch import nn
 
+from dia.federated.trained_model import TrainedModel
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
 from dia.gradients.local_sgd import LocalSGDEngine
+from dia.models.build import build_model
+from dia.models.custom import CustomModel
 from dia.settings.federated import FederatedSettings
+from dia.settings.scenario import Settings
 from dia.utils.randomness import generator
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 def build_engine(
-    network: nn.Module,
+    model: str,
     shape: tuple[int, int, int],
     num_classes: int,
-    settings: FederatedSettings,
-    images: int,
+    rate: float,
     seed: int,
+    settings: Settings,
+    *,
+    images: int,
+    device: torch.device,
+    own: CustomModel | None = None,
+    trained: TrainedModel | None = None,
 ) -> GradientEngine:
-    """Gradients (FedSGD) or local steps (FedAvg), for clients of ``images`` images.
+    """Build a model and the engine of its clients: gradients (FedSGD) or local steps (FedAvg).
 
     Args:
-        network: The model, in train mode, its dropout replayable.
+        model: An architecture, or the name of a user's own model.
         shape: (C, H, W) of one image.
         num_classes: Number of outputs.
-        settings: What clients compute.
+        rate: Dropout rate, 0 <= rate < 1; the weights do not depend on it.
+        seed: The cell's seed, which weights and the order of minibatches derive from.
+        settings: Where the model drops, its precision, and what clients compute.
         images: Images N of a client.
-        seed: The cell's seed, which the order of minibatches derives from.
+        device: Where it computes.
+        own: How a user's own model is made.
+        trained: Weights to load; None for those of the initialisation.
+
+    Raises:
+        ModelError: The model cannot be built or cannot take these images, or the trained weights do not fit.
     """
+    network = build_model(model, shape, num_classes, rate, seed, sites=settings.dropout_sites, own=own)
+    if trained is not None:
+        trained.load_into(network)
+    network = network.to(device, PRECISIONS[settings.precision])
     if steps := local_steps(settings, images, seed):
         return LocalSGDEngine(network, shape, num_classes, steps, settings.local_learning_rate)
     return BatchedGradientEngine(network, shape, num_classes, images)
 
 
 def update_scale(engine: GradientEngine) -> float:
-    """By what a client multiplies its gradients before it sends them."""
+    """The factor by which a client multiplies its gradients before it sends them."""
     return engine.learning_rate if isinstance(engine, LocalSGDEngine) else 1.0
 
 
 def steps_per_update(engine: GradientEngine) -> int:
-    """How many gradients, one a step, are in the sum that a client sends."""
+    """The number of gradients, one per step, in the sum that a client sends."""
     return len(engine.steps) if isinstance(engine, LocalSGDEngine) else 1
 
 

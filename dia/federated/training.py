@@ -20,7 +20,6 @@ from dia.federated.trained_model import TrainedModel
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.jobs.training_job import TrainingJob
-from dia.models.build import build_model
 from dia.utils.log import LOG
 from dia.utils.randomness import generator
 
@@ -51,18 +50,18 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     """
     settings, seed, classes = job.settings, job.seed, victims.num_classes
     dtype = PRECISIONS[settings.precision]
-    network = build_model(
+    size = settings.training_batch_size
+    engine = build_engine(
         job.model_name,
         victims.shape,
         classes,
         float(job.dropout_rate),
         seed,
-        sites=settings.dropout_sites,
+        settings,
+        images=size,
+        device=device,
         own=job.model,
     )
-    network = network.to(device, dtype)
-    size = settings.training_batch_size
-    engine = build_engine(network, victims.shape, classes, settings, size, seed)
     normalisation = Normalisation.per_channel(victims.mean, victims.std, dtype, device)
 
     def images(pixels: Tensor) -> Tensor:

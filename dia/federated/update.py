@@ -1,4 +1,4 @@
-"""What the server receives from its clients."""
+"""Updates of several clients, as the server receives them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGra
 
 @dataclass(frozen=True)
 class ClientUpdate:
-    """What the server received from V clients: the gradient of every parameter, and each client's total norm.
+    """The gradient of every parameter as received from V clients, and each client's norm (V,) over all parameters.
 
     An undefended gradient of images x tokens outer products may be held as its factors: the same matrix, and only
     its products with other gradients are ever used.
@@ -23,7 +23,7 @@ class ClientUpdate:
 
     @classmethod
     def of(cls, pieces: dict[str, ParameterGradient]) -> "ClientUpdate":
-        """What arrives when V clients send ``pieces``.
+        """Check the gradients of V clients, and compute each client's norm.
 
         Raises:
             AttackError: One of them is not finite.
@@ -45,7 +45,8 @@ class ClientUpdate:
         return ClientUpdate(pieces, self.norm.to(device))
 
 
-def _cheaper_form(piece: ParameterGradient) -> ParameterGradient:
+def cheaper_form(piece: ParameterGradient) -> ParameterGradient:
+    """The gradient as factors only where those have fewer entries than the matrix."""
     if not isinstance(piece, FactoredGradient):
         return piece
     rank, fan_out, fan_in = piece.deltas.shape[2], piece.deltas.shape[3], piece.inputs.shape[3]
@@ -53,7 +54,7 @@ def _cheaper_form(piece: ParameterGradient) -> ParameterGradient:
 
 
 def concatenate_victims(pieces: Sequence[ParameterGradient]) -> ParameterGradient:
-    """The pieces of several victims as one."""
+    """One parameter's gradients of several victims as one, victims in order."""
     first = pieces[0]
     if isinstance(first, FactoredGradient):
         factors = [piece for piece in pieces if isinstance(piece, FactoredGradient)]

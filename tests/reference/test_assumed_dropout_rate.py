@@ -10,7 +10,7 @@ from helpers.plain_models import PLAIN
 from dia.attacks.optimisation.objective import matching_distance
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.execution.run_cell import run_cell
 from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
@@ -90,7 +90,7 @@ def test_clients_send_the_same_whatever_the_attacker_assumes() -> None:
     sent = []
     for assumed in ("known", 0.6, "unknown"):
         job, victim_set = made_job("dia", "0.25", attacker_dropout_rate=assumed)
-        experiment = prepare(job, victim_set, torch.device("cpu"))
+        experiment = build_experiment(job, victim_set, torch.device("cpu"))
         sent.append([piece.dense() for piece in experiment.problem.received.pieces.values()])
         rates = {"known": 0.25, "unknown": 0.5}.get(str(assumed), assumed)
         assert set(experiment.problem.rates) == {rates}
@@ -104,7 +104,7 @@ def test_a_mask_penalty_needs_a_rate() -> None:
     weights = {}
     for assumed in ("known", 0.6, "unknown"):
         job, victim_set = made_job("dia", "0.25", attacker_dropout_rate=assumed, mask_penalty_weight=0.5)
-        problem = prepare(job, victim_set, torch.device("cpu")).problem
+        problem = build_experiment(job, victim_set, torch.device("cpu")).problem
         weights[assumed] = problem.mask_penalty_weight
     assert weights == {"known": 0.5, 0.6: 0.5, "unknown": 0.0}
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from dia.attacks import NAMES
 from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
@@ -47,7 +47,7 @@ def prepared(victim_set: VictimSet, *, settings: dict[str, Any] | None = None, *
         )
     )
     chosen = Settings(**(dict(victims=2, precision="float64") | (settings or {})))
-    return prepare(AttackJob(cell, chosen, {}), victim_set, torch.device("cpu")).problem
+    return build_experiment(AttackJob(cell, chosen, {}), victim_set, torch.device("cpu")).problem
 
 
 def weights(of: Problem) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from helpers.problems import problem, run
 
 from dia.attacks.problem import Problem
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.experiment import Experiment, build_experiment
 from dia.evaluation.mask_recovery import mask_accuracy, mask_accuracy_chance
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -40,7 +40,7 @@ def experiment() -> Experiment:
     job = AttackJob(
         Cell("default", "made-up", "vit", "0.5", "dia", 0), Settings(victims=2, precision="float64"), {}
     )
-    return prepare(job, victim_set, torch.device("cpu"))
+    return build_experiment(job, victim_set, torch.device("cpu"))
 
 
 def test_they_are_found(experiment: Experiment) -> None:

@@ -12,7 +12,7 @@ from dia.config.config import Config
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.execution.run_cell import run_cell
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -35,7 +35,7 @@ def job(
 
 
 def problem(**how: Any) -> Problem:
-    return prepare(job(**how), victim_set(), torch.device("cpu")).problem
+    return build_experiment(job(**how), victim_set(), torch.device("cpu")).problem
 
 
 def rows(**how: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from dia.attacks.optimisation.search import Search
 from dia.attacks.problem import Problem
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.execution.run_cell import run_cell
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
@@ -102,7 +102,7 @@ def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
     spec = parse_dataset('{"source": "bundled-mnist", "images": 6}', "mnist")
     settings = Settings(victims=6, max_iterations=1)
     job = AttackJob(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
-    experiment = prepare(job, make_victims(spec, "mnist"), torch.device("cpu"))
+    experiment = build_experiment(job, make_victims(spec, "mnist"), torch.device("cpu"))
     of, entries = experiment.problem, 6 * 3 * 512
     assert sum(mask.nbytes for mask in of.client_masks) == entries
     factors = sum(tensor.nbytes for tensor in tensors(of.received))

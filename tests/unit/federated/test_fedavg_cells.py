@@ -9,7 +9,7 @@ from dia.attacks import dia
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
-from dia.evaluation.experiment import Experiment, prepare
+from dia.evaluation.experiment import Experiment, build_experiment
 from dia.execution.run_cell import run_cell
 from dia.gradients.local_sgd import LocalSGDEngine
 from dia.jobs.attack_job import AttackJob
@@ -28,7 +28,7 @@ def made(
 
 
 def experiment(**settings: Any) -> Experiment:
-    return prepare(*made(**settings), torch.device("cpu"))
+    return build_experiment(*made(**settings), torch.device("cpu"))
 
 
 def rows(**settings: Any) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from dia.datasets.train_test_split import Split, training_split
 from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, ModelError, RecordError, TrainingError, VictimError
-from dia.evaluation.experiment import prepare
+from dia.evaluation.experiment import build_experiment
 from dia.federated.trained_model import TrainedModel
 from dia.federated.training import train
 from dia.jobs.attack_job import AttackJob
@@ -201,18 +201,20 @@ def test_the_file_comes_back_and_holds_no_pickle(own_images: DatasetSpec, tmp_pa
 
 def test_cells_attack_the_trained_model(own_images: DatasetSpec) -> None:
     model, victims, _ = trained(own_images)
-    experiment = prepare(job(own_images), victims, CPU, model)
+    experiment = build_experiment(job(own_images), victims, CPU, model)
     for name, value in experiment.problem.model.model.state_dict().items():
         assert np.array_equal(value.numpy(), model.state[name])
     with pytest.raises(AttackError, match=r"needs its trained model \(--trained\): federated_rounds is 2"):
-        prepare(job(own_images), victims, CPU)
+        build_experiment(job(own_images), victims, CPU)
     with pytest.raises(AttackError, match="attacks an untrained model: federated_rounds is 0"):
-        prepare(job(own_images, federated_rounds=0), victims, CPU, model)
+        build_experiment(job(own_images, federated_rounds=0), victims, CPU, model)
 
 
 def test_a_wrong_rate_is_assumed_of_the_same_weights(own_images: DatasetSpec) -> None:
     model, victims, _ = trained(own_images)
-    experiment = prepare(job(own_images, attack="dia", attacker_dropout_rate=0.2), victims, CPU, model)
+    experiment = build_experiment(
+        job(own_images, attack="dia", attacker_dropout_rate=0.2), victims, CPU, model
+    )
     for name, value in experiment.problem.model.model.state_dict().items():
         assert np.array_equal(value.numpy(), model.state[name])
 
