@@ -7,8 +7,10 @@ from torch import Tensor
 
 from dia.attacks.optimisation.state import SearchState
 from dia.utils.log import LOG
+from dia.utils.progress_bar import progress_bar
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Progress:
@@ -21,19 +23,19 @@ class Progress:
     """
 
     def __init__(self, cell_id: str, victims: int, max_iterations: int) -> None:
-        from tqdm import tqdm
-
         self.victims, self.max_iterations = victims, max_iterations
         self.done = 0
         self._last = time.monotonic()
-        terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=victims * max_iterations, desc=cell_id, unit="it", disable=not terminal)
-        self._lines = not terminal
+        self._lines = not sys.stderr.isatty()
+        self._interval = SECONDS_BETWEEN_LINES if self._lines else SECONDS_BETWEEN_UPDATES
+        self._bar = progress_bar("it", "{task.fields[state]}")
+        self._bar.start()
+        self._task = self._bar.add_task(cell_id, total=victims * max_iterations, state="")
 
     def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         self.done += len(state)
         now = time.monotonic()
-        if now - self._last < (SECONDS_BETWEEN_LINES if self._lines else 0.5):
+        if now - self._last < self._interval:
             return
         self._last = now
         best = float(state.best.loss.median()) if state.iteration else float(total_loss.median())
@@ -43,8 +45,9 @@ class Progress:
                 state.iteration, self.max_iterations, len(state), self.victims, best,
             )  # fmt: skip
         else:
-            self._bar.update(self.done - self._bar.n)
-            self._bar.set_postfix(iteration=state.iteration, victims=len(state), loss=f"{best:.2g}")
+            text = f"iteration={state.iteration}, victims={len(state)}, loss={best:.2g}"
+            self._bar.update(self._task, completed=self.done, state=text, refresh=True)
 
     def close(self) -> None:
-        self._bar.close()
+        """Leave the bar as it stands and give the terminal back."""
+        self._bar.stop()

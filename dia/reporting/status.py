@@ -1,4 +1,4 @@
-"""What became of each cell of a config, and how long the rest will take."""
+"""The state of each cell of a config, and an estimate of how long the rest will take."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -54,20 +54,23 @@ def cell_status(config: Config, cell: Cell) -> CellStatus:
     except RecordError as error:
         return CellStatus(cell, "missing", str(error))
     first = rows.slice(0, 1).to_pylist()[0]
-    if others := {key: first[key] for key in settings if first[key] != _as_stored(settings[key], first[key])}:
+    if others := {
+        key: first[key] for key, value in settings.items() if _as_text(first[key]) != _as_text(value)
+    }:
         return CellStatus(cell, "missing", f"made with other settings: {others}")
     return CellStatus(cell, "done", seconds=float(sum(rows["seconds"].to_pylist())))
 
 
 def _without_file(config: Config, cell: Cell) -> CellStatus:
+    """The status of a cell that has no file, by the record of its last attempt."""
     attempt = read_attempt(config.attempt_path(cell))
     if attempt is None or attempt.cell_id != cell.id:
         return CellStatus(cell, "missing", "not started")
     reason = attempt.describe() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
     if attempt.is_running():
         return CellStatus(cell, "running", reason)
-    state: CellState = {"interrupted": "interrupted", "done": "missing"}.get(attempt.state, "failed")  # type: ignore[assignment]
-    return CellStatus(cell, state, reason)
+    states: dict[str, CellState] = {"interrupted": "interrupted", "done": "missing"}
+    return CellStatus(cell, states.get(attempt.state, "failed"), reason)
 
 
 def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
@@ -77,19 +80,18 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     the same model and attack, else of the same model.
 
     Returns:
-        Seconds in all, and how many cells nothing is known of (they count as nothing).
+        The seconds in all, and the number of cells without any done cell like them, which count as 0 seconds.
     """
     total, unknown = 0.0, 0
     measured: dict[tuple[str, ...], list[float]] = {}
     for status in cells:
         if status.seconds is not None:
-            for kind in _similarity_groups(status.cell):
-                measured.setdefault(kind, []).append(status.seconds)
+            for group in _similarity_groups(status.cell):
+                measured.setdefault(group, []).append(status.seconds)
     for status in cells:
         if status.state != "done":
-            known = next(
-                (measured[kind] for kind in _similarity_groups(status.cell) if kind in measured), None
-            )
+            groups = _similarity_groups(status.cell)
+            known = next((measured[group] for group in groups if group in measured), None)
             total += statistics.median(known) if known else 0.0
             unknown += known is None
     return total, unknown
@@ -102,6 +104,6 @@ def _similarity_groups(cell: Cell) -> Iterable[tuple[str, ...]]:
     yield (cell.model,)
 
 
-def _as_stored(value: Any, like: Any) -> Any:
-    """A setting as the row has it: what is no plain value is there as canonical JSON text."""
-    return canonical(value) if isinstance(like, str) and not isinstance(value, str) else value
+def _as_text(value: Any) -> str:
+    """A setting as text: text as it is, all else as canonical JSON, which rows also store for structured settings."""
+    return value if isinstance(value, str) else canonical(value)

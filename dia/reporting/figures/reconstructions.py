@@ -1,6 +1,7 @@
-"""Reconstructions: original | ig | wiig | dia of a few victims, side by side for every dropout rate."""
+"""Reconstructions of a few victims: the original, then each attack's image, side by side for every dropout rate."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,70 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_IMAGE = 0.62  # inches, side of an image
-_BELOW = 0.17  # room for the score
-_GAP = 0.07
-_GROUP_GAP = 0.2  # between dropout rates
-_HEAD = 0.72
-_MARGIN = 0.12
-_NARROWEST = 2.4  # room for the footnote
-_LETTER = 0.09  # of the title
-_BOLD = 0.083  # of an attack's name
+_FOOTNOTE = "Below each image: its SSIM."
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where everything stands, in inches from the top left corner: a group of columns per rate, a column per attack.
+
+    Attributes:
+        groups: Dropout rates.
+        columns: Attacks, in each group.
+        lines: Victims.
+        title_length: Characters of the title.
+        image: Side of an image.
+        score: Room for the score below an image.
+        gap: Between the columns of a group.
+        group_gap: Between groups.
+        head: Room for the title and the headings.
+        foot: Room for the footnote.
+        margin: Left and right of everything.
+        narrowest: Least width: room for the footnote.
+        letter: Width of a letter of the title.
+        bold_letter: Width of a letter of an attack's name.
+    """
+
+    groups: int
+    columns: int
+    lines: int
+    title_length: int
+    image: float = 0.62
+    score: float = 0.17
+    gap: float = 0.07
+    group_gap: float = 0.2
+    head: float = 0.72
+    foot: float = 0.24
+    margin: float = 0.12
+    narrowest: float = 2.4
+    letter: float = 0.09
+    bold_letter: float = 0.083
+
+    @property
+    def group_width(self) -> float:
+        return self.columns * (self.image + self.gap) - self.gap
+
+    @property
+    def width(self) -> float:
+        images = self.image + self.groups * (self.group_gap + self.group_width)
+        return max(self.narrowest, 2 * self.margin + max(self.title_length * self.letter, images))
+
+    @property
+    def height(self) -> float:
+        return self.head + self.lines * (self.image + self.score) + self.foot
+
+    def left(self, group: int, column: int = 0) -> float:
+        """The left side of a column of a group."""
+        start = self.margin + self.image + self.group_gap + group * (self.group_width + self.group_gap)
+        return start + column * (self.image + self.gap)
+
+    def top(self, line: int) -> float:
+        """The upper side of a line of images."""
+        return self.head + line * (self.image + self.score)
+
+    def name_size(self, name: str) -> float:
+        """The font size in which an attack's name is no wider than its column."""
+        return min(FONT_SIZE, FONT_SIZE * (self.image + self.gap) / (len(name) * self.bold_letter))
 
 
 def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Figure":
@@ -31,7 +87,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
 
     Args:
         cells: The cells with their files; a file that does not exist leaves blank panels.
-        victims: How many victims to show, a row each; of a batch its first image.
+        victims: Number of victims to show, a row each; of a batch its first image.
 
     Raises:
         RecordError: No cell has a file, a file is damaged, cells of several grids are mixed, or the cells
@@ -46,56 +102,77 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
     originals = _common_originals(here, pictures)
     rates = sorted({c.dropout_rate for c, _ in cells}, key=float)
     attacks = list(dict.fromkeys(c.attack for c, _ in cells))
-
-    from matplotlib.lines import Line2D
-
-    group = len(attacks) * (_IMAGE + _GAP) - _GAP
     first = here[0][0]
     title = f"{first.dataset}, {first.model} ({first.scenario})"
-    width = max(
-        _NARROWEST,
-        2 * _MARGIN + len(title) * _LETTER,
-        2 * _MARGIN + _IMAGE + len(rates) * (_GROUP_GAP + group),
-    )
-    height = _HEAD + len(originals) * (_IMAGE + _BELOW) + 0.24
-    figure = new_figure(width, height)
+    page = _Page(_Layout(len(rates), len(attacks), len(originals), len(title)))
+    layout = page.layout
+    page.text(layout.margin, 0.16, title, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
+    page.text(layout.margin + layout.image / 2, layout.head - 0.12, "original")
+    for line, image in enumerate(originals):
+        _show(page.panel(layout.margin, line), image)
+    for group, rate in enumerate(rates):
+        _draw_group(page, group, rate, {attack: pictures.get((rate, attack)) for attack in attacks})
+    page.text(layout.margin, layout.height - 0.12, _FOOTNOTE, ha="left", fontsize=SMALL, color=GREY)
+    return page.figure
 
-    def text(x: float, y: float, content: str, **style: Any) -> None:
-        figure.text(x / width, 1 - y / height, content, **({"ha": "center", "va": "center"} | style))
 
-    def panel(x: float, line: int) -> "Axes":
-        top = _HEAD + line * (_IMAGE + _BELOW)
-        box = (x / width, 1 - (top + _IMAGE) / height, _IMAGE / width, _IMAGE / height)
-        axes = figure.add_axes(box, xticks=[], yticks=[])
+class _Page:
+    """A figure on which things are placed in inches from the top left corner."""
+
+    def __init__(self, layout: _Layout) -> None:
+        self.layout = layout
+        self.figure = new_figure(layout.width, layout.height)
+
+    def fraction(self, x: float, y: float) -> tuple[float, float]:
+        """A place as matplotlib counts it: fractions of the figure from the bottom left corner."""
+        return x / self.layout.width, 1 - y / self.layout.height
+
+    def text(self, x: float, y: float, content: str, **style: Any) -> None:
+        """Text around a place."""
+        self.figure.text(*self.fraction(x, y), content, **({"ha": "center", "va": "center"} | style))
+
+    def line(self, start: float, end: float, y: float) -> None:
+        """A thin horizontal line."""
+        from matplotlib.lines import Line2D
+
+        (left, height), (right, _) = self.fraction(start, y), self.fraction(end, y)
+        self.figure.add_artist(Line2D((left, right), (height, height), linewidth=0.6, color=GREY))
+
+    def panel(self, x: float, line: int) -> "Axes":
+        """The frame of an image in a line."""
+        side = self.layout.image
+        corner = self.fraction(x, self.layout.top(line) + side)
+        box = (*corner, side / self.layout.width, side / self.layout.height)
+        axes = self.figure.add_axes(box, xticks=[], yticks=[])
         axes.spines[:].set(linewidth=0.4, color=GREY)
         return axes
 
-    text(_MARGIN, 0.16, title, ha="left", weight="bold", fontsize=FONT_SIZE + 1)
-    text(_MARGIN + _IMAGE / 2, _HEAD - 0.12, "original")
-    for line, image in enumerate(originals):
-        _show(panel(_MARGIN, line), image)
-    for number, rate in enumerate(rates):
-        left = _MARGIN + _IMAGE + _GROUP_GAP + number * (group + _GROUP_GAP)
-        text(left + group / 2, _HEAD - 0.38, f"p = {rate}", weight="bold")
-        ends, y = (left / width, (left + group) / width), 1 - (_HEAD - 0.25) / height
-        figure.add_artist(Line2D(ends, (y, y), linewidth=0.6, color=GREY))
-        for position, attack in enumerate(attacks):
-            x = left + position * (_IMAGE + _GAP)
-            name, tint, _ = attack_style(attack)
-            size = min(FONT_SIZE, FONT_SIZE * (_IMAGE + _GAP) / (len(name) * _BOLD))
-            text(x + _IMAGE / 2, _HEAD - 0.12, name, color=tint, weight="bold", fontsize=size)
-            found = pictures.get((rate, attack))
-            for line in range(len(originals)):
-                axes = panel(x, line)
-                if found is None or line >= len(found):
-                    axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=GREY)
-                    continue
-                _show(axes, found[line]["reconstruction"][0])
-                score = found[line]["ssim_per_image"][0]
-                y = _HEAD + line * (_IMAGE + _BELOW) + _IMAGE + _BELOW / 2
-                text(x + _IMAGE / 2, y, f"{score:.2f}", fontsize=SMALL, color=GREY)
-    text(_MARGIN, height - 0.12, "Below each image: its SSIM.", ha="left", fontsize=SMALL, color=GREY)
-    return figure
+
+def _draw_group(page: _Page, group: int, rate: str, victims: dict[str, list[dict[str, Any]] | None]) -> None:
+    """Draw the reconstructions at one dropout rate: a column per attack, whose victims are None without a file."""
+    layout, left = page.layout, page.layout.left(group)
+    page.text(left + layout.group_width / 2, layout.head - 0.38, f"p = {rate}", weight="bold")
+    page.line(left, left + layout.group_width, layout.head - 0.25)
+    for column, (attack, found) in enumerate(victims.items()):
+        _draw_column(page, layout.left(group, column), attack, found or [])
+
+
+def _draw_column(page: _Page, x: float, attack: str, victims: Sequence[dict[str, Any]]) -> None:
+    """Draw an attack's reconstructions with their scores; panels of victims that it does not have say so."""
+    layout, style = page.layout, attack_style(attack)
+    middle = x + layout.image / 2
+    page.text(
+        middle, layout.head - 0.12, style.name, color=style.colour, weight="bold", fontsize=layout.name_size(style.name)
+    )  # fmt: skip
+    for line in range(layout.lines):
+        axes = page.panel(x, line)
+        if line >= len(victims):
+            axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=GREY)
+            continue
+        _show(axes, victims[line]["reconstruction"][0])
+        score = victims[line]["ssim_per_image"][0]
+        below = layout.top(line) + layout.image + layout.score / 2
+        page.text(middle, below, f"{score:.2f}", fontsize=SMALL, color=GREY)
 
 
 def _common_originals(

@@ -1,9 +1,9 @@
-"""What the run of a cell holds, read from the cell's file. Knows nothing of MLflow."""
+"""The content of a cell's run, read from the cell's file. It does not depend on MLflow."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from dia.results import read_cell, read_pictures
 from dia.results.columns import CHANCE, HISTORY, SCORES
 from dia.settings.scenario import Settings
 
-CURVE_POINTS = 30  # a curve to look at; the rows keep more
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CURVE_POINTS = 30  # enough to look at; the rows keep more
 PICTURED_VICTIMS = 8
 _PROVENANCE = (
     "device",
@@ -50,7 +53,7 @@ class RunContent:
 
 
 def run_content(cell: Cell, path: Path) -> RunContent:
-    """Read what the run of a cell is to hold.
+    """Read the content of a cell's run from its file.
 
     Raises:
         RecordError: The file is missing, damaged, or another cell's.
@@ -60,20 +63,29 @@ def run_content(cell: Cell, path: Path) -> RunContent:
     table = read_cell(path, cell, wanted)
     first: dict[str, Any] = table.slice(0, 1).to_pylist()[0]
     params = {name: str(value) for name, value in {**cell.axes(), **{n: first[n] for n in settings}}.items()}
-    metrics = {}
-    for name in _MEANS:
-        values = table[name].drop_null().to_numpy()
-        if len(values):
-            metrics[name] = float(values.mean())
-    iterations = table["history_iteration"].to_pylist()
-    curves = {}
-    for name in _CURVES:
-        curve = mean_curve(iterations, table[name].to_pylist(), CURVE_POINTS)
-        if len(curve[0]):
-            curves[f"curves/{name.removeprefix('history_')}"] = curve
     tags = {f"dia.{name}": str(first[name]) for name in (*_PROVENANCE, "source")}
     start = datetime.fromisoformat(first["started_at"]).timestamp()
-    return RunContent(params, metrics, curves, tags, start, start + float(table["seconds"].to_numpy().sum()))
+    return RunContent(
+        params, _means(table), _curves(table), tags, start, start + float(table["seconds"].to_numpy().sum())
+    )
+
+
+def _means(table: "pa.Table") -> dict[str, float]:
+    """The mean of each score and chance level over the victims that have it."""
+    values = {name: table[name].drop_null().to_numpy() for name in _MEANS}
+    return {name: float(column.mean()) for name, column in values.items() if len(column)}
+
+
+def _curves(table: "pa.Table") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The mean curve of each history column that any victim has."""
+    iterations = table["history_iteration"].to_pylist()
+    curves = {
+        f"curves/{name.removeprefix('history_')}": mean_curve(
+            iterations, table[name].to_pylist(), CURVE_POINTS
+        )
+        for name in _CURVES
+    }
+    return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 
 def picture(cell: Cell, path: Path, side: int = 96) -> bytes:

@@ -12,6 +12,7 @@ from dia.reporting.tracking.content import RunContent, picture, run_content
 from dia.reporting.tracking.store import experiment_id, sqlite_file, tracking_client
 from dia.reporting.tracking.view import set_default_view
 from dia.results import content_hash
+from dia.utils.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,9 +23,13 @@ KIND, CELL_ID, CONTENT, PATH, GROUP = "dia.kind", "dia.cell_id", "dia.content", 
 
 @dataclass
 class SyncSummary:
-    """What a sync did: runs added, runs that replaced an older one, runs left as they were; and where to see them.
+    """The result of a sync.
 
-    ``page`` is the address of the view of the runs below that of a server.
+    Attributes:
+        added: Runs of cells that had none.
+        replaced: Runs that replaced an older one of the same cell.
+        unchanged: Runs that already held the cell's content.
+        page: Address of the view of the runs, below that of a server.
     """
 
     added: int = 0
@@ -39,7 +44,7 @@ def sync(
     """Write one run per cell under a parent run per (dataset, model).
 
     A cell whose run holds the same content is left alone. When a cell was computed again, its new run is
-    written first and the old one deleted then, so that browsing shows one run a cell. A run that an
+    written first and the old one deleted then, so that browsing shows one run per cell. A run that an
     interrupted sync left unfinished is replaced.
 
     Args:
@@ -52,16 +57,15 @@ def sync(
         TrackingError: The store cannot be reached or written. Runs written so far stay.
         RecordError: A cell's file is missing, damaged or another cell's.
     """
-    from tqdm import tqdm
-
     database = sqlite_file(uri)
     if artifacts is None and database is not None:
         artifacts = database.parent / "artifacts"
     done = SyncSummary()
-    with tracking_client(uri) as client:
+    with tracking_client(uri) as client, progress_bar("cell") as bar:
         where = experiment_id(client, experiment, artifacts)
-        runs, parents = _known(client, where)
-        for cell, path in tqdm(cells, desc="mlflow", unit="cell", disable=None):
+        runs, parents = _existing_runs(client, where)
+        task = bar.add_task("mlflow", total=len(cells))
+        for cell, path in cells:
             content = content_hash(path, cell)
             older = runs.pop(cell.id, [])
             kept = next((run for run in older if _is_current(run, content)), None)
@@ -74,16 +78,17 @@ def sync(
             done.unchanged += kept is not None
             done.replaced += kept is None and bool(older)
             done.added += kept is None and not older
+            bar.update(task, advance=1, refresh=True)
         done.page = set_default_view(client, where)
     return done
 
 
 def _is_current(run: "Run", content: str) -> bool:
-    """Whether a run is complete, as its status says last of all, and has this content."""
+    """Whether a run has this content and is complete: its status is written last."""
     return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
 
 
-def _known(client: "MlflowClient", experiment: str) -> tuple[dict[str, list["Run"]], dict[str, str]]:
+def _existing_runs(client: "MlflowClient", experiment: str) -> tuple[dict[str, list["Run"]], dict[str, str]]:
     """The live runs by cell id, and the parents' run ids by group."""
     runs: dict[str, list[Run]] = defaultdict(list)
     parents: dict[str, str] = {}
@@ -96,6 +101,7 @@ def _known(client: "MlflowClient", experiment: str) -> tuple[dict[str, list["Run
 
 
 def _search(client: "MlflowClient", experiment: str) -> Iterator["Run"]:
+    """All live runs of an experiment, page by page."""
     token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
@@ -106,7 +112,7 @@ def _search(client: "MlflowClient", experiment: str) -> Iterator["Run"]:
 
 
 def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], cell: Cell) -> str:
-    """The run that the cells of a (dataset, model) stand under."""
+    """The id of the run under which the cells of a (dataset, model) stand; it is made where there is none."""
     group = f"{cell.dataset}/{cell.model}"
     if group not in parents:
         tags = {KIND: "group", GROUP: group, "mlflow.user": "dia", "mlflow.source.name": "dia sync"}
@@ -121,7 +127,7 @@ def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], ce
 def _write(
     client: "MlflowClient", experiment: str, parent: str, cell: Cell, path: Path, content: str
 ) -> None:
-    """Write a cell's run; the status that makes it count comes last."""
+    """Write a cell's run; its final status, which makes it count, comes last."""
     from mlflow.entities import Param
 
     run = run_content(cell, path)
@@ -152,7 +158,7 @@ def _write(
 
 
 def _metrics(run: RunContent) -> list["Metric"]:
-    """Means as single values, curves as values over iterations."""
+    """MLflow's metrics: means as single values, curves as values over iterations."""
     from mlflow.entities import Metric
 
     end = round(run.end * 1000)

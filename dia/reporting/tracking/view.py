@@ -1,4 +1,4 @@
-"""What MLflow's page shows first: the cells with their scores, not its default columns.
+"""The first view of MLflow's page: the cells with their scores, not its default columns.
 
 MLflow keeps a view that somebody shares as a tag of the experiment and opens it from a link that names it. Without such
 a link it opens a page for language models, and a table without any score.
@@ -14,6 +14,31 @@ KEY = "dia"
 METRICS = ("ssim", "psnr", "success", "mask_accuracy")
 _TAG = f"mlflow.sharedViewState.{KEY}"
 
+# The state of MLflow's page of runs, which MLflow does not document: as MLflow 3.17.2 has it.
+_STATE = {
+    "searchFilter": "",
+    "orderByKey": "attributes.start_time",
+    "orderByAsc": False,
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "modelVersionFilter": "All Runs",
+    "datasetsFilter": [],
+    "selectedColumns": [f"metrics.`{name}`" for name in METRICS],
+    "runsExpanded": {},
+    "runsPinned": [],
+    "runsHidden": [],
+    "runsHiddenMode": "FIRST_10_RUNS",
+    "runsVisibilityMap": {},
+    "runListHidden": False,
+    "groupBy": None,
+    "hideEmptyCharts": True,
+    "isAccordionReordered": False,
+    "useGroupedValuesInCharts": True,
+    "viewMaximized": False,
+    "autoRefreshEnabled": False,
+    "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+}
+
 
 def set_default_view(client: "MlflowClient", experiment: str) -> str:
     """Describe the view in the experiment's tags.
@@ -25,28 +50,5 @@ def set_default_view(client: "MlflowClient", experiment: str) -> str:
     Returns:
         The page's address below the server's.
     """
-    state = {
-        "searchFilter": "",
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": False,
-        "startTime": "ALL",
-        "lifecycleFilter": "Active",
-        "modelVersionFilter": "All Runs",
-        "datasetsFilter": [],
-        "selectedColumns": [f"metrics.`{name}`" for name in METRICS],
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "runsHiddenMode": "FIRST_10_RUNS",
-        "runsVisibilityMap": {},
-        "runListHidden": False,
-        "groupBy": None,
-        "hideEmptyCharts": True,
-        "isAccordionReordered": False,
-        "useGroupedValuesInCharts": True,
-        "viewMaximized": False,
-        "autoRefreshEnabled": False,
-        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
-    }
-    client.set_experiment_tag(experiment, _TAG, json.dumps(state))
+    client.set_experiment_tag(experiment, _TAG, json.dumps(_STATE))
     return f"/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"

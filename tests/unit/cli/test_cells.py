@@ -10,7 +10,7 @@ from helpers.result_rows import rows
 
 from dia.cli import main
 from dia.config.config import Config
-from dia.reporting.status import _as_stored
+from dia.reporting.status import _as_text
 from dia.results import write_cell
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
@@ -65,9 +65,9 @@ def test_finished_cells_alone_and_the_reason_of_the_others(
 
 
 def test_a_setting_that_is_no_plain_value_is_compared_as_the_row_has_it() -> None:
-    assert _as_stored({"b": [1, 2], "a": None}, '{"a":null,"b":[1,2]}') == '{"a":null,"b":[1,2]}'
-    assert _as_stored("auto", "auto") == "auto"
-    assert _as_stored(1, 1) == 1
+    assert _as_text({"b": [1, 2], "a": None}) == _as_text('{"a":null,"b":[1,2]}') == '{"a":null,"b":[1,2]}'
+    assert _as_text("auto") == "auto"
+    assert _as_text(1) != _as_text(2)
 
 
 def test_text_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
