@@ -14,7 +14,7 @@ _PUBLIC = {
     "Outcome": "dia.attacks.outcome:Outcome",
     "Problem": "dia.attacks.problem:Problem",
     "VictimSet": "dia.datasets.victim_set:VictimSet",
-    "build_experiment": "dia.evaluation.experiment:prepare",
+    "build_experiment": "dia.evaluation.experiment:build_experiment",
     "get_attack": "dia.attacks.registry:prepare",
     "image_scores": "dia.evaluation.metrics:scores",
     "job_of": "dia.config.jobs:job_of",
