@@ -39,8 +39,7 @@ class BestSoFar:
 def known_entries(experiment: Experiment) -> None:
     """Print one line a group of sites with equal names but for the block number."""
     problem = experiment.problem
-    classes = experiment.num_classes
-    known = Readout.of(problem.model, problem.shape, classes).read(problem)
+    known = Readout.of(problem.model).read(problem)
     known = align_masks(known, experiment.true_masks, experiment.labels)
     influential = experiment.influential_entries
     wrong = [

@@ -20,7 +20,7 @@ def prepare(
             "masks: none read off, since a sum over local steps has no zeros of one mask; all are sought"
         )
         return dia.prepare(problem, announce=announce, **how)
-    readout = Readout.of(problem.model, problem.shape, int(problem.labels.max()) + 1)
+    readout = Readout.of(problem.model)
     known = readout.read(problem)
     told = sum(int((~mask.isnan()).sum()) for mask in known)
     announce(f"masks: {told} of {sum(mask.numel() for mask in known)} entries read off the gradients")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dia.errors import AttackError
 from dia.federated.update import ClientUpdate
 
-MADE_UP_IMAGES = 64
+AUXILIARY_IMAGES = 64
 """Images from which the attacker estimates average features and probabilities."""
 
 
@@ -45,7 +45,7 @@ def infer_labels(
     received: ClientUpdate,
     images: int,
     num_classes: int,
-    made_up: Tensor,
+    auxiliary_images: Tensor,
     scale: float | None,
 ) -> Tensor:
     """Labels (V, images) in ascending order: which slot an image has is not in a gradient.
@@ -55,7 +55,7 @@ def infer_labels(
         received: What the clients sent, on the CPU.
         images: Images N of a victim.
         num_classes: Number of classes C.
-        made_up: (K, C, H, W) images of the attacker's own, normalised, where the model is; used for batches.
+        auxiliary_images: (K, C, H, W) images of the attacker's own, normalised, where the model is; used for batches.
         scale: By what a gradient was multiplied before it was sent; None where the server cannot know.
 
     Raises:
@@ -67,7 +67,7 @@ def infer_labels(
     bias = received.pieces.get(f"{prefix}bias") if layer.bias is not None else None
     if images == 1:
         return _one_label(rows, None if bias is None else bias.dense())[:, None]
-    features, probabilities = (average.to(rows) for average in _averages(model, layer, made_up))
+    features, probabilities = (average.to(rows) for average in _averages(model, layer, auxiliary_images))
     if bias is not None:  # a bias is the weight of a feature that is always 1
         rows = torch.cat([rows, bias.dense()[..., None]], 2)
         features = torch.cat([features, features.new_ones(1)])
@@ -116,7 +116,7 @@ def _rounded(missing: Tensor, images: int) -> Tensor:
     return torch.stack(chosen, 1).sort(1).values
 
 
-def aligned(inferred: Tensor, true: Tensor) -> Tensor:
+def align_to(inferred: Tensor, true: Tensor) -> Tensor:
     """The inferred labels in the order of the true ones, as far as they agree; the wrong ones fill the gaps.
 
     The slots of a batch are interchangeable, so this tells an attack nothing; it lets slot n stand for image n, as

@@ -70,7 +70,7 @@ def prepare(
     """Try every candidate seed on every victim; without dropout there is nothing to find, and the attack is ``ig``."""
     if not problem.model.sites:
         return ig.prepare(problem, announce=announce, **how)
-    zeros = Readout.of(problem.model, problem.shape, int(problem.labels.max()) + 1).zeros(problem)
+    zeros = Readout.of(problem.model).zeros(problem)
     seeds = find_seeds(problem, zeros)
     if None in seeds:
         announce(f"no candidate seed fits {seeds.count(None)} of {len(seeds)} clients: attacking those as ig")

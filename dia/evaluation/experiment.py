@@ -7,7 +7,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
-from dia.attacks.label_inference import MADE_UP_IMAGES, aligned, infer_labels
+from dia.attacks.label_inference import AUXILIARY_IMAGES, align_to, infer_labels
 from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import Normalisation
@@ -215,9 +215,9 @@ def _inferred_labels(
 ) -> Tensor:
     """(V, N) inferred labels, on the CPU, in the order of the true ``labels`` as far as they agree."""
     rng = generator(job.cell.seed, "made_up_images")
-    pixels = torch.rand((MADE_UP_IMAGES, *client.shape), generator=rng, dtype=torch.float64)
-    made_up = normalisation.normalise(pixels).to(next(client.model.parameters()).device)
+    pixels = torch.rand((AUXILIARY_IMAGES, *client.shape), generator=rng, dtype=torch.float64)
+    auxiliary_images = normalisation.normalise(pixels).to(next(client.model.parameters()).device)
     scale = float(steps_per_update(client)) if keeps_scale(job.settings) else None
     images = job.settings.batch_size
-    found = infer_labels(client.model, received, images, client.num_classes, made_up, scale)
-    return aligned(found, labels)
+    found = infer_labels(client.model, received, images, client.num_classes, auxiliary_images, scale)
+    return align_to(found, labels)

@@ -7,7 +7,7 @@ import torch
 
 from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.errors import NotApplicable
-from dia.attacks.analytic.solve import Solution, Solver, solver
+from dia.attacks.analytic.solve import Solution, Solver, build_solver
 from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
@@ -26,7 +26,7 @@ class Analytic:
         self._solver: Solver | None = None
         self._why = ""
         try:
-            self._solver = solver(problem)
+            self._solver = build_solver(problem)
         except NotApplicable as error:
             self._why = str(error)
             announce(f"the analytic attack does not apply: {error}")

@@ -1,7 +1,13 @@
-"""The images of a batch, once dropout has taken its gradient apart (:mod:`dia.attacks.mask_readout.batch_separation`).
+"""The images of a batch whose gradient could be separated (:mod:`dia.attacks.mask_readout.batch_separation`).
 
-The first layer then gives every image's direction, whatever the size of the batch, and the more dropout, the more
-surely: up to a point, dropout leaks more. The scale comes from what else was sent.
+The first layer then gives every image's direction, whatever the size of the batch. The more zeros, the more surely: up
+to a point, dropout leaks more. The scale comes from what else was sent, by the first of these that applies:
+
+1. the first layer's bias, whose gradient is the sum of the images' deltas;
+2. where the whole chain was separated, each image's own gradient: a batch of N is N batches of one;
+3. the next layer's inputs, or where its activation is homogeneous, the pixel box.
+
+Shapes: N images, R <= N of them told apart, in and out features of the first layer.
 """
 
 from collections.abc import Sequence
@@ -15,7 +21,12 @@ from dia.attacks.analytic import mlp
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.linear_chain import LinearChain, Link
 from dia.attacks.analytic.scale_search import Box, fill_box, search
-from dia.attacks.mask_readout import batch_separation
+from dia.attacks.mask_readout.batch_separation import (
+    LowRankFactors,
+    SeparatedLayer,
+    dropped_units,
+    match_labels,
+)
 
 
 class Image(NamedTuple):
@@ -30,84 +41,98 @@ class Image(NamedTuple):
     masks: list[Tensor | None] | None
 
 
-def images(
-    layers: Sequence[batch_separation.SeparatedLayer],
-    chain: LinearChain | None,
+def images_of_chain(
+    layers: Sequence[SeparatedLayer],
+    chain: LinearChain,
     bias: Tensor | None,
     labels: Tensor,
     box: Box,
     consistent: float,
 ) -> list[Image]:
-    """The images that a gradient was taken apart into, in the order of their labels where these are told.
-
-    A bias, which is the sum of the first layer's deltas, tells every scale; else the gradient of a single image does,
-    where the whole chain was taken apart; else the next layer, or the pixel box.
+    """The images of a fully connected network's gradient, in the order of their labels where these are told.
 
     Args:
-        layers: As far as the chain was taken apart.
-        chain: The network, or None where it is no chain.
+        layers: The layers of the chain that were separated, from the first on.
+        chain: The network.
         bias: Gradient of the first layer's bias (out,), or None.
         labels: (N,).
         box: The pixel box.
         consistent: Largest relative residual of an exact solution.
+
+    Returns:
+        Empty where nothing but its own zeros confirms the separation.
     """
-    if not layers or (bias is None and (chain is None or len(layers) < 2)):
-        return []  # hyperplanes that nothing else confirms
-    found = layers[0].rows
-    everything = range(found.inputs.shape[1])
-    order = (
-        batch_separation.match_labels(layers[-1], labels)
-        if chain is not None and len(layers) == len(chain.links)
-        else None
-    )
-    whole = [] if order is None else order.tolist()
-    masks: dict[int, list[Tensor | None]] = {}
-    for n in whole:
-        masks[n] = [_mask(before, layer, n) for before, layer in pairwise(layers)]
+    if not layers:
+        return []
+    image_of_label = match_labels(layers[-1], labels) if len(layers) == len(chain.links) else None
+    order = None if image_of_label is None else image_of_label.tolist()
     if bias is not None:
-        sizes = torch.linalg.lstsq(found.deltas, bias[:, None]).solution[:, 0]
-        if float((found.deltas @ sizes - bias).norm()) > consistent * float(bias.norm()):
-            return []
-        return [Image(found.inputs[:, n] / sizes[n], masks.get(n)) for n in whole or everything]
-    assert chain is not None
-    if whole:
+        images = images_by_bias(layers[0].rows, bias, consistent)
+        if order is None or not images:
+            return images
+        return [Image(images[n].inputs, _masks(layers, n)) for n in order]
+    if len(layers) < 2:
+        return []
+    if order is not None:
         return [
-            Image(_by_gradient(layers, chain, n, masks[n], int(label), box, consistent), masks[n])
-            for n, label in zip(whole, labels, strict=True)
+            _image_by_own_gradient(layers, chain, n, int(label), box, consistent)
+            for n, label in zip(order, labels, strict=True)
         ]
-    return [Image(_by_units(layers, chain.links[0], n, box, consistent), None) for n in everything]
+    return [
+        Image(_inputs_by_next_layer(layers, chain.links[0], n, box, consistent), None)
+        for n in range(layers[0].rows.inputs.shape[1])
+    ]
 
 
-def _mask(before: batch_separation.SeparatedLayer, layer: batch_separation.SeparatedLayer, n: int) -> Tensor:
-    return (~batch_separation.dropped_units(before, layer)[:, n]).double()
+def images_by_bias(first: LowRankFactors, bias: Tensor, consistent: float) -> list[Image]:
+    """The images by the gradient of the first layer's bias, without masks and in no particular order.
+
+    It is the sum of the images' deltas (SPEAR, arXiv 2403.03945, section 4), so that its coefficients in the factors
+    found are the inverse scales.
+
+    Args:
+        first: Factors of the first layer.
+        bias: (out,).
+        consistent: Largest relative residual of an exact solution.
+    """
+    scales = torch.linalg.lstsq(first.deltas, bias[:, None]).solution[:, 0]
+    residual = float((first.deltas @ scales - bias).norm() / bias.norm())
+    if not residual <= consistent:  # nor where it is not a number
+        return []
+    return [Image(first.inputs[:, n] / scales[n], None) for n in range(len(scales))]
 
 
-def _by_gradient(
-    layers: Sequence[batch_separation.SeparatedLayer],
+def _masks(layers: Sequence[SeparatedLayer], n: int) -> list[Tensor | None]:
+    """The masks of image n between the layers, (width,) 0/1 each."""
+    return [(~dropped_units(before, layer)[:, n]).double() for before, layer in pairwise(layers)]
+
+
+def _image_by_own_gradient(
+    layers: Sequence[SeparatedLayer],
     chain: LinearChain,
     n: int,
-    masks: Sequence[Tensor | None],
     label: int,
     box: Box,
     consistent: float,
-) -> Tensor | None:
-    """The image whose own gradient is its part of the batch's: a batch of N is N batches of one."""
+) -> Image:
+    """Image n, scaled so that its own gradient is its part of the batch's, with its masks."""
+    direction, masks = layers[0].rows.inputs[:, n], _masks(layers, n)
     count = layers[0].rows.inputs.shape[1]
     own = {
         f"{link.name}.weight": count * torch.outer(layer.rows.deltas[:, n], layer.rows.inputs[:, n])
         for link, layer in zip(chain.links, layers, strict=True)
     }
     try:
-        image, residual = mlp.scaled(chain, layers[0].rows.inputs[:, n], own, list(masks), label, box)
+        image, residual = mlp.find_scale(chain, direction, own, masks, label, box)
     except NotApplicable:
-        return None
-    return image if residual <= consistent else None
+        return Image(None, masks)
+    return Image(image if residual <= consistent else None, masks)
 
 
-def _by_units(
-    layers: Sequence[batch_separation.SeparatedLayer], link: Link, n: int, box: Box, consistent: float
+def _inputs_by_next_layer(
+    layers: Sequence[SeparatedLayer], link: Link, n: int, box: Box, consistent: float
 ) -> Tensor:
-    """The image from how strongly its units fire, or where that does not tell its scale, from the pixel box.
+    """Image n from how strongly its units fire, or where that does not tell its scale, from the pixel box.
 
     The next layer's inputs are known up to a factor, ``a_i = activation(c w_i . u)``: their ratios depend on c alone,
     unless the activation is homogeneous, as ReLU is.
@@ -125,4 +150,4 @@ def _by_units(
         return (a - (a @ ratios)[:, None] * ratios).square().sum(1)
 
     found = search(mismatch, direction, box)
-    return fill_box(direction, box) if found is None or found[1] > consistent**2 else found[0] * direction
+    return found[0] * direction if found and found[1] <= consistent**2 else fill_box(direction, box)

@@ -35,7 +35,7 @@ class PixelLayer:
 
 @torch.no_grad()
 def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[PixelLayer]:
-    """Find them by sending an image through whose pixels are their own numbers."""
+    """Find them by sending an image whose pixels are their own numbers through the model."""
     pixels = int(torch.Size(shape).numel())
     numbers = torch.arange(pixels, device=model.device, dtype=torch.float64)
     if float(numbers.to(model.dtype)[-1]) != pixels - 1:  # too many to be told apart in this precision
@@ -64,5 +64,5 @@ def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[P
             and index.numel() == pixels
             and torch.equal(index.flatten().sort().values, numbers)
         ):
-            found.append(PixelLayer(name, index.long().view(-1, index.shape[-1])))
+            found.append(PixelLayer(name, index.long().view(-1, index.shape[-1]).cpu()))
     return found

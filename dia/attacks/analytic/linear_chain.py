@@ -1,6 +1,7 @@
 """A fully connected network as the attacker sees it: Linear, activation, dropout, Linear, ..."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from dia.attacks.analytic.errors import NotApplicable
 from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
 from dia.models.dropout import Dropout, use_masks
 
 ELEMENTWISE = (
@@ -35,7 +37,7 @@ class Link:
         bias: (out,) float64, or None.
         activations: Applied one after the other.
         site: Number of the dropout site after them, or None.
-        factor: ``1 / (1 - p)`` of that site, else 1.
+        keep_scale: ``1 / (1 - p)`` of that site, else 1.
     """
 
     name: str
@@ -43,13 +45,53 @@ class Link:
     bias: Tensor | None
     activations: tuple[nn.Module, ...]
     site: int | None
-    factor: float
+    keep_scale: float
+
+    @property
+    def rate(self) -> float:
+        """The dropout rate p behind the layer, 0 without dropout."""
+        return 1 - 1 / self.keep_scale
 
     def activate(self, preactivation: Tensor) -> Tensor:
         """Units before dropout."""
         for activation in self.activations:
             preactivation = activation(preactivation)
         return preactivation
+
+
+@dataclass
+class _Group:
+    """A Linear layer with the modules that follow it, while they are collected."""
+
+    name: str
+    linear: nn.Linear
+    activations: list[nn.Module] = field(default_factory=list)
+    dropout: Dropout | None = None
+
+
+def _collect_groups(model: nn.Module) -> list[_Group]:
+    """The model's leaf modules in order, grouped by Linear layer.
+
+    Raises:
+        NotApplicable: A module fits into no group.
+    """
+    groups: list[_Group] = []
+    for name, module in model.named_modules():
+        has_children = next(module.children(), None) is not None
+        if has_children or isinstance(module, nn.Flatten) or (isinstance(module, Dropout) and module.p == 0):
+            continue
+        group = groups[-1] if groups and groups[-1].dropout is None else None
+        if type(module) is nn.Linear:
+            groups.append(_Group(name, module))
+        elif group and isinstance(module, ELEMENTWISE):
+            group.activations.append(module)
+        elif group and isinstance(module, Dropout):
+            group.dropout = module
+        else:
+            raise NotApplicable(
+                f"{name} ({type(module).__name__}) does not fit into a chain of linear layers"
+            )
+    return groups
 
 
 @dataclass(frozen=True)
@@ -59,53 +101,50 @@ class LinearChain:
     links: tuple[Link, ...]
 
     @classmethod
-    def of(cls, model: BatchedGradientEngine, shape: tuple[int, ...]) -> "LinearChain":
+    def of(cls, model: BatchedGradientEngine) -> "LinearChain":
         """Read the network's modules in order, and check on a random image that this is how they are called.
+
+        The links are on the CPU, where closed forms are computed.
 
         Raises:
             NotApplicable: The network is something else.
         """
         sites = {site.module: number for number, site in enumerate(model.sites)}
-        links: list[Link] = []
-        for name, module in model.model.named_modules():
-            if next(module.children(), None) is not None or isinstance(module, nn.Flatten):
-                continue
-            if type(module) is nn.Linear:
-                bias = None if module.bias is None else module.bias.double()
-                links.append(Link(name, module.weight.double(), bias, (), None, 1.0))
-            elif links and isinstance(module, ELEMENTWISE) and links[-1].site is None:
-                last = links.pop()
-                links.append(Link(last.name, last.weight, last.bias, (*last.activations, module), None, 1.0))
-            elif links and isinstance(module, Dropout) and links[-1].site is None:
-                last, site = links.pop(), sites.get(module)
-                factor = 1 / (1 - module.p)
-                links.append(Link(last.name, last.weight, last.bias, last.activations, site, factor))
-            else:
-                raise NotApplicable(
-                    f"{name} ({type(module).__name__}) does not fit into a chain of linear layers"
+        links = []
+        for group in _collect_groups(model.model):
+            weight, bias, dropout = group.linear.weight, group.linear.bias, group.dropout
+            links.append(
+                Link(
+                    name=group.name,
+                    weight=weight.double().cpu(),
+                    bias=None if bias is None else bias.double().cpu(),
+                    activations=tuple(group.activations),
+                    site=None if dropout is None else sites[dropout],
+                    keep_scale=1.0 if dropout is None else dropout.keep_scale,
                 )
+            )
         chain = cls(tuple(links))
-        if not links or not chain._agrees(model, shape):
+        if not links or not chain._agrees_with(model):
             raise NotApplicable("the network is not a plain chain of its linear layers")
+        if len(model.sites) != sum(link.site is not None for link in links[:-1]):
+            raise NotApplicable("dropout is not called once each between linear layers")
         return chain
 
-    def _agrees(self, model: BatchedGradientEngine, shape: tuple[int, ...]) -> bool:
-        rng = torch.Generator().manual_seed(0)
-        x = torch.randn(2, *shape, generator=rng, dtype=torch.float64).to(model.device)
+    def _agrees_with(self, model: BatchedGradientEngine) -> bool:
+        """Tell whether the chain computes the model's logits of random images, dropout off."""
+        x = probe_batch(model, victims=1, images=2).x[0]
         with torch.no_grad(), use_masks(model.sites, None):
-            expected = model.model(x.to(model.dtype)).double()
-        if any(
-            link.weight.shape[1] != width for link, width in zip(self.links, self._widths(x), strict=True)
-        ):
+            expected = model.model(x).double().cpu()
+        widths = [x[0].numel(), *(len(link.weight) for link in self.links)]
+        if any(link.weight.shape[1] != width for link, width in zip(self.links, widths, strict=False)):
             return False
         first = self.links[0]
-        logits = F.linear(x.flatten(1), first.weight, first.bias)
-        for before, link in zip(self.links, self.links[1:], strict=False):
+        logits = F.linear(x.double().cpu().flatten(1), first.weight, first.bias)
+        for before, link in pairwise(self.links):
             logits = F.linear(before.activate(logits), link.weight, link.bias)
-        return logits.shape == expected.shape and bool(torch.allclose(logits, expected, rtol=1e-3, atol=1e-4))
-
-    def _widths(self, x: Tensor) -> list[int]:
-        return [x[0].numel(), *(len(link.weight) for link in self.links[:-1])]
+        if logits.shape != expected.shape:
+            return False
+        return bool((logits - expected).norm() <= PROBE_TOLERANCE.get(model.dtype, 1e-3) * expected.norm())
 
     def backward(
         self, first: Tensor, masks: list[Tensor | None], label: int
@@ -123,9 +162,9 @@ class LinearChain:
         before = [first.detach().requires_grad_()]
         inputs: list[Tensor] = []
         with torch.enable_grad():
-            for link, following, mask in zip(self.links, self.links[1:], masks, strict=False):
+            for (link, following), mask in zip(pairwise(self.links), masks, strict=True):
                 a = link.activate(before[-1])
-                inputs.append(a if mask is None else a * (mask * link.factor))
+                inputs.append(a if mask is None else a * (mask * link.keep_scale))
                 before.append(F.linear(inputs[-1], following.weight, following.bias))
             labels = torch.full((len(first),), label, device=first.device)
             loss = F.cross_entropy(before[-1], labels, reduction="sum")

@@ -1,13 +1,15 @@
 """One image from the gradient of a fully connected network.
 
-A layer's weight gradient is the outer product delta a^T. A dropped unit therefore has a zero row in the layer
-before it and a zero column in the layer behind it: the masks are read off. The first layer's gradient
-delta_1 x^T has rank 1, so the image is known up to a scalar c. With a bias c is read off as well, since
-dL/db_1 = delta_1 (Phong et al. 2018); without one, a one-dimensional search finds the c whose whole gradient,
-with the masks just read off, is the received one.
+A layer's weight gradient is the outer product ``delta a^T``. A dropped unit therefore has a zero row in the layer
+before it and a zero column in the layer behind it: the masks are read off. The first layer's gradient ``delta_1 x^T``
+has rank 1, so the image is known up to a scalar c. With a bias c is read off as well, since ``dL/db_1 = delta_1``
+(Phong et al. 2018); without one, a one-dimensional search finds the c whose whole gradient, with the masks just read
+off, is the received one: one unknown where R-GAP (Zhu and Blaschko 2021, arXiv 2010.07733) solves a linear system per
+layer, without dropout, for activations that can be inverted.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
@@ -19,73 +21,78 @@ from dia.attacks.analytic.scale_search import Box, search
 INCONSISTENT = 1e-4
 """Relative distance from which a gradient is taken to have been scaled."""
 
-FEW = 40
+MIN_DROPPED = 40
 """Expected dropped units below which a noise floor cannot be told from short rows."""
 
 
-class Direction(NamedTuple):
-    """``left direction^T`` of rank 1, ``direction`` a unit vector, and how far a matrix is from it."""
+class RankOne(NamedTuple):
+    """A gradient ``deltas inputs^T`` of rank 1.
 
-    direction: Tensor
-    left: Tensor
+    Attributes:
+        inputs: (in,) float64, a unit vector.
+        deltas: (out,).
+        residual: Relative distance of the matrix from that product.
+    """
+
+    inputs: Tensor
+    deltas: Tensor
     residual: float
 
 
-def direction(gradient: Tensor) -> Direction:
-    """The right singular direction of a matrix (out, in) of rank 1, in float64.
+def factor_rank_one(gradient: Tensor) -> RankOne:
+    """Factor a matrix (out, in) of rank 1, in float64.
 
     Two power iterations from the largest row: exact at once for rank 1, and averaging the rounding of all
     rows.
 
     Raises:
-        NotApplicable: The matrix is zero.
+        NotApplicable: The matrix is zero, or not finite.
     """
     norms = gradient.norm(dim=1)
-    if not float(norms.max()) > 0:
-        raise NotApplicable("the first layer's gradient is zero")
+    if not 0 < float(norms.max()) < float("inf"):
+        zero = float(norms.max()) == 0
+        raise NotApplicable(f"the first layer's gradient is {'zero' if zero else 'not finite'}")
     u = gradient[norms.argmax()]
     for _ in range(2):
         u = u / u.norm()
         u = gradient.T @ (gradient @ u)
     u = u / u.norm()
-    left = gradient @ u
-    total = gradient.norm()
-    return Direction(u, left, float((gradient - left[:, None] * u).norm() / total))
+    deltas = gradient @ u
+    return RankOne(u, deltas, float((gradient - deltas[:, None] * u).norm() / gradient.norm()))
 
 
 def read_masks(chain: LinearChain, gradients: Mapping[str, Tensor]) -> list[Tensor | None]:
     """The dropout masks of one image behind every link but the last, (width,) float64; None without dropout.
 
-    A unit is kept where its row in the layer before or its column in the layer behind is more than nothing:
-    one of them may vanish for a saturated activation. Nothing is zero, or what noise makes of it.
+    A unit is kept where its row in the layer before or its column in the layer behind is not zero, or above what
+    noise makes of zero: one of them may vanish for a saturated activation.
     """
     masks: list[Tensor | None] = []
-    for link, following in zip(chain.links, chain.links[1:], strict=False):
+    for link, following in pairwise(chain.links):
         if link.site is None:
             masks.append(None)
             continue
-        p = 1 - 1 / link.factor
-        row = _above_noise(gradients[f"{link.name}.weight"], p)
-        column = _above_noise(gradients[f"{following.name}.weight"].T, p)
+        row = _above_noise(gradients[f"{link.name}.weight"], link.rate)
+        column = _above_noise(gradients[f"{following.name}.weight"].T, link.rate)
         masks.append((row | column).double())
     return masks
 
 
 def _above_noise(rows: Tensor, p: float) -> Tensor:
-    """(units,) bool, which rows are not zero, nor as short as the short half of the share p that was dropped.
+    """(units,) bool, which rows are clearly longer than the short half of those that were dropped, a fraction p.
 
     The floor is exactly 0 in a gradient that nobody altered. With few units it is taken for 0: the number of
     dropped ones then varies too much.
     """
     units, length = rows.shape
     norms = rows.norm(dim=1)
-    if units * p < FEW:
+    if units * p < MIN_DROPPED:
         return norms > 0
     floor = norms.sort().values[int(units * p / 2)]
     return norms > floor * (1 + 5 / (2 * length) ** 0.5)
 
 
-def scaled(
+def find_scale(
     chain: LinearChain,
     u: Tensor,
     gradients: Mapping[str, Tensor],

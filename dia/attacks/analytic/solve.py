@@ -1,6 +1,10 @@
-"""Which closed form fits a problem, and what it finds for one victim."""
+"""Which closed form fits a problem, and what it finds for one victim.
 
-from collections.abc import Callable
+All of it is computed on the CPU in float64: LAPACK factors a hundred thousand small matrices in a second where a GPU's
+solver takes them one by one, and its least squares handles matrices that lack full rank.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,14 +15,14 @@ from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
 from dia.attacks.analytic.linear_chain import LinearChain
 from dia.attacks.analytic.scale_search import Box
-from dia.attacks.mask_readout import batch_separation
+from dia.attacks.mask_readout.batch_separation import separate_layers
 from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
 
 CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
 
-SOLVED, INEXACT, PARTIAL, NOTHING = "solved", "inexact", "partial", "not_separable"
+SOLVED, INEXACT, PARTIAL, NOT_SEPARABLE = "solved", "inexact", "partial", "not_separable"
 
 
 class Solution(NamedTuple):
@@ -42,121 +46,162 @@ class Solution(NamedTuple):
 Solver = Callable[[int], Solution]
 
 
-def solver(problem: Problem) -> Solver:
+def build_solver(problem: Problem) -> Solver:
     """The closed form that fits the problem's model, batch size and received gradients.
 
     Raises:
         NotApplicable: There is none; the message says why.
     """
-    model, shape = problem.model, problem.shape
+    model, sent = problem.model, problem.received.pieces
     if not isinstance(model, BatchedGradientEngine):
         raise NotApplicable("what was sent is not the gradient of one step")
-    layers = pixel_layers(model, shape)
+    layers = pixel_layers(model, problem.shape)
     if not layers:
         raise NotApplicable("no linear layer sees the image's pixels")
     layer = layers[0]
     if len(layer.index) > 1:
-        positions = vit.find(problem, layer)
-        return lambda victim: _by_positions(problem, positions, victim)
-    if f"{layer.name}.weight" not in problem.received.pieces:
+        positions = vit.find_positions(problem, model, layer)
+        return lambda victim: _solve_by_positions(problem, positions, victim)
+    if f"{layer.name}.weight" not in sent:
         raise NotApplicable(f"the gradient of {layer.name}.weight was not sent (frozen)")
+    is_batch = problem.labels.shape[1] > 1
     try:
-        chain, why = LinearChain.of(model, shape), ""
+        chain = _linear_chain(problem, model)
     except NotApplicable as error:
-        chain, why = None, str(error)
-    if chain is not None and any(
-        f"{link.name}.weight" not in problem.received.pieces for link in chain.links
-    ):
-        chain, why = None, "not every layer's gradient was sent (frozen layers)"
-    if problem.labels.shape[1] > 1:
-        return lambda victim: _of_batch(problem, layer, chain, victim)
-    if chain is None and f"{layer.name}.bias" not in problem.received.pieces:
-        raise NotApplicable(f"the first layer has no bias, and {why}")
-    return lambda victim: _single(problem, layer, chain, victim)
+        if is_batch:
+            return lambda victim: _solve_batch_by_first_layer(problem, layer, victim)
+        if f"{layer.name}.bias" not in sent:
+            raise NotApplicable(f"the first layer has no bias, and {error}") from error
+        return lambda victim: _solve_image_by_first_layer(problem, layer, victim)
+    if is_batch:
+        return lambda victim: _solve_batch_by_chain(problem, layer, chain, victim)
+    return lambda victim: _solve_image_by_chain(problem, layer, chain, victim)
 
 
-def _by_positions(problem: Problem, positions: vit.Positions, victim: int) -> Solution:
-    embedding, position = (
-        problem.gradient(victim, name) for name in (f"{positions.layer.name}.weight", positions.parameter)
-    )
+def _linear_chain(problem: Problem, model: BatchedGradientEngine) -> LinearChain:
+    """The model as a chain of linear layers whose gradients were all sent.
+
+    Raises:
+        NotApplicable: It is none, or a layer is frozen.
+    """
+    chain = LinearChain.of(model)
+    if any(f"{link.name}.weight" not in problem.received.pieces for link in chain.links):
+        raise NotApplicable("not every layer's gradient was sent (frozen layers)")
+    return chain
+
+
+def _solve_by_positions(problem: Problem, positions: vit.Positions, victim: int) -> Solution:
+    """One image from the gradient of a vision transformer's position embeddings."""
+    names = positions.parameter, f"{positions.layer.name}.weight"
+    position, embedding = (problem.gradient(victim, name).double().cpu() for name in names)
     patches, residual = vit.reconstruct(positions, embedding, position)
-    return _one(problem, positions.layer, patches, None, residual)
+    return _single_image(problem, positions.layer, patches, None, residual)
 
 
-def _single(problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int) -> Solution:
-    gradients = _gradients(problem, layer, chain, victim)
-    masks = None if chain is None else mlp.read_masks(chain, gradients)
-    found = mlp.direction(gradients[f"{layer.name}.weight"])
+def _solve_image_by_first_layer(problem: Problem, layer: PixelLayer, victim: int) -> Solution:
+    """One image from the weight and bias of the only layer whose inputs are known."""
+    gradients = _gradients(problem, [layer.name], victim)
+    found = mlp.factor_rank_one(gradients[f"{layer.name}.weight"])
+    image, residual = _scale_by_bias(found, gradients[f"{layer.name}.bias"])
+    return _single_image(problem, layer, image[None], None, found.residual + residual)
+
+
+def _solve_image_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChain, victim: int) -> Solution:
+    """One image and its masks from the gradient of a fully connected network."""
+    gradients = _gradients(problem, [link.name for link in chain.links], victim)
+    masks = mlp.read_masks(chain, gradients)
+    found = mlp.factor_rank_one(gradients[f"{layer.name}.weight"])
     bias = gradients.get(f"{layer.name}.bias")
     if bias is not None:
-        size = (found.left @ bias) / bias.square().sum()
-        image, residual = found.direction * size, found.residual
-        residual += float((found.left - size * bias).norm() / found.left.norm())
+        image, residual = _scale_by_bias(found, bias)
     else:
-        assert chain is not None and masks is not None
         label = int(problem.labels[victim, 0])
-        image, mismatch = mlp.scaled(chain, found.direction, gradients, masks, label, _box(problem, layer))
-        residual = found.residual + mismatch
-    kept = None if chain is None or masks is None else _by_site(problem, chain, [masks])
-    return _one(problem, layer, image[None], kept, residual)
+        image, residual = mlp.find_scale(chain, found.inputs, gradients, masks, label, _box(problem, layer))
+    by_site = _masks_by_site(problem, chain, [masks])
+    return _single_image(problem, layer, image[None], by_site, found.residual + residual)
 
 
-def _by_site(problem: Problem, chain: LinearChain, masks: list[list[Tensor | None]]) -> list[Tensor]:
-    """Per dropout site (N, *site.shape) bool, from every image's masks behind the links."""
-    links = {link.site: number for number, link in enumerate(chain.links[:-1])}
-    return [
-        torch.stack([image[links[number]].bool().cpu().view(site.shape) for image in masks])  # type: ignore[union-attr]
-        for number, site in enumerate(problem.model.sites)
-    ]
+def _scale_by_bias(found: mlp.RankOne, bias: Tensor) -> tuple[Tensor, float]:
+    """The image (in,) by the bias gradient, which is the delta, and how far the two deltas are apart."""
+    size = (found.deltas @ bias) / bias.square().sum()
+    return found.inputs * size, float((found.deltas - size * bias).norm() / found.deltas.norm())
 
 
-def _of_batch(problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int) -> Solution:
-    gradients = _gradients(problem, layer, chain, victim)
-    labels, shape = problem.labels[victim].to(problem.device), problem.shape
-    links = chain.links[:-1] if chain is not None else ()
-    rates = [1 - 1 / link.factor for link in links] or [max(problem.rates, default=0.0)]
-    weights = [gradients[f"{link.name}.weight"] for link in chain.links] if chain is not None else []
-    layers = batch_separation.separate_layers(
-        weights or [gradients[f"{layer.name}.weight"]], len(labels), rates
-    )
-    images = batch.images(
-        layers, chain, gradients.get(f"{layer.name}.bias"), labels, _box(problem, layer), CONSISTENT
-    )
-    x = torch.zeros(len(labels), *shape, dtype=problem.dtype)
+def _solve_batch_by_first_layer(problem: Problem, layer: PixelLayer, victim: int) -> Solution:
+    """The images of a batch from the weight and bias of the only layer whose inputs are known."""
+    gradients = _gradients(problem, [layer.name], victim)
+    bias, images = gradients.get(f"{layer.name}.bias"), problem.labels.shape[1]
+    rate = max(problem.rates, default=0.0)
+    layers = separate_layers([gradients[f"{layer.name}.weight"]], images, [rate])
+    if not layers or bias is None:
+        return _batch_of_images(problem, layer, [], None)
+    return _batch_of_images(problem, layer, batch.images_by_bias(layers[0].rows, bias, CONSISTENT), None)
+
+
+def _solve_batch_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChain, victim: int) -> Solution:
+    """The images of a batch, and their masks, from the gradient of a fully connected network."""
+    gradients = _gradients(problem, [link.name for link in chain.links], victim)
+    labels = problem.labels[victim].cpu()
+    rates = [link.rate for link in chain.links[:-1]] or [max(problem.rates, default=0.0)]
+    layers = separate_layers([gradients[f"{link.name}.weight"] for link in chain.links], len(labels), rates)
+    bias, box = gradients.get(f"{layer.name}.bias"), _box(problem, layer)
+    images = batch.images_of_chain(layers, chain, bias, labels, box, CONSISTENT)
+    masks = [image.masks for image in images if image.masks is not None]
+    by_site = _masks_by_site(problem, chain, masks) if len(masks) == len(labels) else None
+    return _batch_of_images(problem, layer, images, by_site)
+
+
+def _batch_of_images(
+    problem: Problem, layer: PixelLayer, images: Sequence[batch.Image], masks: list[Tensor] | None
+) -> Solution:
+    """The images of a batch, clipped to the pixel box."""
+    x = torch.zeros(problem.labels.shape[1], *problem.shape, dtype=problem.dtype)
     claimed = torch.zeros(len(x), dtype=torch.bool)
     for number, image in enumerate(images):
-        if image.inputs is not None:
-            whole = layer.image(image.inputs[None], shape)
-            x[number] = whole.clamp(problem.low.double(), problem.high.double())
+        if image.inputs is not None and bool(image.inputs.isfinite().all()):
+            x[number] = _clipped(problem, layer, image.inputs[None])
             claimed[number] = True
-    known = len(images) == len(x) and all(image.masks is not None for image in images)
-    kept = _by_site(problem, chain, [image.masks or [] for image in images]) if known and chain else None
-    share = int(claimed.sum())
-    return Solution(x, claimed, kept, SOLVED if share == len(x) else PARTIAL if share else NOTHING)
+    count = int(claimed.sum())
+    reason = SOLVED if count == len(x) else PARTIAL if count else NOT_SEPARABLE
+    return Solution(x, claimed, masks, reason)
 
 
-def _one(
-    problem: Problem, layer: PixelLayer, inputs: Tensor, kept: list[Tensor] | None, residual: float
+def _single_image(
+    problem: Problem, layer: PixelLayer, inputs: Tensor, masks: list[Tensor] | None, residual: float
 ) -> Solution:
     """A single image, clipped to the pixel box."""
-    image = layer.image(inputs, problem.shape)
-    image = image.nan_to_num().clamp(problem.low.double(), problem.high.double())
-    exact, x = residual <= CONSISTENT, image[None].to(problem.dtype).cpu()
-    return Solution(x, torch.tensor([exact]), kept, SOLVED if exact else INEXACT)
+    exact = residual <= CONSISTENT
+    x = _clipped(problem, layer, inputs.nan_to_num())[None].to(problem.dtype)
+    return Solution(x, torch.tensor([exact]), masks, SOLVED if exact else INEXACT)
 
 
-def _gradients(
-    problem: Problem, layer: PixelLayer, chain: LinearChain | None, victim: int
-) -> dict[str, Tensor]:
-    """What was received of the linear layers, in float64 (masks are read from it: it keeps exact zeros)."""
-    names = [link.name for link in chain.links] if chain is not None else [layer.name]
-    wanted = [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+def _clipped(problem: Problem, layer: PixelLayer, inputs: Tensor) -> Tensor:
+    """The image (C, H, W) with these inputs (T, in) of the layer, clipped to the pixel box."""
+    low, high = problem.low.double().cpu(), problem.high.double().cpu()
+    return layer.image(inputs, problem.shape).clamp(low, high)
+
+
+def _masks_by_site(
+    problem: Problem, chain: LinearChain, masks: Sequence[Sequence[Tensor | None]]
+) -> list[Tensor]:
+    """Per dropout site (N, *site.shape) bool, from every image's masks behind the links."""
+    by_link = {link.site: number for number, link in enumerate(chain.links[:-1])}
+    by_site = []
+    for number, site in enumerate(problem.model.sites):
+        values = [image[by_link[number]] for image in masks]
+        by_site.append(torch.stack([v.bool().view(site.shape) for v in values if v is not None]))
+    return by_site
+
+
+def _gradients(problem: Problem, layer_names: Sequence[str], victim: int) -> dict[str, Tensor]:
+    """What was received of linear layers, in float64 (which keeps exact zeros, where masks are read)."""
+    wanted = [f"{name}.{kind}" for name in layer_names for kind in ("weight", "bias")]
     sent = [name for name in wanted if name in problem.received.pieces]
-    return {name: problem.gradient(victim, name).double() for name in sent}
+    return {name: problem.gradient(victim, name).double().cpu() for name in sent}
 
 
 def _box(problem: Problem, layer: PixelLayer) -> Box:
     """The pixel box of every input of a layer that sees the whole image."""
-    bounds = torch.stack([problem.low, problem.high]).double().expand(2, *problem.shape)
+    bounds = torch.stack([problem.low, problem.high]).double().cpu().expand(2, *problem.shape)
     low, high = layer.inputs(bounds)[:, 0]
     return low, high

@@ -18,11 +18,10 @@ from torch import Tensor
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer
 from dia.attacks.problem import Problem
+from dia.gradients.batched import BatchedGradientEngine
+from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
 
-SAME = 1e-3
-"""Largest relative difference between both sides of the identity on a probe (float32 gives below 1e-5)."""
-
-EXTRA_TOKENS = 16
+MAX_EXTRA_TOKENS = 16
 """Most positions that belong to no patch (class, distillation and register tokens)."""
 
 
@@ -46,15 +45,20 @@ class Positions:
         return rows[self.first : self.first + len(self.layer.index)]
 
 
-def find(problem: Problem, layer: PixelLayer) -> Positions:
+def find_positions(problem: Problem, model: BatchedGradientEngine, layer: PixelLayer) -> Positions:
     """The positions that follow the patch embedding ``layer``; the identity is checked on a probe.
+
+    Args:
+        problem: Says what was received, and for how many images.
+        model: Its model.
+        layer: The patch embedding.
 
     Raises:
         NotApplicable: There are none, they are frozen, there are too many tokens, or too many images.
     """
-    model, received = problem.model, problem.received.pieces
+    received = problem.received.pieces
     tokens, dim = len(layer.index), len(model.model.get_parameter(f"{layer.name}.weight"))
-    positions = _probed(problem, layer)
+    positions = _match_deltas(model, layer)
     if positions is None:
         raise NotApplicable("no learnable positions are added to the embedded patches")
     if positions.parameter not in received or f"{layer.name}.weight" not in received:
@@ -73,8 +77,8 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
 
     Args:
         positions: Where the deltas are.
-        embedding: Gradient of the patch embedding's weight (dim, in_features).
-        position: Gradient of the positions.
+        embedding: Gradient of the patch embedding's weight (dim, in_features), float64.
+        position: Gradient of the positions, float64.
 
     Returns:
         The layer's inputs (T, in_features) in float64, and the relative residual of the system.
@@ -82,8 +86,7 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
     Raises:
         NotApplicable: The deltas are not linearly independent.
     """
-    target = embedding.double()
-    matrix = positions.deltas(position.double()).T  # (dim, T)
+    matrix = positions.deltas(position).T  # (dim, T)
     scale = matrix.norm(dim=0)  # tokens far from the class token's attention have small deltas
     if not bool((scale > 0).all()):
         raise NotApplicable(f"the position gradients of {int((scale == 0).sum())} tokens are zero")
@@ -91,27 +94,25 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
     q, r = torch.linalg.qr(matrix / scale)
     if float(r.diagonal().abs().min()) < 1e-7:
         raise NotApplicable("the position gradients are not linearly independent")
-    patches = torch.linalg.solve_triangular(r, q.T @ target, upper=True) / scale[:, None]
-    residual = (matrix @ patches - target).norm() / target.norm()
+    patches = torch.linalg.solve_triangular(r, q.T @ embedding, upper=True) / scale[:, None]
+    residual = (matrix @ patches - embedding).norm() / embedding.norm()
     return patches, float(residual)
 
 
-def _probed(problem: Problem, layer: PixelLayer) -> Positions | None:
-    """Whose gradient has the deltas of ``layer`` in its rows, on a random image with random masks."""
-    model, shape = problem.model, problem.shape
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 1, *shape, generator=rng, dtype=torch.float64).to(problem.device, problem.dtype)
-    masks = [(torch.rand(1, 1, *site.shape, generator=rng) >= site.rate).to(x) for site in model.sites]
-    pieces = model.gradients(x, masks, problem.labels[:1, :1].to(x.device), differentiable=False)
-    target = pieces[f"{layer.name}.weight"].dense()[0].double()
-    tokens, (patches,) = len(layer.index), layer.inputs(x[0].double())
+def _match_deltas(model: BatchedGradientEngine, layer: PixelLayer) -> Positions | None:
+    """The parameter whose gradient has the deltas of ``layer`` in its rows, on a random image with random masks."""
+    x, masks, labels = probe_batch(model, victims=1, images=1)
+    gradients = model.gradients(x, masks, labels, differentiable=False)
+    tolerance = PROBE_TOLERANCE.get(model.dtype, 1e-3)
+    target = gradients[f"{layer.name}.weight"].dense()[0].double().cpu()
+    tokens, (patches,) = len(layer.index), layer.inputs(x[0].double().cpu())
     for name, parameter in model.model.named_parameters():
-        if parameter.dim() < 2 or parameter.shape[-1] != len(target) or name not in pieces:
+        if parameter.dim() < 2 or parameter.shape[-1] != len(target) or name not in gradients:
             continue
-        gradient = pieces[name].dense()[0].double()
+        gradient = gradients[name].dense()[0].double().cpu()
         others = gradient[..., 0].numel() - tokens
-        for first in range(others + 1 if others <= EXTRA_TOKENS else 0):
+        for first in range(others + 1 if others <= MAX_EXTRA_TOKENS else 0):
             candidate = Positions(layer, name, first)
-            if (candidate.deltas(gradient).T @ patches - target).norm() < SAME * target.norm():
+            if (candidate.deltas(gradient).T @ patches - target).norm() < tolerance * target.norm():
                 return candidate
     return None

@@ -123,10 +123,8 @@ def by_rows(
     rows = gradient @ basis
     length = rows.norm(dim=1, keepdim=True)
     unit = rows / length.clamp_min(torch.finfo(rows.dtype).tiny)
-    if is_zero is None:
-        normals = find_hyperplanes(unit[length[:, 0] > 0], rate)
-    else:
-        normals = fit_hyperplanes(unit, is_zero)
+    used = unit[length[:, 0] > 0]
+    normals = find_hyperplanes(used, rate) if is_zero is None else fit_hyperplanes(unit, is_zero)
     if normals is None:
         return None
     coefficient = (unit @ normals).abs()

@@ -1,27 +1,27 @@
 """The linear layers at a network's end between which there is nothing but elementwise functions and dropout."""
 
 import torch
-from torch import Tensor
 
-from dia.attacks.mask_readout.zero_patterns import MaskIndicator, random_probe
+from dia.attacks.mask_readout.zero_patterns import MaskIndicator
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import FactoredGradient
+from dia.gradients.probe import probe_batch
 
 
 def find_final_layers(
-    model: BatchedGradientEngine, indicators: tuple[MaskIndicator, ...], example: Tensor, classes: int
+    model: BatchedGradientEngine, indicators: tuple[MaskIndicator, ...]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The last linear layers that see one position per image, as far back as dropout connects them.
 
     Args:
-        model, example, classes: As for :func:`~dia.attacks.mask_readout.zero_patterns.find_mask_indicators`.
-        indicators: What that returned.
+        model: The model.
+        indicators: What :func:`~dia.attacks.mask_readout.zero_patterns.find_mask_indicators` returned for it.
 
     Returns:
         Names of their weights, the last one giving the logits, and the site before each of them but the first; of a
         single layer, the site before it. Both empty if no dropout site is right before the last layer.
     """
-    x, label = random_probe(example, classes, 0)
+    x, _, label = probe_batch(model, victims=1, images=1)
     gradient = model.gradients(x, None, label, differentiable=False)
     single = {
         name: piece

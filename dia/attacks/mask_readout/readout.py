@@ -1,9 +1,9 @@
 """Mask entries read in a gradient's zeros.
 
 Which zeros tell which entries is found by :mod:`dia.attacks.mask_readout.zero_patterns`. For one image each of them
-tells its entry. For a batch a zero tells that all images dropped the entry, anything else that some image kept it. Where
-linear layers end the network (:mod:`dia.attacks.mask_readout.final_layers`), the gradient can be separated into those
-of its images (:mod:`dia.attacks.mask_readout.batch_separation`), each of which tells its own entries.
+tells its entry. For a batch a zero tells that all images dropped the entry, anything else that some image kept it.
+Where linear layers end the network (:mod:`dia.attacks.mask_readout.final_layers`), the gradient can be separated into
+those of its images (:mod:`dia.attacks.mask_readout.batch_separation`), each of which tells its own entries.
 
 Shapes: V victims, N images per victim, E entries of a site's mask for one image.
 """
@@ -80,20 +80,16 @@ class Readout:
     layer_sites: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, model: GradientEngine, shape: tuple[int, int, int], classes: int) -> "Readout":
+    def of(cls, model: GradientEngine) -> "Readout":
         """Probe a model.
 
-        Args:
-            model: The engine; one whose gradients are not those of a single step tells nothing (after local steps a
-                zero is one of all their masks at once).
-            shape: (C, H, W) of an image.
-            classes: Labels of the probes are below this.
+        One whose gradients are not those of a single step tells nothing: after local steps a zero is one of all their
+        masks at once.
         """
         if not isinstance(model, BatchedGradientEngine):
             return cls(())
-        example = next(model.model.parameters()).new_zeros(shape)
-        indicators = find_mask_indicators(model, example, classes)
-        return cls(indicators, *find_final_layers(model, indicators, example, classes))
+        indicators = find_mask_indicators(model)
+        return cls(indicators, *find_final_layers(model, indicators))
 
     def zeros(self, problem: Problem) -> list[GradientZeros]:
         """What the received gradients show of every site, on the CPU."""

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import ParameterGradient
+from dia.gradients.probe import probe_batch
 
 MASKS = 64
 """Random masks that a probing image is seen under: one bit each of a pattern."""
@@ -80,20 +81,12 @@ _Pairs = dict[tuple[int, GradientSlices], NDArray[np.int64]]
 """Per (site, slices): rows of (index, entry)."""
 
 
-def find_mask_indicators(
-    model: BatchedGradientEngine, example: Tensor, classes: int
-) -> tuple[MaskIndicator, ...]:
-    """Probe a model with random images until another image shows nothing new.
-
-    Args:
-        model: The model.
-        example: (C, H, W), for shape, dtype and device.
-        classes: Labels of the probes are below this.
-    """
+def find_mask_indicators(model: BatchedGradientEngine) -> tuple[MaskIndicator, ...]:
+    """Probe a model with random images until another image shows nothing new."""
     sightings: dict[tuple[int, GradientSlices], list[NDArray[np.int64]]] = {}
     known = 0
     for image in range(MAX_PROBING_IMAGES):
-        for key, pairs in _matching_pairs(model, example, classes, image).items():
+        for key, pairs in _matching_pairs(model, image).items():
             sightings.setdefault(key, []).append(pairs)
         distinct = {
             key: np.unique(np.concatenate(pairs), axis=0, return_counts=True)
@@ -110,16 +103,9 @@ def find_mask_indicators(
     return tuple(indicators)
 
 
-def random_probe(example: Tensor, classes: int, seed: int) -> tuple[Tensor, Tensor]:
-    """A random image (1, 1, C, H, W) and label (1, 1)."""
-    rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(1, 1, *example.shape[-3:], generator=rng, dtype=torch.float64).to(example)
-    return x, torch.randint(classes, (1, 1), generator=rng).to(example.device)
-
-
-def _matching_pairs(model: BatchedGradientEngine, example: Tensor, classes: int, image: int) -> _Pairs:
+def _matching_pairs(model: BatchedGradientEngine, image: int) -> _Pairs:
     """The slices and mask entries whose patterns agree under one probing image."""
-    x, label = random_probe(example, classes, image)
+    x, _, label = probe_batch(model, victims=1, images=1, seed=image)
     rng = torch.Generator().manual_seed(image)
     slice_bits: dict[GradientSlices, list[NDArray[np.bool_]]] = {}
     mask_bits: list[list[NDArray[np.bool_]]] = [[] for _ in model.sites]
@@ -127,7 +113,7 @@ def _matching_pairs(model: BatchedGradientEngine, example: Tensor, classes: int,
         masks = [torch.rand(CHUNK, 1, *site.shape, generator=rng) < 0.5 for site in model.sites]
         gradient = model.gradients(
             x.expand(CHUNK, -1, -1, -1, -1),
-            [mask.to(example) for mask in masks],
+            [mask.to(x) for mask in masks],
             label.expand(CHUNK, -1),
             differentiable=False,
         )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.attack import Analytic, prepare
+from dia.attacks.analytic.solve import build_solver
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.evaluation.mask_recovery import align_masks
@@ -241,6 +243,48 @@ def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
         float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.kept, of.client_masks, strict=True)
     ]
     assert min(agreement) > 0.9
+
+
+def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As least squares on a GPU leave where the matrix lacks full rank."""
+    posed, _ = problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
+    solve = torch.linalg.lstsq
+
+    def rank_deficient(a: Tensor, b: Tensor) -> Any:
+        solved = solve(a, b)
+        return type("Solved", (), {"solution": torch.full_like(solved.solution, torch.nan)})
+
+    monkeypatch.setattr(torch.linalg, "lstsq", rank_deficient)
+    outcome = prepare(posed).run()
+    assert outcome.stop_reason == ["not_separable"] * 3
+    assert not bool(outcome.claimed.any())
+    assert bool(outcome.x.isfinite().all())
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)], ids=["vit", "mlp", "biases"])
+def test_a_gradient_that_is_not_finite_is_no_claim(build: Callable[[], nn.Module], images: int) -> None:
+    posed, _ = problem(build, images=images)
+    pieces = {name: DenseGradient(piece.dense() * torch.nan) for name, piece in posed.received.pieces.items()}
+    outcome = prepare(replace(posed, received=ClientUpdate(pieces, posed.received.norm))).run()
+    assert not bool(outcome.claimed.any())
+    assert bool(outcome.x.isfinite().all())
+
+
+def test_closed_forms_are_solved_on_the_cpu_whatever_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batched QR is looped over on a GPU, whose least squares assume full rank: nothing may stay there."""
+    moved: list[Tensor] = []
+    to_cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda self: (moved.append(self), to_cpu(self))[1])
+    posed, _ = problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
+    solve = build_solver(posed)
+    moved.clear()
+    solve(0)
+    shapes = [tuple(value.shape) for value in moved]
+    for piece in posed.received.pieces.values():
+        assert tuple(piece.dense().shape[1:]) in shapes
+    assert tuple(posed.labels[0].shape) in shapes
+    assert shapes.count((2, *SHAPE)) or shapes.count((2, SHAPE[0], 1, 1))
 
 
 def test_clipping_changes_nothing() -> None:

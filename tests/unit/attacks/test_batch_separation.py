@@ -51,13 +51,14 @@ def test_the_same_picture_twice_is_one_image() -> None:
     assert torch.equal(found.is_zero[:, order[1]], (deltas[:, 1:] == 0).all(1))
 
 
-@pytest.mark.parametrize("what", ["no dropout", "noise", "nothing"])
+@pytest.mark.parametrize("what", ["no dropout", "noise", "nothing", "nan"])
 def test_without_zeros_nothing_is_claimed(what: str) -> None:
     gradient = as_sent(*mixture(3, 0.0 if what == "no dropout" else 0.5))
     if what == "noise":
         rng = torch.Generator().manual_seed(1)
         gradient = gradient + 1e-4 * torch.randn(gradient.shape, generator=rng, dtype=torch.float64)
-    assert batch_separation.by_rows(0 * gradient if what == "nothing" else gradient, 3, 0.5) is None
+    factor = {"nothing": 0.0, "nan": torch.nan}.get(what, 1.0)
+    assert batch_separation.by_rows(factor * gradient, 3, 0.5) is None
 
 
 def test_a_plane_held_up_by_one_row_is_none_of_an_image() -> None:

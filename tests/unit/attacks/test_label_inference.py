@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dia.attacks.label_inference import aligned, infer_labels, last_layer
+from dia.attacks.label_inference import align_to, infer_labels, last_layer
 from dia.errors import AttackError
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.federated.client import apply_defences, compute_update, draw_masks
@@ -39,7 +39,7 @@ def received(
     return network, ClientUpdate.of(sent)
 
 
-def made_up() -> Tensor:
+def auxiliary_images() -> Tensor:
     return torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
@@ -48,7 +48,7 @@ def made_up() -> Tensor:
 def test_the_label_of_one_image_is_read_off(name: str, defence: dict[str, object]) -> None:
     labels = torch.arange(CLASSES)[:, None]
     network, sent = received(build_model(name, SHAPE, CLASSES, 0.5, 0), labels, **defence)
-    assert torch.equal(infer_labels(network, sent, 1, CLASSES, made_up(), 1.0), labels)
+    assert torch.equal(infer_labels(network, sent, 1, CLASSES, auxiliary_images(), 1.0), labels)
 
 
 def with_head(bias: bool, classes: int) -> nn.Module:
@@ -72,7 +72,7 @@ def test_two_classes_are_told_apart_by_a_sign(bias: bool) -> None:
     x = torch.randn(4, 1, *SHAPE, generator=torch.Generator().manual_seed(2))
     masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, "client_masks")
     received = ClientUpdate.of(compute_update(model, x, masks, labels))
-    assert torch.equal(infer_labels(network, received, 1, 2, made_up(), 1.0), labels)
+    assert torch.equal(infer_labels(network, received, 1, 2, auxiliary_images(), 1.0), labels)
 
 
 @pytest.mark.parametrize(("images", "scale"), [(2, 1.0), (4, 1.0), (12, 1.0), (2, None), (4, None)])
@@ -97,7 +97,7 @@ def test_counts_are_found_where_features_are_alike(images: int, scale: float | N
     network, sent = received(network, labels)
     if scale is None:
         sent = ClientUpdate.of({n: type(p)(*_scaled(p, 0.01)) for n, p in sent.pieces.items()})
-    found = infer_labels(network, sent, images, CLASSES, made_up(), scale)
+    found = infer_labels(network, sent, images, CLASSES, auxiliary_images(), scale)
     assert torch.equal(found, labels.sort(1).values)
 
 
@@ -110,21 +110,21 @@ def _scaled(piece: object, factor: float) -> list[object]:
 def test_labels_of_batches_are_found_better_than_by_chance(name: str) -> None:
     labels = torch.randint(CLASSES, (16, 4), generator=torch.Generator().manual_seed(3))
     network, sent = received(build_model(name, SHAPE, CLASSES, 0.25, 0), labels, rate=0.25)
-    found = aligned(infer_labels(network, sent, 4, CLASSES, made_up(), 1.0), labels)
+    found = align_to(infer_labels(network, sent, 4, CLASSES, auxiliary_images(), 1.0), labels)
     accuracy = (found == labels).double().mean(1)
     assert float(accuracy.mean()) > float(label_accuracy_chance(labels, CLASSES).mean()) + 0.2
 
 
 def test_slots_follow_the_true_order_as_far_as_possible() -> None:
     inferred, true = torch.tensor([[1, 1, 4, 7]]), torch.tensor([[7, 1, 2, 1]])
-    assert aligned(inferred, true).tolist() == [[7, 1, 4, 1]]
+    assert align_to(inferred, true).tolist() == [[7, 1, 4, 1]]
 
 
 def test_chance_is_the_expected_share_of_random_guesses() -> None:
     assert label_accuracy_chance(torch.tensor([[3]]), 10).item() == pytest.approx(0.1)
     labels, rng = torch.tensor([[0, 0, 1, 5]]), torch.Generator().manual_seed(0)
     guesses = torch.randint(10, (20_000, 4), generator=rng)
-    simulated = (aligned(guesses, labels.expand(len(guesses), -1)) == labels).double().mean()
+    simulated = (align_to(guesses, labels.expand(len(guesses), -1)) == labels).double().mean()
     assert label_accuracy_chance(labels, 10).item() == pytest.approx(float(simulated), abs=5e-3)
 
 
@@ -145,7 +145,7 @@ def test_the_setting_reaches_the_attack() -> None:
     spec = parse_dataset('{"source": "bundled-mnist", "images": 8}', "mnist")
     cell = Cell("default", "mnist", "mlp", "0.5", "ig", 0)
     for known in ("known", "inferred"):
-        settings = Settings(victims=2, batch_size=4, max_iterations=2, labels=known)
+        settings = Settings(victims=2, batch_size=4, max_iterations=2, attacker_labels=known)
         job = AttackJob(cell, settings, spec.model_dump(mode="json"))
         rows = run_cell(job, make_victims(spec, "mnist"), device="cpu", threads=1, victims_per_chunk=None)
         for row in rows:

@@ -24,7 +24,7 @@ from dia.gradients.factored import DenseGradient
 
 
 def read(posed: Problem) -> list[Tensor]:
-    return Readout.of(posed.model, posed.shape, CLASSES).read(posed)
+    return Readout.of(posed.model).read(posed)
 
 
 def conv() -> nn.Module:
@@ -107,7 +107,7 @@ def test_a_convolution_with_one_position_is_a_link_of_the_chain() -> None:
         ),
         images=2,
     )
-    assert len(Readout.of(of.model, of.shape, CLASSES).layer_names) == 2
+    assert len(Readout.of(of.model).layer_names) == 2
     (found,) = align_masks(read(of), of.client_masks, of.labels)
     assert torch.equal(found > 0, of.client_masks[0])
 
