@@ -71,7 +71,7 @@ def main() -> None:
 def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed: int) -> None:
     """Attack one cell and print its line."""
     cell = Cell("default", victims.dataset, model, rate, "analytic", seed)
-    experiment = build_experiment(AttackJob.of(cell, settings, {}), victims, torch.device("cpu"))
+    experiment = build_experiment(AttackJob.from_config(cell, settings, {}), victims, torch.device("cpu"))
     began = time.process_time()
     attack = prepare_attack(experiment.problem)
     cpu = time.process_time() - began

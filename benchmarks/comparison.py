@@ -88,7 +88,7 @@ class Contest:
         )
         cell = Cell("benchmark", dataset, model, RATE, "dia", 0)
         experiment = build_experiment(
-            AttackJob(cell, Settings(victims=victims, loss_tolerance=0), {}), victim_set, device
+            AttackJob.from_config(cell, Settings(victims=victims, loss_tolerance=0), {}), victim_set, device
         )
         plain = PLAIN[model](shape, CLASSES, float(RATE))
         plain.load_state_dict(experiment.problem.model.model.state_dict())

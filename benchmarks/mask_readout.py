@@ -79,7 +79,9 @@ def main() -> None:
             settings = Settings(
                 victims=args.victims, batch_size=images, max_iterations=args.iterations, loss_tolerance=0.0
             )
-            job = AttackJob.of(Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {})
+            job = AttackJob.from_config(
+                Cell("default", args.dataset, model, args.rate, "dia", 0), settings, {}
+            )
             experiment = build_experiment(job, victim_set(args.data, args.dataset), torch.device("cpu"))
             print(f"{model}, {args.dataset}, p = {args.rate}, N = {images}, {args.victims} victims")
             known_entries(experiment)

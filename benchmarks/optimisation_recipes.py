@@ -58,7 +58,9 @@ def main() -> None:
     for name in names:
         changes = {"victims": args.victims} | ({"max_iterations": args.iterations} if args.iterations else {})
         settings = config.settings_of(name, args.model).model_copy(update=changes)
-        job = AttackJob.of(Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {})
+        job = AttackJob.from_config(
+            Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {}
+        )
         smooth = patch("torch.nn.ReLU", lambda *_, **__: torch.nn.GELU()) if args.gelu else nullcontext()
         with smooth:  # it is here that the model is built
             experiment = build_experiment(job, victim_set(args.data, args.dataset), torch.device("cpu"))

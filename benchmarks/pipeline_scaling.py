@@ -167,17 +167,19 @@ def step(name):
     began = time.process_time()
 import torch; step("import torch")
 import pyarrow.parquet; step("import pyarrow")
-import dia.evaluation.metrics, dia.results.cell_file, dia.execution.checkpoint
-from dia.execution.run_cell import fingerprint, run_cell; step("import dia")
+from dia.execution.code_version import import_numeric_code
+import_numeric_code(); step("fingerprint of the code, twice, and import dia")
+import dia.results.cell_file
 from pathlib import Path
 from dia.jobs.attack_job import AttackJob
 from dia.datasets.victim_set import VictimSet
 from dia.execution.checkpoint import Checkpointer
+from dia.execution.run_cell import fingerprint, run_cell
 from dia.execution.signals import StopRequest
 job, victims = AttackJob.parse(sys.argv[1]), VictimSet.load(Path(sys.argv[2])); step("read the victims")
-finger = fingerprint(job, victims); step("fingerprint of the code")
-checkpoint = Checkpointer(Path("c.npz"), finger, print, StopRequest())
-rows = run_cell(job, victims, device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
+checkpoint = Checkpointer(Path("c.npz"), fingerprint(job, victims), print, StopRequest())
+run_options = dict(device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
+rows = run_cell(job, victims, **run_options)
 step("model, gradient, one iteration, scores")
 dia.results.cell_file.write_cell("cell.parquet", rows); step("write the rows")
 """

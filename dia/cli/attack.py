@@ -77,7 +77,7 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
     from dia.datasets.victim_set import VictimSet
     from dia.execution.checkpoint import Checkpointer
     from dia.execution.run_cell import fingerprint, run_cell
-    from dia.results import write_cell
+    from dia.results.cell_file import write_cell
     from dia.utils.log import LOG, start_logging
 
     start_logging()
@@ -112,9 +112,9 @@ def _trained(path: Path | None, job: "AttackJob", victims_sha256: str) -> "Train
 
     if path is None:
         return None
-    trained, wanted = TrainedModel.load(path), TrainingJob.of(job)
+    trained, wanted = TrainedModel.load(path), TrainingJob.from_attack(job)
     if wanted is not None:  # else the model is refused below, by the setting that asks for none
-        trained.check(wanted.json(), victims_sha256, path)
+        trained.check(wanted.canonical_json(), victims_sha256, path)
     return trained
 
 

@@ -22,11 +22,12 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect."""
     from dia.errors import RecordError
-    from dia.results import collect, existing, read_job_list
+    from dia.results.collected import collect
+    from dia.results.job_list import read_job_list, split_by_existence
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = read_job_list(args.job_list)
-    _, missing = existing(jobs)
+    _, missing = split_by_existence(jobs)
     if missing:
         names = ", ".join(cell.id for cell, _ in missing[:10])
         names += f" and {len(missing) - 10} more" if len(missing) > 10 else ""

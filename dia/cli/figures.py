@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _from_cells(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
     from dia.errors import ConfigError
-    from dia.results import read_job_list
+    from dia.results.job_list import read_job_list
     from dia.utils.lazy_import import load_object
 
     _require(args, "job_list")

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from dia.errors import ConfigError
     from dia.jobs.cell import Cell
     from dia.reporting.tracking.content import picture
-    from dia.results import read_cell
+    from dia.results.cell_file import read_cell
     from dia.utils.files import atomic_path
 
     if args.victims < 1:

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Sync."""
     from dia.config.config import Config
     from dia.reporting.tracking.sync import sync
-    from dia.results import existing, read_job_list
+    from dia.results.job_list import read_job_list, split_by_existence
     from dia.utils.files import atomic_path
 
     config = Config.from_file(args.config)
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     uri = uri or f"sqlite:///{config.results / 'mlflow.db'}"
     experiment = args.experiment or config.tracking.experiment or config.name
     jobs = read_job_list(args.job_list)
-    here, missing = existing(jobs)
+    here, missing = split_by_existence(jobs)
     done = sync(here, uri=uri, experiment=experiment)
     if args.out is not None:
         with atomic_path(args.out) as temporary:

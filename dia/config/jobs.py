@@ -6,25 +6,25 @@ from dia.jobs.cell import Cell
 from dia.jobs.training_job import TrainingJob
 
 
-def job_of(config: Config, cell: Cell) -> AttackJob:
-    """All that the attack on a cell is told."""
+def attack_job(config: Config, cell: Cell) -> AttackJob:
+    """Everything that the attack on a cell is told."""
     dataset, own = config.dataset(cell.dataset), config.model(cell.model)
-    return AttackJob.of(cell, config.settings(cell), dataset.model_dump(mode="json"), own)
+    return AttackJob.from_config(cell, config.settings(cell), dataset.model_dump(mode="json"), own)
 
 
 def job_json(config: Config, cell: Cell) -> str:
     """The job of a cell as canonical text, the only parameter of the rule that attacks it."""
-    return job_of(config, cell).json()
+    return attack_job(config, cell).canonical_json()
 
 
 def training_jobs(config: Config) -> dict[str, TrainingJob]:
     """The models that the config's cells attack after training, by name; cells may share them."""
-    jobs = (trained_model(config, cell) for cell in config.cells)
+    jobs = (training_job(config, cell) for cell in config.cells)
     return {job.name: job for job in jobs if job is not None}
 
 
-def trained_model(config: Config, cell: Cell) -> TrainingJob | None:
+def training_job(config: Config, cell: Cell) -> TrainingJob | None:
     """The model that a cell attacks; None where it is untrained."""
     if not config.settings(cell).federated_rounds:
         return None
-    return TrainingJob.of(job_of(config, cell))
+    return TrainingJob.from_attack(attack_job(config, cell))

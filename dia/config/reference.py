@@ -7,8 +7,8 @@ ORDER = ("Config", "Grid", "Scenario", "Execution", "Tracking", "CustomModel")
 
 HEAD = """# Reference of the config
 
-Made from `dia/config/config.py` by `make schema`: do not edit. [`config/README.md`](../config/README.md) explains how the
-parts belong together.
+Made from `dia/config/config.py` by `make schema`: do not edit. [`config/README.md`](../config/README.md) explains how
+the parts belong together.
 """
 
 

@@ -25,7 +25,7 @@ from dia.execution.torch_setup import configure_torch
 from dia.federated.trained_model import TrainedModel
 from dia.jobs.attack_job import AttackJob
 from dia.models.dropout import describe_sites
-from dia.results import picture_columns
+from dia.results.images import picture_columns
 from dia.utils.log import LOG
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
@@ -90,7 +90,7 @@ def run_cell(
 
 def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
     """What a checkpoint belongs to: the cell with its settings, the victims' content and the code."""
-    text = "\n".join([job.json(), victim_set.sha256, code_fingerprint()])
+    text = "\n".join([job.canonical_json(), victim_set.sha256, code_fingerprint()])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -88,7 +88,7 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
     utility = _tested(engine.model, images, split)
     utility |= {"train_loss": loss, "train_images": len(clients) * size}
     LOG.info("test accuracy %.4f, chance %.4f", utility["test_accuracy"], utility["test_accuracy_chance"])
-    return TrainedModel.of(engine.model, job.json(), victims.sha256, utility)
+    return TrainedModel.of(engine.model, job.canonical_json(), victims.sha256, utility)
 
 
 def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:

@@ -1,24 +1,20 @@
-"""A job: all that the attack on one cell is told, as one canonical text."""
+"""Everything that the attack on one cell is told, as one canonical text."""
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
-
-from dia.errors import ConfigError
 from dia.jobs.cell import Cell
 from dia.models.custom import FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
-from dia.utils.validation_errors import validate_model
+from dia.utils.strict_model import StrictModel
+from dia.utils.validation_errors import validate_json
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
 _LOCATION_KEYS = frozenset({"root", "download", "path"})
 
 
-@dataclass(frozen=True, slots=True)
-class AttackJob:
+class AttackJob(StrictModel):
     """One cell with its resolved settings.
 
     Attributes:
@@ -35,46 +31,31 @@ class AttackJob:
     model: FingerprintedModel | None = None
 
     @classmethod
-    def of(
-        cls, cell: Cell, settings: Settings, dataset: dict[str, Any], model: FingerprintedModel | None = None
+    def from_config(
+        cls,
+        cell: Cell,
+        settings: Settings,
+        dataset: Mapping[str, Any],
+        model: FingerprintedModel | None = None,
     ) -> Self:
         """A job from the full definition of its dataset."""
-        return cls(cell, settings, {key: dataset[key] for key in dataset if key not in _LOCATION_KEYS}, model)
+        known = {key: dataset[key] for key in dataset if key not in _LOCATION_KEYS}
+        return cls(cell=cell, settings=settings, dataset=known, model=model)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the canonical text back.
 
         Raises:
-            ConfigError: Not JSON, not these parts, or a part that is not valid.
+            ConfigError: Not JSON, or a part is missing or not valid.
         """
-        try:
-            parts = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"the job is not JSON: {error}") from None
-        expected = {"cell", "settings", "dataset"}
-        if not isinstance(parts, dict) or set(parts) - {"model"} != expected:
-            raise ConfigError(f"the job must be a JSON object with the keys {', '.join(sorted(expected))}")
-        try:
-            cell = TypeAdapter(Cell).validate_python(parts["cell"])
-            dataset = TypeAdapter(dict[str, Any]).validate_python(parts["dataset"])
-        except ValidationError as error:
-            raise ConfigError(f"the job's cell or dataset is not valid: {error}") from None
-        settings = validate_model(Settings, parts["settings"], "the job's settings")
-        model = (
-            validate_model(FingerprintedModel, parts["model"], "the job's model")
-            if "model" in parts
-            else None
-        )
-        return cls(Cell.parse(cell.id), settings, dataset, model)
+        return validate_json(cls, text, "the job")
 
     @property
     def model_definition(self) -> str:
         """The definition of a user's own model as canonical JSON; empty for a built-in architecture."""
         return "" if self.model is None else canonical(self.model.model_dump(mode="json"))
 
-    def json(self) -> str:
+    def canonical_json(self) -> str:
         """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
-        settings = self.settings.model_dump(mode="json")
-        own = {} if self.model is None else {"model": self.model.model_dump(mode="json")}
-        return canonical({"cell": self.cell.axes(), "settings": settings, "dataset": self.dataset} | own)
+        return canonical(self.model_dump(mode="json", exclude={"model"} if self.model is None else None))

@@ -1,8 +1,10 @@
-"""What a cell is: one point of the evaluation grid, its canonical id and its place among the results."""
+"""A cell: one point of the evaluation grid, its canonical id and its place among the results."""
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from dia.errors import ConfigError
 
@@ -12,12 +14,15 @@ NAME = r"[a-z0-9][a-z0-9_-]*"
 RATE = r"0(?:\.[0-9]+)?"
 """A dropout rate as text, in [0, 1): the config's own spelling names the file, so it is never a float."""
 
+Name = Annotated[str, Field(pattern=f"^(?:{NAME})$")]
+
 _ID = re.compile(
     rf"(?P<scenario>{NAME})/(?P<dataset>{NAME})/(?P<model>{NAME})/p(?P<dropout_rate>{RATE})"
     rf"/(?P<attack>{NAME})/seed(?P<seed>0|[1-9][0-9]*)"
 )
 
 
+# A dataclass, not a StrictModel: it hashes and sorts, and costs a tenth.
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
     """One (scenario, dataset, model, dropout rate, attack, seed).
@@ -33,12 +38,12 @@ class Cell:
 
     AXES: ClassVar[tuple[str, ...]] = ("scenario", "dataset", "model", "dropout_rate", "attack", "seed")
 
-    scenario: str
-    dataset: str
-    model: str
-    dropout_rate: str
-    attack: str
-    seed: int
+    scenario: Name
+    dataset: Name
+    model: Name
+    dropout_rate: Annotated[str, Field(pattern=f"^(?:{RATE})$")]
+    attack: Name
+    seed: Annotated[int, Field(strict=True, ge=0)]
 
     @property
     def id(self) -> str:

@@ -1,12 +1,10 @@
-"""What a trained model depends on, as one canonical text: cells with equal texts share a model."""
+"""Everything that a trained model depends on, as one canonical text: cells with equal texts share a model."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
-from dia.errors import ConfigError
 from dia.jobs.attack_job import AttackJob
 from dia.models.custom import FingerprintedModel
 from dia.settings.defences import DefenceSettings
@@ -14,7 +12,7 @@ from dia.settings.federated import FederatedSettings, TrainingSettings
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.strict_model import StrictModel
-from dia.utils.validation_errors import validate_model
+from dia.utils.validation_errors import validate_json
 
 SETTINGS = (
     *TrainingSettings.model_fields,
@@ -27,28 +25,17 @@ SETTINGS = (
 """The settings of a scenario that training depends on; attackers' settings do not enter."""
 
 
-class _Parts(StrictModel):
-    """The canonical text, parsed."""
-
-    dataset_name: str
-    model_name: str
-    dropout_rate: str
-    seed: int
-    settings: dict[str, Any]
-    dataset: dict[str, Any]
-    model: FingerprintedModel | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingJob:
+class TrainingJob(StrictModel):
     """One model to be trained.
 
     Attributes:
-        dataset_name, model_name, dropout_rate, seed: The axes that it is of.
+        dataset_name, model_name, dropout_rate, seed: The axes of the cells that attack it.
         settings: The settings of training; those that do not matter have their defaults.
         dataset: The definition of the dataset, without where the files are found.
         model: The definition of a user's own model; None for a built-in architecture.
     """
+
+    model_config = ConfigDict(protected_namespaces=())  # else pydantic 2.9 warns of the field model_name
 
     dataset_name: str
     model_name: str
@@ -59,47 +46,37 @@ class TrainingJob:
     model: FingerprintedModel | None = None
 
     @classmethod
-    def of(cls, job: AttackJob) -> Self | None:
+    def from_attack(cls, job: AttackJob) -> Self | None:
         """The model that a cell attacks; None where it is untrained."""
         if not job.settings.federated_rounds:
             return None
-        settings = Settings.model_validate({name: getattr(job.settings, name) for name in SETTINGS})
-        cell = job.cell
-        return cls(cell.dataset, cell.model, cell.dropout_rate, cell.seed, settings, job.dataset, job.model)
+        return cls(
+            dataset_name=job.cell.dataset,
+            model_name=job.cell.model,
+            dropout_rate=job.cell.dropout_rate,
+            seed=job.cell.seed,
+            settings=Settings.model_validate({name: getattr(job.settings, name) for name in SETTINGS}),
+            dataset=job.dataset,
+            model=job.model,
+        )
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the canonical text back.
 
         Raises:
-            ConfigError: Not that text.
+            ConfigError: Not JSON, or a part is missing or not valid.
         """
-        try:
-            parts = TypeAdapter(_Parts).validate_json(text)
-        except ValidationError as error:
-            raise ConfigError(f"the training job is not valid: {error}") from None
-        settings = validate_model(Settings, parts.settings, "the training job's settings")
-        axes = (parts.dataset_name, parts.model_name, parts.dropout_rate, parts.seed)
-        return cls(*axes, settings, parts.dataset, parts.model)
+        return validate_json(cls, text, "the training job")
 
-    def json(self) -> str:
+    def canonical_json(self) -> str:
         """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
-        settings = self.settings.model_dump(mode="json", include=set(SETTINGS))
-        parts: dict[str, Any] = {
-            "dataset_name": self.dataset_name,
-            "model_name": self.model_name,
-            "dropout_rate": self.dropout_rate,
-            "seed": self.seed,
-            "settings": settings,
-            "dataset": self.dataset,
-        }
-        if self.model is not None:
-            parts["model"] = self.model.model_dump(mode="json")
-        return canonical(parts)
+        parts = self.model_dump(mode="json", exclude={"model"} if self.model is None else None)
+        return canonical(parts | {"settings": {name: parts["settings"][name] for name in SETTINGS}})
 
     @property
     def name(self) -> str:
         """Where the model lies below ``models/``, without suffix: readable, and its own for every other job."""
-        digest = hashlib.sha256(self.json().encode()).hexdigest()[:8]
+        digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]
         axes = f"{self.dataset_name}/{self.model_name}/p{self.dropout_rate}/seed{self.seed}"
         return f"{axes}/rounds{self.settings.federated_rounds}-{digest}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dia.config.config import Config
-from dia.config.jobs import job_of
+from dia.config.jobs import attack_job
 from dia.errors import RecordError
 from dia.execution.attempts import read_attempt
 from dia.jobs.cell import Cell
@@ -42,12 +42,12 @@ def grid_status(config: Config) -> list[CellStatus]:
 
 def cell_status(config: Config, cell: Cell) -> CellStatus:
     """Look at one cell: at its file, and where there is none at its attempt record."""
-    from dia.results import read_cell
+    from dia.results.cell_file import read_cell
 
     path = config.cell_path(cell)
     if not path.exists():
         return _without_file(config, cell)
-    job = job_of(config, cell)
+    job = attack_job(config, cell)
     settings = job.settings.model_dump(mode="json") | {"model_definition": job.model_definition}
     try:
         rows = read_cell(path, cell, [*settings, "seconds"])

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dia.errors import RecordError
-from dia.utils.files import atomic_path
 from dia.results.cell_file import PICTURE_NAMES, read_cell
 from dia.results.columns import FORMAT, schema
+from dia.utils.files import atomic_path
 
 if TYPE_CHECKING:
     from dia.jobs.cell import Cell

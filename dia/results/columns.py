@@ -128,7 +128,11 @@ CHANCE = _group(
         "float64",
         "fraction of the victim's images that the attack itself knows to have recovered; absent where it cannot know",
     ),
-    ("worst_claim_cosine", "float64", "smallest absolute cosine of a claimed image with the nearest private one"),
+    (
+        "worst_claim_cosine",
+        "float64",
+        "smallest absolute cosine of a claimed image with the nearest private one",
+    ),
     (
         "label_accuracy",
         "float64",

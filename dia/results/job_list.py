@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from dia.errors import RecordError
 from dia.jobs.cell import Cell
-from dia.errors import DiaError, RecordError
 
 
 def read_job_list(path: str | Path) -> list[tuple[Cell, Path]]:
@@ -22,16 +22,18 @@ def read_job_list(path: str | Path) -> list[tuple[Cell, Path]]:
         try:
             entry = json.loads(line)
             cell = Cell(**entry["cell"])
-            if cell in jobs or Cell.parse(cell.id) != cell:
-                raise ValueError(f"{cell.id} is listed twice or is no cell")
+            if cell in jobs:
+                raise ValueError(f"{cell.id} is listed twice")
             jobs[cell] = Path(entry["path"])
-        except (ValueError, TypeError, KeyError, AttributeError, DiaError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             wanted = '{"cell": {axis: value, ...}, "path": "..."}'
             raise RecordError(f"{path}, line {number}: expected {wanted}, got {line:.80} ({error})") from None
     return list(jobs.items())
 
 
-def existing(jobs: list[tuple[Cell, Path]]) -> tuple[list[tuple[Cell, Path]], list[tuple[Cell, Path]]]:
+def split_by_existence(
+    jobs: list[tuple[Cell, Path]],
+) -> tuple[list[tuple[Cell, Path]], list[tuple[Cell, Path]]]:
     """Split a job list in cells that have a result file and cells that do not."""
     found = [path.is_file() for _, path in jobs]
     here = [job for job, there in zip(jobs, found, strict=True) if there]

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dia.errors import RecordError
-from dia.utils.files import atomic_path
-from dia.results.columns import PROVENANCE, TYPES, settings_columns
 from dia.jobs.training_job import SETTINGS, TrainingJob
+from dia.results.columns import PROVENANCE, TYPES, settings_columns
+from dia.utils.files import atomic_path
 
 AXES = (("dataset", "str"), ("model", "str"), ("dropout_rate", "str"), ("seed", "int64"))
 MEASURED = (

@@ -1,6 +1,7 @@
 """Validation faults in the words of the config file: key path, value, and what would be allowed."""
 
 import difflib
+import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -64,6 +65,24 @@ def validate_model(
         details = error.errors(include_url=False)
         faults = [_format_fault(model, detail) for detail in details if not _is_consequence(detail)]
         raise config_error(origin, faults) from None
+
+
+def validate_json(model: type[Model], text: str, origin: str) -> Model:
+    """Validate a JSON text as ``model``.
+
+    Args:
+        model: The closed model.
+        text: The text.
+        origin: What the error names as the place.
+
+    Raises:
+        ConfigError: Not JSON, or not valid: all faults, as :func:`validate_model` lists them.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{origin} is not JSON: {error}") from None
+    return validate_model(model, data, origin)
 
 
 def _is_consequence(detail: ErrorDetails) -> bool:

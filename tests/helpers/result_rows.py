@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from dia.jobs.cell import Cell
-from dia.results import picture_columns, write_cell
+from dia.results.cell_file import write_cell
+from dia.results.images import picture_columns
 from dia.settings.scenario import Settings
 
 

@@ -1,7 +1,7 @@
 """A model for tests of interruptions: it waits before each pass for as long as the file ``pace`` says.
 
-Copied into the working directory of a run (``module:slow_model.Slow``): attacks of any length, which need no processor, and
-which a test speeds up when it has seen enough.
+Copied into the working directory of a run (``module:slow_model.Slow``): attacks of any length, which need no processor,
+and which a test speeds up when it has seen enough.
 """
 
 import time

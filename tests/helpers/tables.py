@@ -10,7 +10,7 @@ from dia.reporting.expected_cells import expected_cells
 from dia.reporting.tables.build import build
 from dia.reporting.tables.layout import Row, Table
 from dia.reporting.tables.spec import TableSpec
-from dia.results import collect
+from dia.results.collected import collect
 
 DROPOUT = Path(__file__).parents[2] / "config" / "tables" / "dropout.yaml"
 

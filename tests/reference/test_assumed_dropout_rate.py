@@ -67,7 +67,9 @@ def rows(attack: str, p: str = "0.25", **settings: Any) -> list[dict[str, Any]]:
 def made_job(attack: str, p: str, **settings: Any) -> tuple[AttackJob, Any]:
     spec = parse_dataset('{"source": "bundled-mnist", "images": 4}', "mnist")
     chosen = Settings(**{"victims": 2, "max_iterations": 3, **settings})
-    job = AttackJob(Cell("default", "mnist", "mlp", p, attack, 0), chosen, spec.model_dump(mode="json"))
+    job = AttackJob.from_config(
+        Cell("default", "mnist", "mlp", p, attack, 0), chosen, spec.model_dump(mode="json")
+    )
     return job, make_victims(spec, "mnist")
 
 

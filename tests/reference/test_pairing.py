@@ -47,7 +47,7 @@ def prepared(victim_set: VictimSet, *, settings: dict[str, Any] | None = None, *
         )
     )
     chosen = Settings(**(dict(victims=2, precision="float64") | (settings or {})))
-    return build_experiment(AttackJob(cell, chosen, {}), victim_set, torch.device("cpu")).problem
+    return build_experiment(AttackJob.from_config(cell, chosen, {}), victim_set, torch.device("cpu")).problem
 
 
 def weights(of: Problem) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def experiment() -> Experiment:
         source_detail="random pixels",
         num_classes=3,
     )
-    job = AttackJob(
+    job = AttackJob.from_config(
         Cell("default", "made-up", "vit", "0.5", "dia", 0), Settings(victims=2, precision="float64"), {}
     )
     return build_experiment(job, victim_set, torch.device("cpu"))

@@ -26,7 +26,7 @@ except ModuleNotFoundError:
     ) from None
 
 from dia.config import reduced
-from dia.config.jobs import job_json, trained_model, training_jobs
+from dia.config.jobs import job_json, training_job, training_jobs
 from dia.errors import ConfigError
 from dia.jobs.cell import NAME, RATE, Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
@@ -149,7 +149,7 @@ def job_of_cell(wildcards):
 def trained_model_of_cell(wildcards):
     """The file of the model that a cell attacks; none where it is untrained."""
     job = (
-        trained_model(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
+        training_job(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
     )
     return [] if job is None else f"{RESULTS}/models/{job.name}.npz"
 
@@ -159,7 +159,7 @@ def job_of_model(wildcards):
     name = MODEL.format(**wildcards)
     if name not in MODELS:
         raise WorkflowError(f"{name} is not a model that the config {CONFIG.name!r} trains")
-    return MODELS[name].json()
+    return MODELS[name].canonical_json()
 
 
 def attempt_of_cell(wildcards):

@@ -10,7 +10,8 @@ import numpy as np
 from dia.errors import RecordError
 from dia.jobs.cell import Cell
 from dia.reporting.figures.style import FONT_SIZE, GREY, SMALL, attack_style, new_figure
-from dia.results import existing, read_pictures
+from dia.results.cell_file import read_pictures
+from dia.results.job_list import split_by_existence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Fi
     """
     if len({(c.scenario, c.dataset, c.model, c.seed) for c, _ in cells}) != 1:
         raise RecordError("a figure of reconstructions shows one scenario, dataset, model and seed")
-    here, _ = existing(list(cells))
+    here, _ = split_by_existence(list(cells))
     if not here:
         raise RecordError(f"none of the figure's {len(cells)} cells has a result file, such as {cells[0][1]}")
     pictures = {(c.dropout_rate, c.attack): read_pictures(path, c, victims) for c, path in here}

@@ -9,7 +9,7 @@ import numpy as np
 
 from dia.jobs.cell import Cell
 from dia.reporting.curves import mean_curve
-from dia.results import read_cell, read_pictures
+from dia.results.cell_file import read_cell, read_pictures
 from dia.results.columns import CHANCE, HISTORY, SCORES
 from dia.settings.scenario import Settings
 
@@ -96,7 +96,7 @@ def picture(cell: Cell, path: Path, side: int = 96) -> bytes:
         path: Its file.
         side: Smallest side of an image in pixels; small images are enlarged by whole factors, unsmoothed.
     """
-    from dia.results import png_bytes
+    from dia.results.images import png_bytes
 
     victims = read_pictures(path, cell, PICTURED_VICTIMS)
     factor = max(1, -(-side // max(victims[0]["original"].shape[-2:])))

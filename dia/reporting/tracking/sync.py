@@ -11,7 +11,7 @@ from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import RunContent, picture, run_content
 from dia.reporting.tracking.store import experiment_id, sqlite_file, tracking_client
 from dia.reporting.tracking.view import set_default_view
-from dia.results import content_hash
+from dia.results.cell_file import content_hash
 from dia.utils.progress_bar import progress_bar
 
 if TYPE_CHECKING:

@@ -146,7 +146,7 @@ def test_the_setting_reaches_the_attack() -> None:
     cell = Cell("default", "mnist", "mlp", "0.5", "ig", 0)
     for known in ("known", "inferred"):
         settings = Settings(victims=2, batch_size=4, max_iterations=2, attacker_labels=known)
-        job = AttackJob(cell, settings, spec.model_dump(mode="json"))
+        job = AttackJob.from_config(cell, settings, spec.model_dump(mode="json"))
         rows = run_cell(job, make_victims(spec, "mnist"), device="cpu", threads=1, victims_per_chunk=None)
         for row in rows:
             assert row["attacker_labels"] == known

@@ -31,7 +31,9 @@ def job(
     attack: str = "dia", p: str = "0.5", model: str = "mlp", own: CustomModel | None = None, **settings: Any
 ) -> AttackJob:
     chosen = Settings(**{"victims": 2, "max_iterations": 6, "history_points": 6, **settings})
-    return AttackJob(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"), own)
+    return AttackJob.from_config(
+        Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"), own
+    )
 
 
 def problem(**how: Any) -> Problem:

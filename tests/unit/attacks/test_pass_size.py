@@ -101,7 +101,9 @@ def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
     """All that a cell holds for all its victims, on the CPU: images, gradients, and one byte a mask entry."""
     spec = parse_dataset('{"source": "bundled-mnist", "images": 6}', "mnist")
     settings = Settings(victims=6, max_iterations=1)
-    job = AttackJob(Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json"))
+    job = AttackJob.from_config(
+        Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json")
+    )
     experiment = build_experiment(job, make_victims(spec, "mnist"), torch.device("cpu"))
     of, entries = experiment.problem, 6 * 3 * 512
     assert sum(mask.nbytes for mask in of.client_masks) == entries
@@ -144,7 +146,7 @@ def test_peak_memory_of_a_device_does_not_grow_with_the_victims() -> None:
     peaks = []
     for victims in (8, 64):
         settings = Settings(victims=victims, max_iterations=3, defence_noise_std=1e-3)
-        job = AttackJob(
+        job = AttackJob.from_config(
             Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json")
         )
         torch.cuda.empty_cache()

@@ -11,7 +11,7 @@ from helpers.result_rows import rows
 from dia.cli import main
 from dia.config.config import Config
 from dia.reporting.status import _as_text
-from dia.results import write_cell
+from dia.results.cell_file import write_cell
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: small

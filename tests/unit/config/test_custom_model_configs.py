@@ -9,7 +9,7 @@ import yaml
 from helpers.custom_models import SOURCE
 
 from dia.config.config import Config
-from dia.config.jobs import job_json, job_of, training_jobs
+from dia.config.jobs import attack_job, job_json, training_jobs
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
 from dia.errors import ConfigError, ModelError
@@ -158,7 +158,7 @@ def test_another_version_is_another_model_to_train_and_its_checkpoint_another(
 
     def versions() -> tuple[list[str], list[str]]:
         config = Config.load(CONFIG | {"scenarios": scenario})
-        jobs = [job_of(config, cell) for cell in config.cells]
+        jobs = [attack_job(config, cell) for cell in config.cells]
         return list(training_jobs(config)), [fingerprint(job, victims) for job in jobs]
 
     (mlp, net), (mlp_state, net_state) = versions()

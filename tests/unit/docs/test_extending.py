@@ -18,7 +18,7 @@ from dia.cli import main
 from dia.config.config import Config
 from dia.config.jobs import job_json
 from dia.utils.canonical_json import canonical
-from dia.results import read_cell
+from dia.results.cell_file import read_cell
 
 def rows(dataset, settings, model="mlp", attack="ig"):
     axes = dict(datasets=["d"], models=[model], dropout_rates=["0.5"], attacks=[attack], seeds=[0])

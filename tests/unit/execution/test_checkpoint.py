@@ -58,7 +58,7 @@ class StopsAt:
 
 def job(attack: str, **changes: Any) -> AttackJob:
     settings = SETTINGS.model_copy(update=changes)
-    return AttackJob.of(
+    return AttackJob.from_config(
         Cell("default", "made-up", "mlp", "0.5", attack, 0),
         settings,
         {"source": "bundled-photos", "images": 4},

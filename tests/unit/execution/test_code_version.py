@@ -55,7 +55,7 @@ def edited(package: Path, name: str, old: str, new: str) -> str:
         ("datasets/specs.py", 'description="', 'description="In other words: '),
         ("models/custom.py", 'description="', 'description="In other words: '),
         ("errors.py", "Base of all errors", "The base of all errors"),
-        ("models/registry.py", 'raise ModelError(f"', 'raise ModelError(f"no: '),
+        ("models/custom.py", "cannot be imported (", "could not be imported ("),
         ("cli/attack.py", "HELP = ", "HELP = '' + "),
         ("reporting/tables/layout.py", "import", "import os, "),
         ("reporting/figures/rates.py", "import", "import os, "),

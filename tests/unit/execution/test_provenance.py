@@ -13,7 +13,7 @@ from dia.execution.provenance import (
     processor_name,
     provenance,
 )
-from dia.results import COLUMNS
+from dia.results.columns import COLUMNS
 
 
 def git(folder: Path, *arguments: str) -> str:

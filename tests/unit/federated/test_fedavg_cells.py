@@ -23,7 +23,9 @@ def made(
     attack: str = "dia", p: str = "0.5", model: str = "mlp", **settings: Any
 ) -> tuple[AttackJob, VictimSet]:
     chosen = Settings(**{"victims": 2, "batch_size": 3, "max_iterations": 3, **settings})
-    job = AttackJob(Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json"))
+    job = AttackJob.from_config(
+        Cell("default", "mnist", model, p, attack, 0), chosen, SPEC.model_dump(mode="json")
+    )
     return job, make_victims(SPEC, "mnist")
 
 

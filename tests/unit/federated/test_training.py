@@ -56,11 +56,11 @@ def own_images(tmp_path_factory: pytest.TempPathFactory) -> DatasetSpec:
 
 def job(spec: DatasetSpec, p: str = "0.5", attack: str = "ig", **settings: Any) -> AttackJob:
     cell = Cell("default", "own", "mlp", p, attack, 0)
-    return AttackJob.of(cell, Settings(**SMALL | settings), spec.model_dump(mode="json"))
+    return AttackJob.from_config(cell, Settings(**SMALL | settings), spec.model_dump(mode="json"))
 
 
 def trained(spec: DatasetSpec, p: str = "0.5", **settings: Any) -> tuple[TrainedModel, VictimSet, Split]:
-    wanted = TrainingJob.of(job(spec, p, **settings))
+    wanted = TrainingJob.from_attack(job(spec, p, **settings))
     assert wanted is not None
     victims = make_victims(spec, "own")
     split = training_split(spec, "own", victims, wanted.settings.training_images, wanted.settings.test_images)
@@ -184,10 +184,10 @@ def test_the_file_comes_back_and_holds_no_pickle(own_images: DatasetSpec, tmp_pa
     back = TrainedModel.load(tmp_path / "model.npz")
     assert (back.job, back.utility, back.victims_sha256) == (model.job, model.utility, victims.sha256)
     assert all(np.array_equal(back.state[name], value) for name, value in model.state.items())
-    other = TrainingJob.of(job(own_images, server_learning_rate=0.2))
+    other = TrainingJob.from_attack(job(own_images, server_learning_rate=0.2))
     assert other is not None
     with pytest.raises(ModelError, match="was trained otherwise than this cell asks for"):
-        back.check(other.json(), victims.sha256, "model.npz")
+        back.check(other.canonical_json(), victims.sha256, "model.npz")
     with pytest.raises(ModelError, match="beside another victim set"):
         back.check(model.job, "0" * 64, "model.npz")
     with pytest.raises(ModelError, match="trained weights do not fit the model"):
@@ -231,19 +231,19 @@ OWN_MODEL = {
 
 
 def test_only_settings_of_training_make_another_model(own_images: DatasetSpec) -> None:
-    base = TrainingJob.of(job(own_images))
+    base = TrainingJob.from_attack(job(own_images))
     assert base is not None
     for key, value in ATTACKERS.items():
-        assert TrainingJob.of(job(own_images, **{key: value})) == base, key
+        assert TrainingJob.from_attack(job(own_images, **{key: value})) == base, key
     names = {base.name}
     for key, value in OWN_MODEL.items():
-        other = TrainingJob.of(job(own_images, **{key: value}))
+        other = TrainingJob.from_attack(job(own_images, **{key: value}))
         assert other is not None
         names.add(other.name)
     assert len(names) == 1 + len(OWN_MODEL)
     assert base.name.startswith("own/mlp/p0.5/seed0/rounds2-")
-    assert TrainingJob.parse(base.json()) == base
-    assert TrainingJob.of(job(own_images, federated_rounds=0)) is None
+    assert TrainingJob.parse(base.canonical_json()) == base
+    assert TrainingJob.from_attack(job(own_images, federated_rounds=0)) is None
 
 
 def test_scenarios_share_a_model() -> None:
@@ -276,13 +276,21 @@ def test_the_verbs_train_attack_and_collect(own_images: DatasetSpec, tmp_path: P
     victims, out = tmp_path / "victims.npz", {n: tmp_path / n for n in ("model.npz", "model.parquet")}
     make_victims(own_images, "own").save(victims)
     cell = job(own_images, max_iterations=2)
-    wanted = TrainingJob.of(cell)
+    wanted = TrainingJob.from_attack(cell)
     assert wanted is not None
     place = own_images.model_dump_json()
-    arguments = ["train", "--job", wanted.json(), "--dataset-json", place, "--victims", str(victims)]
+    arguments = [
+        "train",
+        "--job",
+        wanted.canonical_json(),
+        "--dataset-json",
+        place,
+        "--victims",
+        str(victims),
+    ]
     arguments += ["--out", str(out["model.npz"]), "--utility", str(out["model.parquet"]), "--device", "cpu"]
     assert main(arguments) == 0
-    attack = ["attack", "--job", cell.json(), "--victims", str(victims), "--device", "cpu"]
+    attack = ["attack", "--job", cell.canonical_json(), "--victims", str(victims), "--device", "cpu"]
     attack += ["--out", str(tmp_path / "cell.parquet")]
     assert main([*attack, "--trained", str(out["model.npz"])]) == 0
     rows = pq.read_table(tmp_path / "cell.parquet").to_pylist()

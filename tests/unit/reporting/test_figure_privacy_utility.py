@@ -11,7 +11,7 @@ from dia.config.config import Config
 from dia.reporting.expected_cells import expected_cells
 from dia.reporting.figures.privacy_utility import privacy_utility
 from dia.reporting.figures.rows import NothingToShow
-from dia.results import collect
+from dia.results.collected import collect
 
 
 def made(scenarios: dict[str, Any]) -> Config:

@@ -24,7 +24,7 @@ from dia.reporting.figures.reconstructions import reconstructions
 from dia.reporting.figures.registry import FIGURES, figure_groups
 from dia.reporting.figures.style import save
 from dia.reporting.figures.victims import victims
-from dia.results import collect
+from dia.results.collected import collect
 
 Jobs = list[tuple[Cell, Path]]
 

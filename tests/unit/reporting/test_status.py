@@ -11,7 +11,7 @@ from dia.cli.status import in_words
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
 from dia.reporting.status import cell_status, grid_status, seconds_left
-from dia.results import write_cell
+from dia.results.cell_file import write_cell
 
 
 @pytest.fixture

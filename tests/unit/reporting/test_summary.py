@@ -8,7 +8,7 @@ from helpers import result_rows
 from dia.cli import main
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
-from dia.results import collect
+from dia.results.collected import collect
 
 
 def test_cells_settings_versions_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dia.reporting.tables.compare import holm, signed_rank
 from dia.reporting.tables.reference import read_published
 from dia.reporting.tables.render import render
 from dia.reporting.tables.spec import TableSpec
-from dia.results import collect
+from dia.results.collected import collect
 
 
 def test_rows_are_compared_on_the_same_victims_and_seeds(tmp_path: Path) -> None:

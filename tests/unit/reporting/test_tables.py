@@ -16,7 +16,7 @@ from dia.reporting.expected_cells import expected_cells, non_default_settings
 from dia.reporting.tables.build import build
 from dia.reporting.tables.render import render
 from dia.reporting.tables.spec import TableSpec
-from dia.results import collect
+from dia.results.collected import collect
 
 
 def test_means_are_those_computed_by_hand(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import picture
 from dia.reporting.tracking.store import sqlite_file, tracking_client
 from dia.reporting.tracking.sync import SyncSummary, sync
-from dia.results import content_hash
+from dia.results.cell_file import content_hash
 
 Runs = Callable[..., list[Any]]
 CELLS = [result_rows.cell(attack=attack, dropout_rate=p) for p in ("0.25", "0.5") for attack in ("ig", "dia")]

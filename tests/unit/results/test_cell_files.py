@@ -15,16 +15,9 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from dia.errors import RecordError
-from dia.results import (
-    PICTURE_NAMES,
-    content_hash,
-    png_bytes,
-    read_cell,
-    read_pictures,
-    schema,
-    settings_columns,
-    write_cell,
-)
+from dia.results.cell_file import PICTURE_NAMES, content_hash, read_cell, read_pictures, write_cell
+from dia.results.columns import schema, settings_columns
+from dia.results.images import png_bytes
 from dia.settings.scenario import Settings
 
 
@@ -186,7 +179,7 @@ def test_writing_a_cell_imports_neither_pandas_nor_mlflow(tmp_path: Path) -> Non
     script = (
         "import sys, pathlib\n"
         "from helpers import result_rows\n"
-        "from dia.results import read_cell\n"
+        "from dia.results.cell_file import read_cell\n"
         f"read_cell(result_rows.write(pathlib.Path({str(tmp_path)!r}), result_rows.cell()))\n"
         "assert not {'pandas', 'mlflow', 'torch', 'matplotlib'} & set(sys.modules), 'heavy import'\n"
     )

@@ -10,13 +10,10 @@ import pytest
 from dia.jobs.cell import Cell
 from dia.cli import main
 from dia.errors import RecordError
-from dia.results import (
-    PICTURE_NAMES,
-    collect,
-    read_job_list,
-    read_results,
-    schema,
-)
+from dia.results.cell_file import PICTURE_NAMES
+from dia.results.collected import collect, read_results
+from dia.results.columns import schema
+from dia.results.job_list import read_job_list
 
 
 def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
@@ -32,7 +29,9 @@ def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
 
 
 def test_collecting_small_groups_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [(cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(4))]
+    pairs = [
+        (cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(4))
+    ]
     collect(pairs, tmp_path / "one.parquet")
     monkeypatch.setattr("dia.results.collected._GROUP_BYTES", 1)
     collect(pairs, tmp_path / "four.parquet")
@@ -57,7 +56,9 @@ def test_cells_of_different_code_are_named(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "twice"])
 def test_one_bad_cell_leaves_the_collected_file_alone(tmp_path: Path, damage: str) -> None:
-    pairs = [(cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(2))]
+    pairs = [
+        (cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(2))
+    ]
     out = tmp_path / "results.parquet"
     out.write_bytes(b"earlier")
     bad = pairs[1][1]

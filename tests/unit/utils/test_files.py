@@ -54,7 +54,7 @@ WRITER = """
 import resource, signal, sys
 from pathlib import Path
 from helpers import result_rows
-from dia.results import collect
+from dia.results.collected import collect
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, what = Path(sys.argv[1]), sys.argv[2]
 cells = [result_rows.cell(seed=seed) for seed in range(2)]
