@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dia.attacks.analytic.attack import prepare as prepare_attack
+from dia.attacks.analytic.attack import build as build_attack
 from dia.datasets.specs import NORMALISATIONS
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import build_experiment
@@ -73,7 +73,7 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     cell = Cell("default", victims.dataset, model, rate, "analytic", seed)
     experiment = build_experiment(AttackJob.from_config(cell, settings, {}), victims, torch.device("cpu"))
     began = time.process_time()
-    attack = prepare_attack(experiment.problem)
+    attack = build_attack(experiment.problem)
     cpu = time.process_time() - began
     outcome = attack.run()
     pixels = experiment.normalisation.to_pixels(outcome.x).to(experiment.original)
@@ -82,9 +82,9 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     mse = nearest[outcome.claimed].numpy()
     total = settings.victims * settings.batch_size
     masks = "-"
-    if outcome.kept is not None:
+    if outcome.masks is not None:
         counted = experiment.influential_entries
-        kept = align_masks(outcome.kept, experiment.true_masks, experiment.labels)
+        kept = align_masks(outcome.masks, experiment.true_masks, experiment.labels)
         masks = f"{float(mask_accuracy(kept, experiment.true_masks, counted).min()):.2%}"
     reasons = ", ".join(f"{outcome.stop_reason.count(r)} {r}" for r in sorted(set(outcome.stop_reason)))
     spread = f"{np.median(mse):.1e}     {mse.max():.1e}" if len(mse) else "      -           -"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dia.attacks.optimisation.state import SearchState
-from dia.attacks.registry import prepare as prepare_attack
+from dia.attacks.registry import get_attack
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import Experiment, build_experiment
 from dia.jobs.attack_job import AttackJob
@@ -99,18 +99,16 @@ class Contest:
         """Seconds of the engine per victim-iteration, over ``iterations`` of every victim."""
         clock = Clock(self.device, warm, warm + iterations)
         self._limit(warm + iterations + 1)
-        search = prepare_attack("dia")(
-            self.experiment.problem, victims_per_chunk=self.per_pass, observe=clock
-        )
-        self.passes = search.run().victims_per_chunk
+        attack = get_attack("dia")(self.experiment.problem, self.per_pass)
+        self.passes = attack.run(observe=clock).victims_per_chunk
         return clock.seconds / clock.victim_iterations
 
     def engine_flops(self) -> float:
         """Operations of the engine's matrix products in one victim-iteration, as torch counts them."""
         self._limit(1)
-        search = prepare_attack("dia")(self.experiment.problem, victims_per_chunk=self.per_pass)
+        attack = get_attack("dia")(self.experiment.problem, self.per_pass)
         with FlopCounterMode(display=False) as counter:
-            search.run()
+            attack.run()
         return counter.get_total_flops() / len(self.experiment.problem)
 
     def oracle(self, iterations: int) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dia.attacks.mask_readout.readout import Readout
 from dia.attacks.optimisation.state import SearchState
-from dia.attacks.registry import prepare as prepare_attack
+from dia.attacks.registry import get_attack
 from dia.evaluation.experiment import Experiment, build_experiment
 from dia.evaluation.mask_recovery import align_masks
 from dia.jobs.attack_job import AttackJob
@@ -88,7 +88,7 @@ def main() -> None:
             curves = {}
             for name in ("dia", "dia_readout", "wiig"):
                 observer = BestSoFar(args.victims)
-                prepare_attack(name)(experiment.problem, observe=observer).run()
+                get_attack(name)(experiment.problem).run(observe=observer)
                 curves[name] = observer.best
             levels = [curve[-1] for curve in curves["dia"]]
             print(f"    matching distance that dia reaches: median {torch.tensor(levels).median():.2e}")

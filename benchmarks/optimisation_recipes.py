@@ -19,7 +19,7 @@ import torch
 from analytic import SHARED, victim_set
 from mask_readout import BestSoFar, first_below
 
-from dia.attacks.registry import prepare as prepare_attack
+from dia.attacks.registry import get_attack
 from dia.config.config import Config
 from dia.evaluation.experiment import build_experiment
 from dia.evaluation.scores import score
@@ -66,7 +66,7 @@ def main() -> None:
             experiment = build_experiment(job, victim_set(args.data, args.dataset), torch.device("cpu"))
         observer = BestSoFar(args.victims)
         began = time.perf_counter()
-        outcome = prepare_attack("dia")(experiment.problem, observe=observer).run()
+        outcome = get_attack("dia")(experiment.problem).run(observe=observer)
         each = 1e3 * (time.perf_counter() - began) / int(outcome.iterations.sum())
         rows = score(experiment, outcome)
         levels = levels or outcome.matching_distance.tolist()

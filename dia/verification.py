@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
-from dia.attacks.registry import prepare
+from dia.attacks.registry import get_attack
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
@@ -92,8 +92,7 @@ def replay(path: Path) -> ReplayResult:
     def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         losses.append(float(total_loss[0]))
 
-    search = prepare(match["attack"])(problem, victims_per_chunk=1, observe=observe)
-    outcome = search.run()
+    outcome = get_attack(match["attack"])(problem, victims_per_chunk=1).run(observe=observe)
     expected = run["losses"]
     if len(losses) != len(expected):
         return ReplayResult(path.stem, float("inf"), float("inf"), len(losses))

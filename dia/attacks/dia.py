@@ -1,12 +1,9 @@
 """The Dropout Inversion Attack (Scheliga, Maeder, Seeland 2022): optimise image and dropout masks together."""
 
-from dia.attacks import ig
-from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.attack import GradientMatchingAttack
 from dia.attacks.problem import Problem
 
 
-def prepare(problem: Problem, **how: object) -> Search:
+def build(problem: Problem, victims_per_chunk: int | None = None) -> GradientMatchingAttack:
     """Masks start as the setting ``mask_init`` says; without dropout there are none, and the attack is ``ig``."""
-    if not problem.model.sites:
-        return ig.prepare(problem, **how)
-    return Search(problem, seeks_masks=True, **how)  # type: ignore[arg-type]
+    return GradientMatchingAttack(problem, victims_per_chunk, optimises_masks=bool(problem.model.sites))

@@ -1,9 +1,9 @@
 """Inverting Gradients (Geiping et al. 2020): gradient matching that ignores the client's dropout."""
 
-from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.attack import GradientMatchingAttack
 from dia.attacks.problem import Problem
 
 
-def prepare(problem: Problem, **how: object) -> Search:
+def build(problem: Problem, victims_per_chunk: int | None = None) -> GradientMatchingAttack:
     """Dropout off, as in eval mode: the baseline that dropout defeats."""
-    return Search(problem, **how)  # type: ignore[arg-type]
+    return GradientMatchingAttack(problem, victims_per_chunk)

@@ -1,32 +1,31 @@
-"""What an attack ends with."""
+"""The result of an attack."""
 
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-CONVERGED, PATIENCE, LIMIT = "converged", "no_improvement", "max_iterations"
-
 
 @dataclass
 class Outcome:
-    """What an attack ends with, a row a victim, in the order of the problem.
+    """The result of an attack, one row per victim, in the order of the problem.
 
     Attributes:
         x: (V, N, C, H, W) reconstructions, normalised.
-        kept: Recovered masks, per site (V, N, *site.shape) bool; None where masks were not sought.
+        masks: Recovered masks, per site (V, N, *site.shape) bool, True where an entry is kept; None where the attack
+            recovers none.
         total_loss, matching_distance: (V,) at the best iteration.
-        iterations, best_iteration: (V,) done, and the one (from 0) with the best loss.
+        iterations, best_iteration: (V,) iterations made, and the one (from 0) with the best loss.
         restart: (V,) which start was kept, from 0: the one with the smallest matching distance.
-        stop_reason: ``converged`` (best loss < loss_tolerance), ``no_improvement``, ``max_iterations``, ...
+        stop_reason: Why it ended; see :mod:`dia.attacks.stop_reasons`.
         seconds: (V,) each victim's share of the time, over all its starts.
-        victims_per_chunk: How many shared a pass, at most.
-        notes: What a reader of the row should know.
-        claimed: (V, N) bool, reconstructions that the attack itself knows to be private images; None where an
-            attack cannot know.
+        victims_per_chunk: How many victims shared a batch, at most.
+        notes: Remarks for the reader of a row.
+        claimed: (V, N) bool, reconstructions that the attack itself knows to be private images; None where it cannot
+            know.
     """
 
     x: Tensor
-    kept: list[Tensor] | None
+    masks: list[Tensor] | None
     total_loss: Tensor
     matching_distance: Tensor
     iterations: Tensor

@@ -1,43 +1,48 @@
-"""Attacks by name."""
+"""Attacks by name. To add one, add its line to ``ATTACKS``.
 
-from collections.abc import Callable
-from typing import Protocol
+Light to import: every job parses the config, which needs the names.
+"""
 
-from dia.attacks import dia, dia_readout, ig, seed_search, wiig
-from dia.attacks.analytic import attack as analytic
-from dia.attacks.outcome import Outcome
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from dia.errors import AttackError
+from dia.utils.lazy_import import load_object
+
+if TYPE_CHECKING:
+    from dia.attacks.attack import AttackBuilder
 
 
-class Prepared(Protocol):
-    """An attack on all victims of a problem, ready to run.
+@dataclass(frozen=True, slots=True)
+class AttackEntry:
+    """An attack, as far as it is known without importing it.
 
     Attributes:
-        seeks_masks: Whether its outcome has masks.
+        builder: ``module:function`` of its :class:`~dia.attacks.attack.AttackBuilder`.
+        assumes_dropout_rate: Whether it depends on the rate that the attacker assumes (``attacker_dropout_rate``).
     """
 
-    seeks_masks: bool
-
-    def run(self) -> Outcome:
-        """Attack every victim."""
+    builder: str
+    assumes_dropout_rate: bool = False
 
 
-PREPARE: dict[str, Callable[..., Prepared]] = {
-    "ig": ig.prepare,
-    "wiig": wiig.prepare,
-    "dia": dia.prepare,
-    "dia_readout": dia_readout.prepare,
-    "analytic": analytic.prepare,
-    "seed_search": seed_search.prepare,
+ATTACKS = {
+    "ig": AttackEntry("dia.attacks.ig:build"),
+    "wiig": AttackEntry("dia.attacks.wiig:build"),
+    "dia": AttackEntry("dia.attacks.dia:build", assumes_dropout_rate=True),
+    "dia_readout": AttackEntry("dia.attacks.dia_readout:build"),
+    "analytic": AttackEntry("dia.attacks.analytic.attack:build"),
+    "seed_search": AttackEntry("dia.attacks.seed_search:build"),
 }
 
 
-def prepare(name: str) -> Callable[..., Prepared]:
-    """The attack called ``name``.
+def get_attack(name: str) -> "AttackBuilder":
+    """The function that builds the attack called ``name``.
 
     Raises:
         AttackError: Unknown name.
     """
-    if name not in PREPARE:
-        raise AttackError(f"unknown attack '{name}'; known: {', '.join(PREPARE)}")
-    return PREPARE[name]
+    if name not in ATTACKS:
+        raise AttackError(f"unknown attack '{name}'; known: {', '.join(ATTACKS)}")
+    builder: AttackBuilder = load_object(ATTACKS[name].builder)
+    return builder

@@ -7,35 +7,33 @@ test, it is ``ig``.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from dia.attacks import ig
 from dia.attacks.mask_readout.readout import GradientZeros, Readout
-from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation.attack import GradientMatchingAttack
+from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
+from dia.attacks.stop_reasons import SEED_NOT_FOUND
 from dia.federated.client import client_generator, draw_bernoulli_masks
-
-NOT_FOUND = "seed_not_found"
-"""Start of the stop reason of a victim whose seed was not among the candidates."""
 
 MARGIN = 7
 """Bits by which what the zeros tell must exceed what tells the candidates apart: a false match has odds below 1%."""
 
 
-class SeedSearch(Search):
-    """The well-informed attack with the masks of the seeds found.
+class SeedSearch(GradientMatchingAttack):
+    """The well-informed attack with the masks of the seeds found; ``ig`` for victims without one.
 
     Args:
         problem: The victims as the server sees them.
+        victims_per_chunk: How many victims share a batch; None chooses by free memory.
         seeds: Every victim's seed, or None.
-        how: As for :class:`~dia.attacks.optimisation.search.Search`.
     """
 
-    def __init__(self, problem: Problem, seeds: list[int | None], **how: object) -> None:
+    def __init__(self, problem: Problem, victims_per_chunk: int | None, seeds: list[int | None]) -> None:
         self.seeds = seeds
         images = problem.labels.shape[1]
         sites, dtype = problem.model.sites, problem.dtype
@@ -48,13 +46,15 @@ class SeedSearch(Search):
                 drawn = draw_bernoulli_masks([client_generator(seed)], sites, images)
                 for mask, values in zip(masks, drawn, strict=True):
                     mask[victim] = values[0]
-        super().__init__(problem, fixed_masks=masks, **how)  # type: ignore[arg-type]
+        missing = f"no candidate seed fits {seeds.count(None)} of {len(seeds)} clients: attacking those as ig"
+        remarks = (missing,) if None in seeds else ()
+        super().__init__(problem, victims_per_chunk, fixed_masks=masks, remarks=remarks)
 
-    def run(self) -> Outcome:
-        """Go on until every victim has stopped; the stop reasons say whose seed was not found."""
-        outcome = super().run()
+    def _outcome(self, progress: SearchProgress) -> Outcome:
+        """The stop reasons say whose seed was not found."""
+        outcome = super()._outcome(progress)
         outcome.stop_reason = [
-            reason if seed is not None else f"{NOT_FOUND}: {reason}"
+            reason if seed is not None else f"{SEED_NOT_FOUND}: {reason}"
             for seed, reason in zip(self.seeds, outcome.stop_reason, strict=True)
         ]
         found = sum(seed is not None for seed in self.seeds)
@@ -64,17 +64,12 @@ class SeedSearch(Search):
         return outcome
 
 
-def prepare(
-    problem: Problem, announce: Callable[[str], None] = lambda message: None, **how: object
-) -> Search:
+def build(problem: Problem, victims_per_chunk: int | None = None) -> GradientMatchingAttack:
     """Try every candidate seed on every victim; without dropout there is nothing to find, and the attack is ``ig``."""
     if not problem.model.sites:
-        return ig.prepare(problem, announce=announce, **how)
+        return ig.build(problem, victims_per_chunk)
     zeros = Readout.of(problem.model).zeros(problem)
-    seeds = find_seeds(problem, zeros)
-    if None in seeds:
-        announce(f"no candidate seed fits {seeds.count(None)} of {len(seeds)} clients: attacking those as ig")
-    return SeedSearch(problem, seeds, announce=announce, **how)
+    return SeedSearch(problem, victims_per_chunk, find_seeds(problem, zeros))
 
 
 def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]:
@@ -87,16 +82,16 @@ def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]
     sites = problem.model.sites
     told = torch.stack([_bits(z, site.rate**images) for z, site in zip(zeros, sites, strict=True)]).cumsum(0)
     enough = told >= MARGIN + math.log2(candidates)
-    waiting = set(enough[-1].nonzero().flatten().tolist())
-    if not waiting:
+    decidable = set(enough[-1].nonzero().flatten().tolist())
+    if not decidable:
         return found
     last = int((~enough).sum(0)[enough[-1]].max()) + 1
-    sites, shown = sites[:last], zeros[:last]
-    matches: dict[int, list[int]] = {victim: [] for victim in waiting}
+    sites, zeros = sites[:last], zeros[:last]
+    matches: dict[int, list[int]] = {victim: [] for victim in decidable}
     for candidate in range(candidates):
         masks = draw_bernoulli_masks([client_generator(candidate)], sites, images)
-        fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, shown, strict=True)]).all(0)
-        for victim in waiting & set(fits.nonzero().flatten().tolist()):
+        fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, zeros, strict=True)]).all(0)
+        for victim in decidable & set(fits.nonzero().flatten().tolist()):
             matches[victim].append(candidate)
     for victim, seeds in matches.items():
         if len(seeds) == 1:

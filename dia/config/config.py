@@ -42,7 +42,6 @@ INEFFECTIVE_UNLESS = {
     "final_learning_rate": ("learning_rate_schedule", "plateau"),
     "tv_initial_factor": ("tv_weight", 0),
     "tv_decay_iterations": ("tv_initial_factor", 1),
-    "mask_annealing": ("mask_parametrisation", "clipped"),
     "lbfgs_history_size": ("lbfgs_start_iteration", None),
 }
 """Setting -> another, and the value of that other at which the first does nothing."""

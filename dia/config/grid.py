@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from dia import attacks
+from dia.attacks.registry import ATTACKS
 from dia.jobs.cell import NAME, RATE, Cell
 from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
@@ -46,8 +46,8 @@ ModelName = Annotated[
 ]
 AttackName = Annotated[
     str,
-    AfterValidator(one_of("attack", attacks.NAMES)),
-    WithJsonSchema({"type": "string", "enum": list(attacks.NAMES)}),
+    AfterValidator(one_of("attack", ATTACKS)),
+    WithJsonSchema({"type": "string", "enum": list(ATTACKS)}),
 ]
 Rate = Annotated[
     str, BeforeValidator(_check_rate), WithJsonSchema({"type": "string", "pattern": f"^{RATE}$"})

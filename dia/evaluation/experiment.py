@@ -10,6 +10,7 @@ from torch import Tensor
 from dia.attacks.label_inference import AUXILIARY_IMAGES, align_to, infer_labels
 from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.problem import Problem
+from dia.attacks.registry import ATTACKS
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
@@ -197,9 +198,9 @@ def _build_engine(
 def _attackers_engine(
     job: AttackJob, client: GradientEngine, build: Callable[[float], GradientEngine]
 ) -> GradientEngine:
-    """The model as the attacker believes the clients run it; only ``dia`` needs to believe anything."""
+    """The model as the attacker believes the clients run it; only some attacks assume anything."""
     assumed = job.settings.attacker_dropout_rate
-    if job.cell.attack != "dia" or assumed == "known":
+    if not ATTACKS[job.cell.attack].assumes_dropout_rate or assumed == "known":
         return client
     if assumed == "unknown":
         return UnknownRateEngine(build(START))

@@ -48,12 +48,14 @@ class Curves:
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks:
             true = [mask[victims] for mask in self.experiment.true_masks]
-            kept = align_masks([m.cpu() for m in state.kept()], true, self.experiment.labels[victims.cpu()])
-            accuracy = mask_accuracy(kept, true, [entries[victims] for entries in self.influential])
+            masks = align_masks(
+                [m.cpu() for m in state.rounded_masks()], true, self.experiment.labels[victims.cpu()]
+            )
+            accuracy = mask_accuracy(masks, true, [entries[victims] for entries in self.influential])
         columns = (total_loss, matching_distance, mse, accuracy)
-        going, first = state.going.tolist(), state.restart * len(self.experiment.problem)
+        active, first = state.active.tolist(), state.restart * len(self.experiment.problem)
         for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            if going[row]:
+            if active[row]:
                 self.points[first + int(victims[row])].append((state.iteration, *values))
 
     def columns(self, victim: int, restart: int) -> dict[str, list[float]]:

@@ -55,12 +55,12 @@ def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
     found["mse_normalised"] = ((pixels - original) / normalisation.std).square().flatten(1).mean(1)
     for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
         found[name] = getattr(outcome, name)
-    if outcome.kept is not None:
+    if outcome.masks is not None:
         true, counted = experiment.true_masks, experiment.influential_entries
-        kept = align_masks(outcome.kept, true, experiment.labels)
-        found["mask_accuracy"] = mask_accuracy(kept, true, counted)
+        masks = align_masks(outcome.masks, true, experiment.labels)
+        found["mask_accuracy"] = mask_accuracy(masks, true, counted)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
-        found["dropout_rate_estimate"] = dropped_fraction(outcome.kept, counted)
+        found["dropout_rate_estimate"] = dropped_fraction(outcome.masks, counted)
     if outcome.claimed is not None:
         x = normalisation.normalise(original).flatten(2)
         found["claimed_fraction"] = outcome.claimed.double().mean(1)

@@ -8,6 +8,7 @@ cell starts from the beginning.
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -18,14 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import SearchState
+from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.errors import AttackInterrupted
 from dia.evaluation.history import Curves
 from dia.execution.signals import StopRequest
 from dia.utils.files import atomic_path
 
-FORMAT = 3
+FORMAT = 4
 SECONDS_BETWEEN = 300.0
 
 
@@ -52,16 +52,16 @@ class Checkpointer:
         self.stop, self.seconds_between = stop, seconds_between
         self._saved = time.monotonic()
 
-    def between_iterations(self, search: Search, curves: Curves) -> None:
+    def on_iteration(self, progress: SearchProgress, curves: Curves) -> None:
         """Save when it is time.
 
         Raises:
             AttackInterrupted: The attack was told to stop; everything done so far is saved.
         """
         if self.stop.reason is not None:
-            where = f"stopped by {self.stop.reason} at iteration {search.waiting[-1].iteration}"
+            where = f"stopped by {self.stop.reason} at iteration {progress.active[0].iteration}"
             try:
-                self.save(search, curves)
+                self.save(progress, curves)
             except OSError as error:
                 older = "the last checkpoint" if self.path.exists() else "the beginning"
                 raise AttackInterrupted(
@@ -71,53 +71,54 @@ class Checkpointer:
             raise AttackInterrupted(f"{where}; run the cell again and it goes on from there")
         if time.monotonic() - self._saved >= self.seconds_between:
             try:
-                self.save(search, curves)
+                self.save(progress, curves)
             except OSError as error:  # a full disk must not end an attack that still runs
                 self._saved = time.monotonic()
                 self.announce(f"going on without a checkpoint: {error}")
 
-    def save(self, search: Search, curves: Curves) -> None:
+    def save(self, progress: SearchProgress, curves: Curves) -> None:
         """Write the checkpoint, whole or not at all."""
         arrays: dict[str, np.ndarray] = {}
         meta = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
-            "per_pass": search.per_pass,
-            "ahead": [(restart, victims.tolist()) for restart, victims in search.ahead],
-            "waiting": [_packed(state, f"waiting{i}", arrays) for i, state in enumerate(search.waiting)],
-            "done": [_packed(state, f"done{i}", arrays) for i, state in enumerate(search.done)],
+            "chunk_size": progress.chunk_size,
+            "pending": [(restart, victims.tolist()) for restart, victims in progress.pending],
+            "active": _packed(list(progress.active), "active", arrays),
+            "finished": _packed(progress.finished, "finished", arrays),
             "points": curves.points,
         }
         with atomic_path(self.path) as temporary:
             np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
         self._saved = time.monotonic()
 
-    def restore(self, search: Search, curves: Curves) -> bool:
-        """Put ``search`` and ``curves`` where the checkpoint left them; False where there is none to use."""
+    def restore(self, curves: Curves) -> SearchProgress | None:
+        """The progress that the checkpoint holds, and ``curves`` as they were; None where there is none to use."""
         if not self.path.exists():
-            return False
+            return None
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 meta = json.loads(str(file["meta"]))
                 if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                     raise ValueError("it belongs to another cell, other settings, victims or code")
-                ahead = [(restart, torch.tensor(victims)) for restart, victims in meta["ahead"]]
-                waiting = [
-                    _unpacked(SearchState, item, file).to(search.problem.device) for item in meta["waiting"]
-                ]
-                done = [_unpacked(SearchState, item, file) for item in meta["done"]]
+                progress = SearchProgress(
+                    chunk_size=meta["chunk_size"],
+                    pending=deque((restart, torch.tensor(victims)) for restart, victims in meta["pending"]),
+                    active=deque(_unpacked(list[SearchState], meta["active"], file)),
+                    finished=_unpacked(list[SearchState], meta["finished"], file),
+                )
                 points = [[tuple(point) for point in victim] for victim in meta["points"]]
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
             aside = self.path.with_suffix(".refused.npz")
             self.path.replace(aside)
             self.announce(f"checkpoint refused and set aside as {aside}, starting afresh: {error}")
-            return False
-        search.ahead, search.waiting, search.done = ahead, waiting, done
-        search.per_pass, curves.points = meta["per_pass"], points
+            return None
+        curves.points = points
         self.announce(
-            f"going on from a checkpoint: {search.left} victims left, iteration {waiting[-1].iteration}"
+            f"going on from a checkpoint: {progress.victims_remaining} victims left, "
+            f"iteration {progress.active[0].iteration}"
         )
-        return True
+        return progress
 
     def remove(self) -> None:
         """The cell is finished and written: its checkpoint goes."""

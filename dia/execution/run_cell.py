@@ -1,16 +1,18 @@
-"""Run one cell: prepare, attack, score; rows ready to be written."""
+"""Run one cell: build the experiment, attack, score; rows ready to be written."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import SearchState
+from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
-from dia.attacks.registry import prepare as prepare_attack
+from dia.attacks.registry import get_attack
 from dia.datasets.victim_set import VictimSet
-from dia.errors import AttackError
+from dia.errors import DiaError
 from dia.evaluation.chance_levels import chance_levels
 from dia.evaluation.experiment import Experiment, build_experiment
 from dia.evaluation.history import Curves
@@ -24,12 +26,13 @@ from dia.execution.provenance import peak_memory_mb, provenance
 from dia.execution.torch_setup import configure_torch
 from dia.federated.trained_model import TrainedModel
 from dia.jobs.attack_job import AttackJob
+from dia.jobs.cell import Cell
 from dia.models.dropout import describe_sites
 from dia.results.images import picture_columns
 from dia.utils.log import LOG
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
-"""What a row says of the model that was attacked, where it was trained."""
+"""Columns about the attacked model, where it was trained."""
 
 
 def run_cell(
@@ -50,20 +53,20 @@ def run_cell(
         victim_set: The images of its dataset.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
-        victims_per_chunk: How many victims share a pass; None chooses by free memory.
-        checkpointer: Continues from and writes the cell's checkpoint.
-        record: Told how far the attack is.
+        victims_per_chunk: How many victims share a batch; None chooses by free memory.
+        checkpointer: Restores and writes the cell's checkpoint.
+        record: Is kept informed of how far the attack is.
         trained: The trained model, where the settings ask for one.
 
     Raises:
         AttackInterrupted: The checkpointer was told to stop; the state is saved.
         DiaError: Bad input, a missing device, or an attack that cannot go on; the message names the cell.
     """
-    where = configure_torch(job.settings, device, threads)
-    began = provenance(torch=torch, device=str(where), threads=threads)
-    check_weights(job.settings.lpips_network)
-    LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
-    try:
+    with _naming(job.cell):
+        where = configure_torch(job.settings, device, threads)
+        began = provenance(torch=torch, device=str(where), threads=threads)
+        check_weights(job.settings.lpips_network)
+        LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
         experiment = build_experiment(job, victim_set, where, trained)
         LOG.info("%s", describe_sites(experiment.problem.model.sites))
         outcome, curves = attack(job, experiment, victims_per_chunk, checkpointer, record)
@@ -72,10 +75,8 @@ def run_cell(
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
         rows = score(experiment, outcome)
-    except AttackError as error:
-        raise type(error)(f"cell {job.cell.id}: {error}") from error
-    utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
-    levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
+        utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
+        levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
         pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
         row |= (
@@ -86,6 +87,15 @@ def run_cell(
         )
         row |= utility | {name: float(value[number]) for name, value in levels.items()}
     return rows
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Put the cell's name before the message of every error that a user can act on."""
+    try:
+        yield
+    except DiaError as error:
+        raise type(error)(f"cell {cell.id}: {error}") from error
 
 
 def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
@@ -101,33 +111,26 @@ def attack(
     checkpointer: Checkpointer | None,
     record: AttemptRecord | None,
 ) -> tuple[Outcome, Curves]:
-    """The attack of the cell's name, observed."""
+    """Run the cell's attack, observed; continue from its checkpoint, if there is one."""
     settings, problem = job.settings, experiment.problem
+    prepared = get_attack(job.cell.attack)(problem, victims_per_chunk)
+    every = max(1, settings.max_iterations // settings.history_points)
+    curves = Curves(experiment, every, prepared.optimises_masks)
     progress = Progress(job.cell.id, settings.victims * settings.restarts, settings.max_iterations)
 
-    def observe(state: SearchState, total_loss: torch.Tensor, matching_distance: torch.Tensor) -> None:
+    def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         curves(state, total_loss, matching_distance)
         progress(state, total_loss, matching_distance)
 
-    def between(search: Search) -> None:
+    def on_iteration(search: SearchProgress) -> None:
         if record is not None:
-            record.heartbeat(search.waiting[-1].iteration, search.left)
+            record.heartbeat(search.active[0].iteration, search.victims_remaining)
         if checkpointer is not None:
-            checkpointer.between_iterations(search, curves)
+            checkpointer.on_iteration(search, curves)
 
+    resume = None if checkpointer is None else checkpointer.restore(curves)
     try:
-        search = prepare_attack(job.cell.attack)(
-            problem,
-            victims_per_chunk=victims_per_chunk,
-            observe=observe,
-            between=between,
-            announce=LOG.warning,
-        )
-        every = max(1, settings.max_iterations // settings.history_points)
-        curves = Curves(experiment, every, search.seeks_masks)
-        if checkpointer is not None and isinstance(search, Search):
-            checkpointer.restore(search, curves)
-        outcome = search.run()
+        outcome = prepared.run(observe=observe, on_iteration=on_iteration, notify=LOG.warning, resume=resume)
     finally:
         progress.close()
     if problem.model.per_victim_parameters:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dia.attacks import NOT_APPLICABLE
+from dia.attacks.stop_reasons import NOT_APPLICABLE
 from dia.results.columns import SCORES
 
 if TYPE_CHECKING:

@@ -75,21 +75,12 @@ class SearchSettings(StrictModel):
         description="Replace the image's gradient by its sign before each step; mask gradients never are. "
         "true or false; paper: true.",
     )
-    signed_mask_gradients: StrictBool = Field(
-        False, description="The same for the gradients of masks (dia only). true or false; paper: false."
-    )
     adam_beta2: float = Field(
         0.999,
         ge=0,
         lt=1,
         description="Decay of Adam's second moment. In [0, 1); paper: 0.999. Gradients shrink a hundredfold within the "
         "first iterations, and masks hardly move until the moment has forgotten that.",
-    )
-    alternate_every: StrictInt = Field(
-        0,
-        ge=0,
-        description="Iterations in which Adam steps the image alone, then as many for the masks alone (dia only); 0: "
-        "always both, as in the paper.",
     )
     lbfgs_start_iteration: StrictInt | None = Field(
         None,
@@ -115,21 +106,4 @@ class SearchSettings(StrictModel):
         "clipped",
         description="What is optimised for a mask (dia only): clipped (its entries, clipped to [0, 1] after "
         "each step) or sigmoid (their logits). Paper: clipped.",
-    )
-    mask_annealing: float = Field(
-        1.0,
-        ge=1,
-        description="Factor by which the slope of the sigmoid grows over max_iterations, so that masks harden (dia "
-        "with mask_parametrisation sigmoid only). At least 1.",
-    )
-    mask_binarisation: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of the sum over sites of the mean m (1 - m), which draws mask entries to 0 or 1 (dia "
-        "only). At least 0; paper: 0.",
-    )
-    mask_rounding: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        None,
-        description="Share of max_iterations after which masks are rounded to 0 and 1 once and sought on from there "
-        "(dia only). In (0, 1); null: never, as in the paper.",
     )

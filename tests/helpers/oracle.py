@@ -7,7 +7,6 @@ slowed down, so that the speed of the two can be compared.
 
 import copy
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -191,8 +190,7 @@ def attack(
             variable.grad = None
         client.model.zero_grad()
         if sought:
-            sharp = settings.mask_annealing ** (iteration / settings.max_iterations)
-            used = [torch.sigmoid(sharp * variable) if logits else variable for variable in sought]
+            used = [torch.sigmoid(variable) if logits else variable for variable in sought]
         gradient = client.gradient(x, used, labels, create_graph=True)
         distance = cosine_distance(gradient, received, received_norm)
         smoothing = 1.0
@@ -203,14 +201,13 @@ def attack(
         loss = distance + settings.tv_weight * smoothing * total_variation(x)
         for mask, rate in zip(used if sought else [], client.rates if sought else [], strict=True):
             loss = loss + settings.mask_penalty_weight * ((1 - mask.mean()) - rate).abs()
-            loss = loss + settings.mask_binarisation * (mask * (1 - mask)).mean()
         loss.backward()
         value = loss.item()
         result.rates.append(of_image.param_groups[0]["lr"])
         together = torch.cat([v.detach().flatten() for v in [x, *sought]])
         slope = torch.cat([v.grad.flatten() for v in [x, *sought]])
         if newton is not None:
-            newton.watch(slope)
+            newton.update_diagonal(slope)
         by_newton = newton is not None and iteration >= settings.lbfgs_start_iteration
         if by_newton:  # judged by the iterate that was evaluated, as the step from it may be taken back
             kept_x, kept_masks = x.detach().clone(), [v.detach().clone() for v in sought]
@@ -221,23 +218,11 @@ def attack(
         else:
             if settings.signed_gradients:
                 x.grad.sign_()
-            if settings.signed_mask_gradients:
-                for variable in sought:
-                    variable.grad.sign_()
-            turns = [True, True]
-            if settings.alternate_every:
-                masks_turn = (iteration // settings.alternate_every) % 2 == 1
-                turns = [not masks_turn, masks_turn]
-            for o, turn in zip(optimizers, turns, strict=False):
-                if turn:
-                    o.step()
+            for optimizer in optimizers:
+                optimizer.step()
             for scheduler in schedulers:
                 if settings.learning_rate_schedule == "cosine":
-                    with (
-                        warnings.catch_warnings()
-                    ):  # torch minds that the masks' optimizer waits for its turn
-                        warnings.simplefilter("ignore", UserWarning)
-                        scheduler.step()
+                    scheduler.step()
                 else:
                     scheduler.step(value)
             with torch.no_grad():
@@ -254,15 +239,6 @@ def attack(
             waited = 0
         else:
             waited += 1
-        if settings.mask_rounding and iteration + 1 == round(
-            settings.mask_rounding * settings.max_iterations
-        ):
-            with torch.no_grad():
-                for variable in sought:
-                    kept = (variable > (0 if logits else 0.5)).double()
-                    variable.copy_(torch.special.logit(kept.clamp(0.05, 0.95)) / sharp if logits else kept)
-            if newton is not None:
-                newton.forget()
         if result.best_loss < settings.loss_tolerance:
             result.stop_reason = "converged"
             break

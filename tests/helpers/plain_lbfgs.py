@@ -9,20 +9,25 @@ from torch import Tensor
 
 
 class PlainLBFGS:
-    """Args: ``sizes`` entries of each variable; ``low``, ``high`` (D,); ``longest`` move; ``memory`` pairs."""
+    """Args: ``sizes`` entries of each variable; ``low``, ``high`` (D,); ``max_step`` of an entry; ``history_size`` pairs."""
 
-    def __init__(self, sizes: list[int], low: Tensor, high: Tensor, longest: float, memory: int) -> None:
-        self.sizes, self.low, self.high, self.longest, self.memory = sizes, low, high, longest, memory
+    def __init__(
+        self, sizes: list[int], low: Tensor, high: Tensor, max_step: float, history_size: int
+    ) -> None:
+        self.sizes, self.low, self.high, self.max_step, self.history_size = (
+            sizes,
+            low,
+            high,
+            max_step,
+            history_size,
+        )
         self.mean_square = torch.zeros_like(low)
-        self.forget()
-
-    def forget(self) -> None:
         self.point: Tensor | None = None
         self.pairs: list[tuple[Tensor, Tensor] | None] = []
-        self.scale: float | None = None
+        self.hessian_scale: float | None = None
         self.length = 1.0
 
-    def watch(self, gradient: Tensor) -> None:
+    def update_diagonal(self, gradient: Tensor) -> None:
         self.mean_square = 0.95 * self.mean_square + 0.05 * gradient**2
 
     def diagonal(self) -> Tensor:
@@ -33,7 +38,7 @@ class PlainLBFGS:
         """What to evaluate after ``trial`` (D,)."""
         if self.point is None:
             accepted = True
-            self.pairs = [*self.pairs, None][-self.memory :]
+            self.pairs = [*self.pairs, None][-self.history_size :]
         else:
             step, change = trial - self.point, gradient - self.gradient
             slope, slope_there = float(self.gradient @ step), float(gradient @ step)
@@ -43,19 +48,19 @@ class PlainLBFGS:
             accepted = enough or self.length < 1e-3
             pair = None
             if not enough and accepted:
-                self.pairs, self.scale = [None] * len(self.pairs), None
+                self.pairs, self.hessian_scale = [None] * len(self.pairs), None
             elif enough and float(step @ change) > 1e-8 * float(step.norm() * change.norm()):
                 pair = (step, change)
-                self.scale = float(step @ change) / float(change @ (self.diagonal() * change))
-            self.pairs = [*self.pairs, pair][-self.memory :]
+                self.hessian_scale = float(step @ change) / float(change @ (self.diagonal() * change))
+            self.pairs = [*self.pairs, pair][-self.history_size :]
         if accepted:
             self.point, self.gradient, self.loss, self.length = trial, gradient, loss, 1.0
             self.direction = self.downhill()
         else:
             self.length /= 2
         move = self.length * self.direction
-        if move.abs().max() > self.longest:
-            move = move * (self.longest / move.abs().max())
+        if move.abs().max() > self.max_step:
+            move = move * (self.max_step / move.abs().max())
         return torch.clamp(self.point + move, self.low, self.high)
 
     def downhill(self) -> Tensor:
@@ -63,9 +68,9 @@ class PlainLBFGS:
             (self.point >= self.high) & (self.gradient < 0)
         )
         gradient, diagonal = torch.where(held, 0.0, self.gradient), self.diagonal()
-        scale = self.scale
+        scale = self.hessian_scale
         if scale is None:
-            scale = 0.01 * self.longest / float((diagonal * gradient).abs().max())
+            scale = 0.01 * self.max_step / float((diagonal * gradient).abs().max())
         pairs = [pair for pair in self.pairs if pair is not None]
         q, shares = gradient, []
         for step, change in reversed(pairs):

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from helpers.oracle import Client, Result, attack
+from helpers import oracle
+from helpers.oracle import Client, Result
 from helpers.plain_models import PLAIN
 from torch import Tensor, nn
 
 from dia.attacks.optimisation.initialisation import FixedInitialisation
-from dia.attacks.optimisation.search import Search
-from dia.attacks.optimisation.state import SearchState
+from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.attacks.registry import prepare
+from dia.attacks.registry import get_attack
 from dia.datasets.normalisation import Normalisation
 from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
@@ -83,27 +83,33 @@ class Run:
 
 
 def run(
-    attack_name: str, of: Problem, *, between: Callable[[Search], None] = lambda search: None, **how: Any
+    attack_name: str,
+    of: Problem,
+    victims_per_chunk: int | None = None,
+    *,
+    on_iteration: Callable[[SearchProgress], None] = lambda progress: None,
+    notify: Callable[[str], None] | None = None,
 ) -> Run:
-    """Attack ``of``; ``between`` and ``how`` are passed on, for instance ``victims_per_chunk``."""
+    """Attack ``of``, observed; the other arguments are those of :mod:`dia.attacks.attack`."""
     losses: list[list[float]] = [[] for _ in of.victim_ids]
     rates: list[list[float]] = [[] for _ in of.victim_ids]
 
     def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         for row, victim in enumerate(state.victims.tolist()):
-            if state.going[row]:
+            if state.active[row]:
                 losses[victim].append(float(total_loss[row]))
-                rates[victim].append(float(state.plateau.rate[row]))
+                rates[victim].append(float(state.plateau.lr[row]))
 
     last: dict[int, list[Tensor]] = {}
 
-    def watched(search: Search) -> None:
+    def watched(progress: SearchProgress) -> None:
         """Hold on to the masks, which are stepped in place."""
-        between(search)
-        state = search.waiting[-1]
+        on_iteration(progress)
+        state = progress.active[0]
         last.update((v, [mask[row] for mask in state.masks]) for row, v in enumerate(state.victims.tolist()))
 
-    outcome = prepare(attack_name)(of, observe=observe, between=watched, **how).run()
+    attack = get_attack(attack_name)(of, victims_per_chunk)
+    outcome = attack.run(observe=observe, on_iteration=watched, notify=notify)
     masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(of))), strict=True)]
     return Run(outcome, losses, rates, masks)
 
@@ -118,7 +124,7 @@ def plainly(attack_name: str, of: Problem, model_name: str, restart: int = 0) ->
     true = [mask.double() for mask in of.client_masks]
     masks = {"ig": None, "wiig": true, "dia": of.masks(restart)}[attack_name]
     return [
-        attack(
+        oracle.attack(
             client,
             [of.received.pieces[name].dense()[v] for name in client.parameters],
             of.labels[v],

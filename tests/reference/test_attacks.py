@@ -9,7 +9,7 @@ from helpers.oracle import Result
 from helpers.problems import Run, plainly, problem, run
 from torch import Tensor
 
-from dia.attacks.optimisation.search import CHECK_EVERY
+from dia.attacks.optimisation.attack import CHECK_EVERY
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
 from dia.federated.update import ClientUpdate
@@ -33,9 +33,9 @@ def assert_equal(got: Run, expected: Sequence[Result]) -> None:
         assert outcome.total_loss[v].item() == pytest.approx(result.best_loss, rel=TOLERANCE)
         assert outcome.matching_distance[v].item() == pytest.approx(result.best_distance, rel=TOLERANCE)
         torch.testing.assert_close(outcome.x[v], result.x, rtol=0, atol=TOLERANCE)
-        assert (outcome.kept is None) == (not result.masks)
+        assert (outcome.masks is None) == (not result.masks)
         for kept, last, mask, last_mask in zip(
-            outcome.kept or [], got.last_masks, result.masks, result.last_masks, strict=True
+            outcome.masks or [], got.last_masks, result.masks, result.last_masks, strict=True
         ):
             assert torch.equal(kept[v], mask > 0.5)
             torch.testing.assert_close(last[v], last_mask, rtol=0, atol=TOLERANCE)
@@ -51,7 +51,7 @@ def assert_same(got: Run, expected: Run) -> None:
         assert mine == pytest.approx(theirs, rel=TOLERANCE)
     for mine, theirs in zip([a.x, *got.last_masks], [b.x, *expected.last_masks], strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=TOLERANCE)
-    for mine, theirs in zip(a.kept or [], b.kept or [], strict=True):
+    for mine, theirs in zip(a.masks or [], b.masks or [], strict=True):
         assert torch.equal(mine, theirs)
 
 
@@ -127,12 +127,12 @@ def test_looking_rarely_changes_nothing(monkeypatch: pytest.MonkeyPatch, attack:
 
 
 @pytest.mark.parametrize(("attack", "model"), [*((name, "mlp") for name in ITERATIVE), ("dia", "vit")])
-def test_victims_per_pass(attack: str, model: str) -> None:
+def test_victims_per_chunk(attack: str, model: str) -> None:
     of = problem(model, victims=16, max_iterations=50)
     expected = run(attack, of, victims_per_chunk=16)
     assert expected.outcome.victims_per_chunk == 16
-    for per_pass in (1, 3, None) if model == "mlp" else (3,):  # the vit takes longer
-        assert_same(run(attack, of, victims_per_chunk=per_pass), expected)
+    for victims_per_chunk in (1, 3, None) if model == "mlp" else (3,):  # the vit takes longer
+        assert_same(run(attack, of, victims_per_chunk=victims_per_chunk), expected)
 
 
 @pytest.mark.parametrize("fails_at", [0, 1, 4])
@@ -140,7 +140,7 @@ def test_out_of_memory_halves(fails_at: int) -> None:
     of = early()
     expected = run("dia", of, victims_per_chunk=8)
     said: list[str] = []
-    got = run("dia", starved(of, [fails_at]), victims_per_chunk=8, announce=said.append)
+    got = run("dia", starved(of, [fails_at]), victims_per_chunk=8, notify=said.append)
     assert_same(got, expected)
     assert len(said) == 1
     assert "out of memory" in said[0]
@@ -150,7 +150,7 @@ def test_out_of_memory_halves(fails_at: int) -> None:
 def test_out_of_memory_halves_until_it_fits() -> None:
     of = problem("mlp", victims=7)
     said: list[str] = []
-    got = run("dia", starved(of, [3, 4, 6]), victims_per_chunk=7, announce=said.append)
+    got = run("dia", starved(of, [3, 4, 6]), victims_per_chunk=7, notify=said.append)
     assert_same(got, run("dia", of, victims_per_chunk=7))
     assert len(said) == 3
 
@@ -220,7 +220,7 @@ def test_dia_is_ig_without_dropout() -> None:
     of = problem("mlp", 0.0)
     assert of.masks() == []
     got, expected = run("dia", of), run("ig", of)
-    assert got.outcome.kept is None
+    assert got.outcome.masks is None
     assert got.losses == expected.losses
     assert torch.equal(got.outcome.x, expected.outcome.x)
 

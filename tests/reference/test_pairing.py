@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dia.attacks import NAMES
 from dia.attacks.problem import Problem
+from dia.attacks.registry import ATTACKS
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.experiment import build_experiment
 from dia.jobs.attack_job import AttackJob
@@ -73,7 +73,7 @@ def assert_shared(a: Problem, b: Problem, victims: int) -> None:
 
 @pytest.mark.parametrize("model", ["mlp", "vit"])
 def test_attacks_are_paired(victim_set: VictimSet, model: str) -> None:
-    problems = [prepared(victim_set, model=model, attack=attack) for attack in NAMES]
+    problems = [prepared(victim_set, model=model, attack=attack) for attack in ATTACKS]
     for other in problems[1:]:
         assert_shared(problems[0], other, victims=2)
 

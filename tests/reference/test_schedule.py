@@ -1,7 +1,7 @@
 """Learning rate, early stop, best iterate and Adam of many victims at once, against torch and plain loops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dia.attacks import adam
+from dia.attacks.optimisation import adam
 from dia.attacks.optimisation.schedules import BestIterate, Plateau
 from dia.attacks.problem import Problem
 
@@ -47,7 +47,7 @@ def test_plateau(table: list[list[float]], patience: int, factor: float, rate: f
         plateau.step(torch.tensor(losses, dtype=torch.float64), factor, patience)
         for scheduler, loss in zip(theirs, losses, strict=True):
             scheduler.step(loss)
-        assert plateau.rate.tolist() == [s.optimizer.param_groups[0]["lr"] for s in theirs]
+        assert plateau.lr.tolist() == [s.optimizer.param_groups[0]["lr"] for s in theirs]
 
 
 @given(loss_tables())
@@ -109,7 +109,7 @@ def plain_loop(losses: Sequence[float], settings: Any) -> Plain:
 class MadeUp:
     """In place of the matching distance: losses from a table, with a gradient of one by every pixel.
 
-    A victim is known by its label, so that it may share a pass with anyone.
+    A victim is known by its label, so that it may share a chunk with anyone.
     """
 
     def __init__(self, table: list[list[float]]) -> None:
@@ -139,14 +139,14 @@ def four() -> Problem:
     table=loss_tables(),
     plateau_patience=st.sampled_from([0, 1, 3]),
     early_stop_patience=st.sampled_from([1, 2, 5]),
-    per_pass=st.sampled_from([1, 2, 4]),
+    victims_per_chunk=st.sampled_from([1, 2, 4]),
 )
 def test_search(
     four: Problem,
     table: list[list[float]],
     plateau_patience: int,
     early_stop_patience: int,
-    per_pass: int,
+    victims_per_chunk: int,
 ) -> None:
     """The whole loop on made-up losses, victims stopping whenever they do."""
     of = four.select(torch.arange(len(table)))
@@ -155,10 +155,10 @@ def test_search(
         plateau_patience=plateau_patience,
         early_stop_patience=early_stop_patience,
     )
-    object.__setattr__(of, "settings", of.settings.model_copy(update=changes))
+    of = replace(of, settings=of.settings.model_copy(update=changes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dia.attacks.optimisation.search.matching_distance", MadeUp(table))
-        outcome = run("ig", of, victims_per_chunk=per_pass).outcome
+        patch.setattr("dia.attacks.optimisation.objective.matching_distance", MadeUp(table))
+        outcome = run("ig", of, victims_per_chunk=victims_per_chunk).outcome
     for v, losses in enumerate(table):
         expected = plain_loop(losses, of.settings)
         assert outcome.iterations[v] == expected.iterations
@@ -176,19 +176,19 @@ def test_adam(dtype: torch.dtype, tolerance: float, beta2: float) -> None:
     """Three victims with rates that change, gradients from 1e-12 to 1e4 and exact zeros, 50 steps."""
     rng = torch.Generator().manual_seed(0)
     value = torch.randn(3, 2, 5, generator=rng, dtype=dtype)
-    first, second = torch.zeros_like(value), torch.zeros_like(value)
+    exp_avg, exp_avg_sq = torch.zeros_like(value), torch.zeros_like(value)
     theirs = [row.clone().requires_grad_() for row in value]
     optimizers = [torch.optim.Adam([row], lr=0.1, betas=(0.9, beta2)) for row in theirs]
     for number in range(1, 51):
         exponents = torch.randint(-12, 5, (3, 2, 5), generator=rng)
         gradient = torch.randn(3, 2, 5, generator=rng, dtype=dtype) * 10.0**exponents
         gradient[:, 0, 0] = 0
-        rate = 0.1 ** torch.randint(1, 6, (3,), generator=rng).to(torch.float64)
+        lr = 0.1 ** torch.randint(1, 6, (3,), generator=rng).to(torch.float64)
         for v, (row, optimizer) in enumerate(zip(theirs, optimizers, strict=True)):
             row.grad = gradient[v].clone()
-            optimizer.param_groups[0]["lr"] = float(rate[v])
+            optimizer.param_groups[0]["lr"] = float(lr[v])
             optimizer.step()
-        adam.step(value, gradient, first, second, number, rate, beta2)
+        adam.step(value, gradient, exp_avg, exp_avg_sq, number, lr, beta2)
         torch.testing.assert_close(
             value, torch.stack([row.detach() for row in theirs]), rtol=0, atol=tolerance
         )

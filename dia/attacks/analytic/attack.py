@@ -5,23 +5,23 @@ from collections.abc import Callable
 
 import torch
 
-from dia.attacks import NOT_APPLICABLE
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, build_solver
+from dia.attacks.attack import Observer
 from dia.attacks.optimisation.objective import matching_distance
+from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
+from dia.attacks.stop_reasons import NOT_APPLICABLE
 
 
 class Analytic:
-    """One attack on all victims of a problem, one after the other.
+    """One attack on all victims of a problem, one after the other."""
 
-    Attributes:
-        seeks_masks: Whether the outcome has masks: where a fully connected network's were read off.
-    """
+    optimises_masks = False
 
-    def __init__(self, problem: Problem, announce: Callable[[str], None] = lambda message: None) -> None:
-        self.problem, self.announce = problem, announce
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
         began = time.perf_counter()
         self._solver: Solver | None = None
         self._why = ""
@@ -29,16 +29,7 @@ class Analytic:
             self._solver = build_solver(problem)
         except NotApplicable as error:
             self._why = str(error)
-            announce(f"the analytic attack does not apply: {error}")
         self._preparation = time.perf_counter() - began
-        self._solutions: list[tuple[Solution, float]] | None = None
-        self.seeks_masks = bool(problem.model.sites) and all(s.masks is not None for s, _ in self._solved())
-
-    def _solved(self) -> list[tuple[Solution, float]]:
-        """Every victim's solution and the seconds it took."""
-        if self._solutions is None:
-            self._solutions = [self._solve(victim) for victim in range(len(self.problem))]
-        return self._solutions
 
     def _solve(self, victim: int) -> tuple[Solution, float]:
         began = time.perf_counter()
@@ -53,26 +44,35 @@ class Analytic:
             solution = Solution(neutral, nothing, None, f"{NOT_APPLICABLE}: {error}")
         return solution, time.perf_counter() - began + self._preparation / len(self.problem)
 
-    def run(self) -> Outcome:
+    def run(
+        self,
+        *,
+        observe: Observer | None = None,
+        on_iteration: Callable[[SearchProgress], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+        resume: SearchProgress | None = None,
+    ) -> Outcome:
         """All victims' solutions; matching distances are with the masks read off, else without dropout."""
-        solved = self._solved()
+        if self._solver is None and notify is not None:
+            notify(f"the analytic attack does not apply: {self._why}")
+        solved = [self._solve(victim) for victim in range(len(self.problem))]
         x = torch.stack([solution.x for solution, _ in solved])
-        kept = None
-        if self.seeks_masks:
+        recovered = None
+        if self.problem.model.sites and all(solution.masks is not None for solution, _ in solved):
             sites = zip(*(solution.masks or [] for solution, _ in solved), strict=True)
-            kept = [torch.stack(masks) for masks in sites]
+            recovered = [torch.stack(masks) for masks in sites]
         distances = []
         for victim in torch.arange(len(self.problem)).split(1):
             one = self.problem.select(victim).placed()
             image = x[victim].to(one.device)
-            masks = kept and [mask[victim].to(image) for mask in kept]
+            masks = recovered and [mask[victim].to(image) for mask in recovered]
             distances.append(
                 matching_distance(one.model, one.received, image, masks, one.labels).detach().cpu()
             )
         none = torch.zeros(len(x), dtype=torch.int64)
         return Outcome(
             x=x,
-            kept=kept,
+            masks=recovered,
             total_loss=torch.cat(distances).double(),
             matching_distance=torch.cat(distances).double(),
             iterations=none,
@@ -85,8 +85,6 @@ class Analytic:
         )
 
 
-def prepare(
-    problem: Problem, announce: Callable[[str], None] = lambda message: None, **how: object
-) -> Analytic:
-    """The closed form that fits the problem; there are no iterations to observe."""
-    return Analytic(problem, announce)
+def build(problem: Problem, victims_per_chunk: int | None = None) -> Analytic:
+    """The closed form that fits the problem; it takes one victim after the other."""
+    return Analytic(problem)

@@ -7,52 +7,54 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation.state import SearchState
-from dia.attacks.outcome import CONVERGED, LIMIT, PATIENCE, Outcome
+from dia.attacks.outcome import Outcome
+from dia.attacks.stop_reasons import CONVERGED, LIMIT, PATIENCE
 from dia.settings.scenario import Settings
 
 
-def outcome_of(
-    done: Sequence[SearchState], settings: Settings, per_pass: int, *, masks_sought: bool
+def best_of_starts(
+    finished: Sequence[SearchState], settings: Settings, victims_per_chunk: int, *, optimised_masks: bool
 ) -> Outcome:
-    """What the states of stopped victims amount to; of several starts the one with the least matching distance.
+    """The outcome of victims that have stopped; of several starts, that with the smallest matching distance.
 
     Args:
-        done: States of victims that have stopped, each once a start.
+        finished: States of victims that have stopped, each once per start.
         settings: The cell's settings.
-        per_pass: Victims that shared a pass.
-        masks_sought: Whether the attack optimised masks.
+        victims_per_chunk: Victims that shared a batch.
+        optimised_masks: Whether the attack optimised masks.
     """
 
-    def everyone(name: Callable[[SearchState], Tensor]) -> Tensor:
-        return torch.cat([name(state) for state in done])
+    def joined(part: Callable[[SearchState], Tensor]) -> Tensor:
+        return torch.cat([part(state) for state in finished])
 
-    victims, distances = everyone(lambda s: s.victims), everyone(lambda s: s.best_distance)
-    starts = everyone(lambda s: torch.full_like(s.victims, s.restart))
-    order = np.lexsort([t.cpu().numpy() for t in (starts, distances, victims)])  # the last one sorts first
+    victims, distances = joined(lambda s: s.victims), joined(lambda s: s.best_distance)
+    starts = joined(lambda s: torch.full_like(s.victims, s.restart))
+    # Sort by victim, distance, start; the first entry of each victim is its best start.
+    order = np.lexsort([t.cpu().numpy() for t in (starts, distances, victims)])  # the last key counts most
     _, first = np.unique(victims.cpu().numpy()[order], return_index=True)
     chosen = torch.from_numpy(order[first]).to(victims.device)
     seconds = torch.zeros(len(chosen), dtype=torch.float64, device=victims.device)
-    seconds.index_add_(0, victims, everyone(lambda s: s.seconds))
+    seconds.index_add_(0, victims, joined(lambda s: s.seconds))
 
-    def rows(name: Callable[[SearchState], Tensor]) -> Tensor:
-        return everyone(name)[chosen]
+    def best(part: Callable[[SearchState], Tensor]) -> Tensor:
+        return joined(part)[chosen]
 
-    best, stopped = rows(lambda s: s.best.loss), rows(lambda s: s.stopped)
-    waited = rows(lambda s: s.best.waited)
+    loss, waited = best(lambda s: s.best.loss), best(lambda s: s.best.waited)
     reasons = [
-        CONVERGED if loss < settings.loss_tolerance else PATIENCE if patience else LIMIT
-        for loss, patience in zip(best, waited >= settings.early_stop_patience, strict=True)
+        CONVERGED if value < settings.loss_tolerance else PATIENCE if patience else LIMIT
+        for value, patience in zip(loss, waited >= settings.early_stop_patience, strict=True)
     ]
-    kept = [rows(lambda s, i=i: s.best_kept[i]) for i in range(len(done[0].best_kept))]  # type: ignore[misc]
+    sites = zip(*(state.best_masks for state in finished), strict=True)
+    masks = [torch.cat(site)[chosen] for site in sites]
     return Outcome(
-        x=rows(lambda s: s.best_x),
-        kept=kept if masks_sought else None,
-        total_loss=best,
-        matching_distance=rows(lambda s: s.best_distance),
-        iterations=stopped,
-        best_iteration=rows(lambda s: s.best.iteration),
+        x=best(lambda s: s.best_x),
+        masks=masks if optimised_masks else None,
+        total_loss=loss,
+        matching_distance=best(lambda s: s.best_distance),
+        iterations=best(lambda s: s.stopped_at),
+        best_iteration=best(lambda s: s.best.iteration),
         stop_reason=reasons,
         restart=starts[chosen],
         seconds=seconds,
-        victims_per_chunk=per_pass,
+        victims_per_chunk=victims_per_chunk,
     )

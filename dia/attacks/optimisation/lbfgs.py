@@ -1,4 +1,4 @@
-"""Limited-memory BFGS inside a box, a row a victim: steps for a badly conditioned search, one evaluation an iteration.
+"""Limited-history_size BFGS inside a box, one row per victim: steps for a badly conditioned search, one evaluation an iteration.
 
 The two-loop recursion of Nocedal & Wright (2006, algorithm 7.4) over the pairs of the last iterations. It begins from a
 diagonal, the inverse root of each entry's mean square gradient: the slopes of pixels and of the masks of different
@@ -23,22 +23,22 @@ DECAY = 0.95
 DAMPING = 0.1
 """Added to an entry's root mean square gradient, in units of its site's mean: a slope may be small by chance."""
 FIRST = 0.01
-"""While nothing is known of the curvature, a step moves an entry by at most this share of the longest."""
+"""While nothing is known of the curvature, a step moves an entry by at most this fraction of ``max_step``."""
 
 
 @dataclass
 class BatchedLBFGS:
-    """What the method remembers of V victims with D variables each.
+    """The memory of the method for V victims with D variables each.
 
     Attributes:
         mean_squares: Of the gradients so far, up to a factor, per variable (V, ...).
         point, gradient: (V, D) where a step was last accepted.
         loss: (V,) there; infinite before the first.
         direction: (V, D) from there.
-        length: (V,) share of ``direction`` that is being tried.
-        scale: (V,) what the diagonal is multiplied by to be an inverse curvature; 0 while that is not known.
-        steps, changes: The last pairs, oldest first: (V, D) between two accepted points, and between their gradients.
-        curvatures: (V,) a pair: their product; infinite where it is not to be used.
+        length: (V,) fraction of ``direction`` that is being tried.
+        hessian_scale: (V,) factor that makes an inverse curvature of the diagonal; 0 while that is not known.
+        steps, changes: The most recent pairs, oldest first: (V, D) between two accepted points, and between their gradients.
+        curvatures: (V,) per pair: their product; infinite where it is not to be used.
     """
 
     mean_squares: list[Tensor]
@@ -47,14 +47,14 @@ class BatchedLBFGS:
     loss: Tensor
     direction: Tensor
     length: Tensor
-    scale: Tensor
+    hessian_scale: Tensor
     steps: list[Tensor] = field(default_factory=list)
     changes: list[Tensor] = field(default_factory=list)
     curvatures: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def start(cls, variables: list[Tensor]) -> "BatchedLBFGS":
-        """Knowing nothing, for ``variables`` (V, ...) each."""
+        """Without any knowledge, for ``variables`` (V, ...) each."""
         entries = torch.zeros_like(flat(variables))
         ones = torch.ones(len(entries), dtype=torch.float64, device=entries.device)
         return cls(
@@ -64,17 +64,11 @@ class BatchedLBFGS:
             loss=torch.full_like(ones, torch.inf),
             direction=entries.clone(),
             length=ones,
-            scale=torch.zeros_like(ones),
+            hessian_scale=torch.zeros_like(ones),
         )
 
-    def forget(self) -> None:
-        """The variables were put elsewhere: begin afresh from there."""
-        self.loss = torch.full_like(self.loss, torch.inf)
-        self.scale = torch.zeros_like(self.scale)
-        self.steps, self.changes, self.curvatures = [], [], []
-
-    def watch(self, gradients: list[Tensor]) -> None:
-        """Note the gradients (V, ...) of one iteration, whatever method makes the step."""
+    def update_diagonal(self, gradients: list[Tensor]) -> None:
+        """Note the gradients (V, ...) of one iteration, whichever method makes the step."""
         for mean, gradient in zip(self.mean_squares, gradients, strict=True):
             mean.mul_(DECAY).addcmul_(gradient, gradient, value=1 - DECAY)
 
@@ -83,10 +77,10 @@ class BatchedLBFGS:
         variables: list[Tensor],
         gradients: list[Tensor],
         loss: Tensor,
-        box: list[tuple[Tensor, Tensor]],
+        bounds: list[tuple[Tensor, Tensor]],
         *,
-        longest: float,
-        memory: int,
+        max_step: float,
+        history_size: int,
     ) -> None:
         """Judge the point that was evaluated, and put the next one to evaluate in its place.
 
@@ -94,31 +88,33 @@ class BatchedLBFGS:
             variables: (V, ...) each; replaced in place.
             gradients: Likewise.
             loss: (V,).
-            box: Lowest and highest values of each variable, broadcastable to it.
-            longest: How far an entry moves at most.
-            memory: Pairs to remember.
+            bounds: Lowest and highest values of each variable, broadcastable to it.
+            max_step: How far an entry moves at most.
+            history_size: Pairs to remember.
         """
         trial, gradient, loss = flat(variables), flat(gradients), loss.double()
         low, high = (
-            flat([bound.expand_as(v) for bound, v in zip(bounds, variables, strict=True)])
-            for bounds in zip(*box, strict=True)
+            flat([bound.expand_as(v) for bound, v in zip(side, variables, strict=True)])
+            for side in zip(*bounds, strict=True)
         )
         diagonal = self._diagonal()
-        accepted = self._accept(trial, gradient, loss, diagonal, memory)
+        accepted = self._accept(trial, gradient, loss, diagonal, history_size)
         free = ~((self.point <= low) & (self.gradient > 0) | (self.point >= high) & (self.gradient < 0))
-        downhill = self._downhill(self.gradient * free, diagonal, longest) * free
+        downhill = self._downhill(self.gradient * free, diagonal, max_step) * free
         self.direction = torch.where(accepted[:, None], downhill, self.direction)
         step = self.direction * self.length[:, None].to(trial)
         tiny = torch.finfo(step.dtype).tiny
-        step *= (longest / step.abs().amax(1).clamp_min(tiny)).clamp_max(1)[:, None]
+        step *= (max_step / step.abs().amax(1).clamp_min(tiny)).clamp_max(1)[:, None]
         following = torch.minimum(torch.maximum(self.point + step, low), high)
         for variable, part in zip(
             variables, following.split([v[0].numel() for v in variables], 1), strict=True
         ):
             variable.copy_(part.view_as(variable))
 
-    def _accept(self, trial: Tensor, gradient: Tensor, loss: Tensor, diagonal: Tensor, memory: int) -> Tensor:
-        """(V,) whose step is accepted; remember what it tells."""
+    def _accept(
+        self, trial: Tensor, gradient: Tensor, loss: Tensor, diagonal: Tensor, history_size: int
+    ) -> Tensor:
+        """(V,) whose step is accepted; remember the pair."""
         moved, change = trial - self.point, gradient - self.gradient
         begun = self.loss.isfinite()
         slope, slope_there = (self.gradient * moved).sum(1), (gradient * moved).sum(1)
@@ -131,12 +127,12 @@ class BatchedLBFGS:
         used = begun & enough & (curvature > CURVATURE * moved.norm(dim=1) * change.norm(dim=1))
         for known in self.curvatures:
             known[stuck] = torch.inf
-        self.scale[stuck] = 0
+        self.hessian_scale[stuck] = 0
         bent = (change.square() * diagonal).sum(1).double()
-        self.scale = torch.where(used, curvature / bent, self.scale)
-        self.steps = [*self.steps, moved][-memory:]
-        self.changes = [*self.changes, change][-memory:]
-        self.curvatures = [*self.curvatures, torch.where(used, curvature, torch.inf)][-memory:]
+        self.hessian_scale = torch.where(used, curvature / bent, self.hessian_scale)
+        self.steps = [*self.steps, moved][-history_size:]
+        self.changes = [*self.changes, change][-history_size:]
+        self.curvatures = [*self.curvatures, torch.where(used, curvature, torch.inf)][-history_size:]
         self.point = torch.where(accepted[:, None], trial, self.point)
         self.gradient = torch.where(accepted[:, None], gradient, self.gradient)
         self.loss = torch.where(accepted, loss, self.loss)
@@ -151,7 +147,7 @@ class BatchedLBFGS:
         ]
         return 1 / flat(damped).clamp_min(torch.finfo(roots[0].dtype).tiny)
 
-    def _downhill(self, gradient: Tensor, diagonal: Tensor, longest: float) -> Tensor:
+    def _downhill(self, gradient: Tensor, diagonal: Tensor, max_step: float) -> Tensor:
         """(V, D) minus the inverse Hessian times ``gradient``; along the diagonal alone where that does not descend."""
         rest, shares = gradient, []
         pairs = list(zip(self.steps, self.changes, self.curvatures, strict=True))
@@ -160,8 +156,8 @@ class BatchedLBFGS:
             rest = torch.addcmul(rest, share[:, None], change, value=-1)
             shares.append(share)
         steepest = diagonal * gradient
-        first = FIRST * longest / steepest.abs().amax(1).clamp_min(torch.finfo(rest.dtype).tiny)
-        scale = torch.where(self.scale > 0, self.scale, first.double()).to(rest)[:, None]
+        first = FIRST * max_step / steepest.abs().amax(1).clamp_min(torch.finfo(rest.dtype).tiny)
+        scale = torch.where(self.hessian_scale > 0, self.hessian_scale, first.double()).to(rest)[:, None]
         found = scale * diagonal * rest
         for (step, change, curvature), share in zip(pairs, reversed(shares), strict=True):
             found = torch.addcmul(

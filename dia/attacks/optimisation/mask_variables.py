@@ -1,4 +1,4 @@
-"""How an attack searches for masks: where they start, and which variables stand for them.
+"""Variables that stand for masks while they are optimised.
 
 A mask entry is relaxed from {0, 1} to [0, 1]. The variables are the entries themselves, clipped after every step (the
 paper's way), or their logits, which need no clipping (ours).
@@ -20,20 +20,20 @@ class MaskVariables(Protocol):
 
     @property
     def threshold(self) -> float:
-        """The value of a variable from which its entry counts as kept."""
-
-    def variables(self, masks: Tensor) -> Tensor:
-        """Variables for masks in [0, 1]; a new tensor."""
-
-    def masks(self, variables: Tensor) -> Tensor:
-        """The masks, in [0, 1]."""
-
-    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
-        """From the gradient with respect to the masks to the one with respect to the variables."""
+        """The value of a variable above which its entry counts as kept."""
 
     @property
-    def box(self) -> tuple[float, float]:
-        """The least and the largest value of a variable."""
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value of a variable."""
+
+    def from_masks(self, masks: Tensor) -> Tensor:
+        """Variables for masks in [0, 1]; a new tensor."""
+
+    def to_masks(self, variables: Tensor) -> Tensor:
+        """The masks, in [0, 1]."""
+
+    def backward(self, gradient: Tensor, masks: Tensor) -> Tensor:
+        """The gradient with respect to the variables, from the one with respect to the masks."""
 
 
 @dataclass(frozen=True)
@@ -41,48 +41,35 @@ class ClippedMasks:
     """The variables are the masks, clipped to [0, 1] (Scheliga et al. 2022)."""
 
     threshold: float = 0.5
+    bounds: tuple[float, float] = (0.0, 1.0)
 
-    def variables(self, masks: Tensor) -> Tensor:
+    def from_masks(self, masks: Tensor) -> Tensor:
         return masks.clone()
 
-    def masks(self, variables: Tensor) -> Tensor:
+    def to_masks(self, variables: Tensor) -> Tensor:
         return variables
 
-    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
+    def backward(self, gradient: Tensor, masks: Tensor) -> Tensor:
         return gradient
-
-    @property
-    def box(self) -> tuple[float, float]:
-        return 0.0, 1.0
 
 
 @dataclass(frozen=True)
 class SigmoidMasks:
-    """The variables are logits: m = 1 / (1 + exp(-s z)), with dm/dz = s m (1 - m).
+    """The variables are logits: m = 1 / (1 + exp(-z)), with dm/dz = m (1 - m)."""
 
-    Attributes:
-        slope: s; a larger one hardens the masks (a relaxed Bernoulli variable of temperature 1 / s, without its noise).
-    """
-
-    slope: float = 1.0
     threshold: float = 0.0
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
-    def variables(self, masks: Tensor) -> Tensor:
-        return torch.logit(masks, eps=MARGIN) / self.slope
+    def from_masks(self, masks: Tensor) -> Tensor:
+        return torch.logit(masks, eps=MARGIN)
 
-    def masks(self, variables: Tensor) -> Tensor:
-        return (self.slope * variables).sigmoid()
+    def to_masks(self, variables: Tensor) -> Tensor:
+        return variables.sigmoid()
 
-    def chain(self, gradient: Tensor, masks: Tensor) -> Tensor:
-        return self.slope * gradient * masks * (1 - masks)
-
-    @property
-    def box(self) -> tuple[float, float]:
-        return -math.inf, math.inf
+    def backward(self, gradient: Tensor, masks: Tensor) -> Tensor:
+        return gradient * masks * (1 - masks)
 
 
-def parametrisation(settings: SearchSettings, done: float) -> MaskVariables:
-    """The variables that ``settings`` ask for, when the share ``done`` in [0, 1] of the iterations is done."""
-    if settings.mask_parametrisation == "sigmoid":
-        return SigmoidMasks(slope=settings.mask_annealing**done)
-    return ClippedMasks()
+def mask_variables(settings: SearchSettings) -> MaskVariables:
+    """The variables that ``settings`` ask for."""
+    return SigmoidMasks() if settings.mask_parametrisation == "sigmoid" else ClippedMasks()

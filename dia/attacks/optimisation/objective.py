@@ -1,4 +1,4 @@
-"""What an iterative attack minimises, per victim (Geiping et al. 2020, eq. 4; Scheliga et al. 2022, section 4)."""
+"""The loss that an iterative attack minimises, per victim (Geiping et al. 2020, eq. 4; Scheliga et al. 2022, section 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,66 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dia.attacks.optimisation.chunk import Chunk, fill_fixed
+from dia.attacks.optimisation.mask_variables import MaskVariables
+from dia.attacks.optimisation.schedules import geometric_decay
+from dia.attacks.optimisation.state import SearchState
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
+from dia.ops.total_variation import total_variation
 
 COSINE_EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
-class Loss:
-    """The terms of one evaluation, each (V,)."""
+class Evaluation:
+    """The loss of V victims at one point.
 
-    total: Tensor
+    Attributes:
+        gradients: Of the total loss with respect to ``[x, *masks' variables]``, (V, ...) each.
+        total_loss: (V,) with total variation and mask penalty.
+        matching_distance: (V,) without.
+    """
+
+    gradients: list[Tensor]
+    total_loss: Tensor
     matching_distance: Tensor
+
+
+def evaluate(chunk: Chunk, state: SearchState, variables: MaskVariables) -> Evaluation:
+    """The loss at ``state`` and its gradients; nothing in ``state`` changes."""
+    problem, fixed = chunk.problem, chunk.fixed_masks
+    settings = problem.settings
+    x = state.x.detach().requires_grad_()
+    masks = [variables.to_masks(mask) for mask in state.masks]
+    if masks and fixed is not None:
+        masks = fill_fixed(masks, fixed)
+    masks = [mask.detach().requires_grad_() for mask in masks]
+    distance = matching_distance(problem.model, problem.received, x, masks or fixed, problem.labels)
+    # For L-BFGS the loss thus falls a little by itself: it accepts a step the sooner, never later.
+    factor = geometric_decay(state.iteration / settings.tv_decay_iterations, settings.tv_initial_factor)
+    total = distance + settings.tv_weight * factor * total_variation(x)
+    gradients = list(torch.autograd.grad(total.sum(), [x, *masks]))
+    total, distance = total.detach(), distance.detach()
+    if masks:
+        total, gradients[1:] = _with_mask_penalty(chunk, variables, total, masks, gradients[1:])
+    return Evaluation(gradients, total, distance)
+
+
+@torch.no_grad()
+def _with_mask_penalty(
+    chunk: Chunk, variables: MaskVariables, total: Tensor, masks: list[Tensor], gradients: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """The total loss with the penalty, and its gradients with respect to the masks' variables."""
+    problem, fixed = chunk.problem, chunk.fixed_masks
+    penalty, slopes = mask_penalty(masks, problem.rates)
+    found = []
+    for site, (mask, slope, gradient) in enumerate(zip(masks, slopes, gradients, strict=True)):
+        gradient += problem.mask_penalty_weight * slope.view(-1, *[1] * (mask.dim() - 1))
+        gradient = variables.backward(gradient, mask)
+        found.append(gradient if fixed is None else gradient.masked_fill_(~fixed[site].isnan(), 0))
+    return total + problem.mask_penalty_weight * penalty, found
 
 
 def matching_distance(
@@ -31,7 +78,7 @@ def matching_distance(
     return 1 - products / (squares.sqrt() * received.norm + COSINE_EPSILON)
 
 
-def mask_penalty_weight(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
+def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
     """``sum_l |(1 - mean(m_l)) - p_l|``: each layer's mask should drop the share p_l of its entries.
 
     Returns:
@@ -41,13 +88,3 @@ def mask_penalty_weight(masks: Sequence[Tensor], rates: Sequence[float]) -> tupl
     gaps = [(1 - mask.flatten(1).mean(1)) - rate for mask, rate in zip(masks, rates, strict=True)]
     slopes = [-gap.sign() / mask[0].numel() for gap, mask in zip(gaps, masks, strict=True)]
     return torch.stack(gaps).abs().sum(0), slopes
-
-
-def indecision(masks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """``sum_l mean(m_l (1 - m_l))``: 0 where every entry is 0 or 1 (ours, not the paper's).
-
-    Returns:
-        It (V,), and per layer its derivative with respect to every entry, shaped like the mask.
-    """
-    terms = [(mask * (1 - mask)).flatten(1).mean(1) for mask in masks]
-    return torch.stack(terms).sum(0), [(1 - 2 * mask) / mask[0].numel() for mask in masks]

@@ -15,33 +15,33 @@ SMALLEST_CHANGE = 1e-8
 
 @dataclass
 class Plateau:
-    """ReduceLROnPlateau (mode ``min``, relative threshold 1e-4, no cooldown), a row a victim.
+    """ReduceLROnPlateau (mode ``min``, relative threshold 1e-4, no cooldown), one row per victim.
 
     Attributes:
-        rate: (V,) float64 learning rates.
+        lr: (V,) float64 learning rates.
         best: (V,) best losses so far.
-        bad: (V,) steps since then.
+        bad_steps: (V,) steps since then.
     """
 
-    rate: Tensor
+    lr: Tensor
     best: Tensor
-    bad: Tensor
+    bad_steps: Tensor
 
     @classmethod
-    def start(cls, victims: int, rate: float, device: torch.device) -> "Plateau":
-        full = torch.full((victims,), rate, dtype=torch.float64, device=device)
+    def start(cls, victims: int, lr: float, device: torch.device) -> "Plateau":
+        full = torch.full((victims,), lr, dtype=torch.float64, device=device)
         return cls(full, torch.full_like(full, torch.inf), torch.zeros_like(full, dtype=torch.int64))
 
     def step(self, loss: Tensor, factor: float, patience: int) -> None:
-        """Note the (V,) losses of one iteration; multiply a victim's rate by ``factor`` when its patience is over."""
+        """Note the (V,) losses of one iteration; multiply a victim's learning rate by ``factor`` when its patience is exhausted."""
         loss = loss.to(self.best.dtype)
         better = loss < self.best * (1 - RELATIVE_THRESHOLD)
         self.best = torch.where(better, loss, self.best)
-        self.bad = torch.where(better, 0, self.bad + 1)
-        over = self.bad > patience
-        reduced = self.rate * factor
-        self.rate = torch.where(over & (self.rate - reduced > SMALLEST_CHANGE), reduced, self.rate)
-        self.bad = torch.where(over, 0, self.bad)
+        self.bad_steps = torch.where(better, 0, self.bad_steps + 1)
+        over = self.bad_steps > patience
+        reduced = self.lr * factor
+        self.lr = torch.where(over & (self.lr - reduced > SMALLEST_CHANGE), reduced, self.lr)
+        self.bad_steps = torch.where(over, 0, self.bad_steps)
 
 
 def cosine(done: float, first: float, last: float) -> float:
@@ -49,14 +49,14 @@ def cosine(done: float, first: float, last: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
-def annealed(done: float, first: float) -> float:
+def geometric_decay(done: float, first: float) -> float:
     """A factor that falls geometrically from ``first`` to 1, which it is once the share ``done`` is 1 or more."""
     return float(first ** max(1 - done, 0))
 
 
 @dataclass
 class BestIterate:
-    """The best loss of each victim, when it was, and for how long nothing better came.
+    """The best loss of each victim, when it was reached, and for how long it has stood.
 
     Attributes:
         loss: (V,) best total losses.
@@ -75,10 +75,10 @@ class BestIterate:
             torch.full((victims,), torch.inf, dtype=torch.float64, device=device), counts, counts.clone()
         )
 
-    def step(self, loss: Tensor, iteration: int, going: Tensor) -> Tensor:
-        """Note the losses of one iteration for the victims ``going``; returns (V,) bool: which improved."""
+    def step(self, loss: Tensor, iteration: int, active: Tensor) -> Tensor:
+        """Note the losses of one iteration for the ``active`` victims; returns (V,) bool: which improved."""
         loss = loss.to(self.loss.dtype)
-        better = (loss < self.loss) & going
+        better = (loss < self.loss) & active
         self.loss = torch.where(better, loss, self.loss)
         self.iteration = torch.where(better, iteration, self.iteration)
         self.waited = torch.where(better, 0, self.waited + 1)

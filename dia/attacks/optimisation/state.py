@@ -1,6 +1,7 @@
-"""Everything an iterative attack carries from one iteration to the next, a row a victim."""
+"""Everything an iterative attack carries from one iteration to the next."""
 
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -13,26 +14,26 @@ from dia.utils.tensors import map_tensors
 
 @dataclass
 class SearchState:
-    """The state of the victims of one pass.
+    """The state of the V victims of one chunk, one row per victim.
 
     Attributes:
-        iteration: Iterations done; the same for all victims of a pass.
+        iteration: Iterations made; the same for all victims of a chunk.
         victims: (V,) their numbers within the cell.
         x: (V, N, C, H, W) images, normalised.
         masks: The variables of optimised masks, per site (V, N, *site.shape); none where masks are not optimised.
-        first, second: Adam's moments of ``[x, *masks]``.
+        exp_avg, exp_avg_sq: Adam's moments of ``[x, *masks]``.
         plateau: Learning rates.
-        quasi_newton: What L-BFGS remembers; None where Adam makes all steps.
+        lbfgs: The memory of L-BFGS; None where Adam makes all steps.
         best: The best losses.
         best_x: The iterate *after* the step whose loss, computed before it, was best.
-        best_kept: That iterate's masks, rounded: True where an entry is kept.
+        best_masks: That iterate's masks, rounded: True where an entry is kept.
         best_distance: (V,) the bare matching distance that belongs to the best loss.
-        going: (V,) bool, False once a victim has stopped.
+        active: (V,) bool, False once a victim has stopped.
         bad_gradient: (V,) bool, True once the gradient of a finite loss was not finite.
         bad_loss: (V,) bool, True once a loss was not finite.
-        stopped: (V,) the number of iterations at which it stopped.
+        stopped_at: (V,) the number of iterations after which it stopped.
         seconds: (V,) each victim's share of the time spent.
-        threshold: The value of a mask variable from which its entry counts as kept.
+        threshold: The value of a mask variable above which its entry counts as kept.
         restart: Which of the attack's starts this is, from 0.
     """
 
@@ -40,18 +41,18 @@ class SearchState:
     victims: Tensor
     x: Tensor
     masks: list[Tensor]
-    first: list[Tensor]
-    second: list[Tensor]
+    exp_avg: list[Tensor]
+    exp_avg_sq: list[Tensor]
     plateau: Plateau
-    quasi_newton: BatchedLBFGS | None
+    lbfgs: BatchedLBFGS | None
     best: BestIterate
     best_x: Tensor
-    best_kept: list[Tensor]
+    best_masks: list[Tensor]
     best_distance: Tensor
-    going: Tensor
+    active: Tensor
     bad_gradient: Tensor
     bad_loss: Tensor
-    stopped: Tensor
+    stopped_at: Tensor
     seconds: Tensor
     threshold: float
     restart: int
@@ -65,26 +66,25 @@ class SearchState:
         count, device = len(x), x.device
         variables = [x, *masks]
         plateau = Plateau.start(count, problem.settings.learning_rate, device)
+        uses_lbfgs = problem.settings.lbfgs_start_iteration is not None
         return cls(
             iteration=0,
             victims=victims,
             x=x,
             masks=masks,
-            first=[torch.zeros_like(v) for v in variables],
-            second=[torch.zeros_like(v) for v in variables],
+            exp_avg=[torch.zeros_like(v) for v in variables],
+            exp_avg_sq=[torch.zeros_like(v) for v in variables],
             plateau=plateau,
-            quasi_newton=None
-            if problem.settings.lbfgs_start_iteration is None
-            else BatchedLBFGS.start(variables),
+            lbfgs=BatchedLBFGS.start(variables) if uses_lbfgs else None,
             best=BestIterate.start(count, device),
             best_x=x.clone(),
-            best_kept=[mask > threshold for mask in masks],
+            best_masks=[mask > threshold for mask in masks],
             best_distance=torch.full_like(plateau.best, torch.inf),
-            going=torch.ones(count, dtype=torch.bool, device=device),
+            active=torch.ones(count, dtype=torch.bool, device=device),
             bad_gradient=torch.zeros(count, dtype=torch.bool, device=device),
             bad_loss=torch.zeros(count, dtype=torch.bool, device=device),
-            stopped=torch.zeros(count, dtype=torch.int64, device=device),
-            seconds=torch.zeros_like(plateau.rate),
+            stopped_at=torch.zeros(count, dtype=torch.int64, device=device),
+            seconds=torch.zeros_like(plateau.lr),
             threshold=threshold,
             restart=restart,
         )
@@ -92,17 +92,40 @@ class SearchState:
     def __len__(self) -> int:
         return len(self.victims)
 
-    def kept(self) -> list[Tensor]:
-        """The masks of now, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
+    def rounded_masks(self) -> list[Tensor]:
+        """The current masks, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]
 
-    def remains(self) -> "SearchState":
-        """What is left of it when its victims have stopped, on the CPU: no moments, of masks only the best ones."""
-        return replace(self, masks=[], first=[], second=[], quasi_newton=None).to(torch.device("cpu"))
+    def without_optimiser_state(self) -> "SearchState":
+        """What an outcome needs of victims that have stopped, on the CPU: no moments, only the best masks."""
+        return replace(self, masks=[], exp_avg=[], exp_avg_sq=[], lbfgs=None).to(torch.device("cpu"))
 
     def select(self, rows: Tensor) -> "SearchState":
         """The state of some of the victims ((K,) row indices)."""
         return map_tensors(self, lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "SearchState":
+        """The same state on a device."""
         return map_tensors(self, lambda tensor: tensor.to(device))
+
+
+@dataclass
+class SearchProgress:
+    """How far an attack is with all victims of a cell: all that a later run needs in order to continue.
+
+    Attributes:
+        chunk_size: How many victims share a batch, at most.
+        pending: Chunks not begun, the next one first: which start, and which victims ((K,) numbers); states are large.
+        active: States of chunks begun, on the device, the current one first.
+        finished: States of victims that have stopped, each once per start, on the CPU, without the optimiser's.
+    """
+
+    chunk_size: int
+    pending: deque[tuple[int, Tensor]] = field(default_factory=deque)
+    active: deque[SearchState] = field(default_factory=deque)
+    finished: list[SearchState] = field(default_factory=list)
+
+    @property
+    def victims_remaining(self) -> int:
+        """How many victims have not stopped, each counted once per start."""
+        return sum(map(len, self.active)) + sum(len(victims) for _, victims in self.pending)

@@ -1,4 +1,4 @@
-"""How one iteration moves images and masks: Adam, as in the paper, or L-BFGS."""
+"""The step that one iteration makes with images and masks: Adam, as in the paper, or L-BFGS."""
 
 import torch
 from torch import Tensor
@@ -12,84 +12,61 @@ from dia.settings.optimisation import SearchSettings
 
 
 def uses_lbfgs(settings: SearchSettings, iteration: int) -> bool:
-    """Whether iteration ``iteration``, from 0, makes a quasi-Newton step."""
+    """Whether iteration ``iteration``, from 0, makes an L-BFGS step."""
     return settings.lbfgs_start_iteration is not None and iteration >= settings.lbfgs_start_iteration
 
 
 def adam_step(
     state: SearchState,
     gradients: list[Tensor],
-    total: Tensor,
+    total_loss: Tensor,
     problem: Problem,
-    parametrisation: MaskVariables,
+    variables: MaskVariables,
 ) -> None:
     """Adam on the images (by the signs of their gradients, where set) and the masks' variables, then the constraints.
 
     Args:
         state: Changed in place.
-        gradients: Of ``[x, *masks]``.
-        total: (V,) losses, for the schedule of learning rates.
+        gradients: Of ``[x, *masks]``, (V, ...) each.
+        total_loss: (V,), for the schedule of learning rates.
         problem: Its settings and its pixel box.
-        parametrisation: What the variables are.
+        variables: The variables that stand for masks.
     """
-    settings = problem.settings
-    masks_rate = (settings.mask_learning_rate or settings.learning_rate) / settings.learning_rate
-    signed = (settings.signed_gradients, settings.signed_mask_gradients)
-    numbers = _numbers(state.iteration, settings.alternate_every)
-    variables = zip([state.x, *state.masks], gradients, state.first, state.second, strict=True)
-    for place, (value, gradient, first, second) in enumerate(variables):
-        group = min(place, 1)  # the image, or masks
-        if numbers[group] is None:
-            continue
-        if signed[group]:
-            gradient = gradient.sign()
-        rate = state.plateau.rate * masks_rate if group else state.plateau.rate
-        adam.step(value, gradient, first, second, numbers[group], rate, settings.adam_beta2)  # type: ignore[arg-type]
+    settings, plateau = problem.settings, state.plateau
+    of_image, *of_masks = gradients
+    if settings.signed_gradients:
+        of_image = of_image.sign()
+    masks_factor = (settings.mask_learning_rate or settings.learning_rate) / settings.learning_rate
+    lrs = [plateau.lr, *[plateau.lr * masks_factor] * len(of_masks)]
+    for value, gradient, exp_avg, exp_avg_sq, lr in zip(
+        [state.x, *state.masks], [of_image, *of_masks], state.exp_avg, state.exp_avg_sq, lrs, strict=True
+    ):
+        adam.step(value, gradient, exp_avg, exp_avg_sq, state.iteration + 1, lr, settings.adam_beta2)
     torch.clamp(state.x, problem.low, problem.high, out=state.x)
     for mask in state.masks:
-        mask.clamp_(*parametrisation.box)
+        mask.clamp_(*variables.bounds)
     if settings.learning_rate_schedule == "cosine":
         done = (state.iteration + 1) / settings.max_iterations
-        state.plateau.rate.fill_(cosine(done, settings.learning_rate, settings.final_learning_rate))
+        plateau.lr.fill_(cosine(done, settings.learning_rate, settings.final_learning_rate))
     else:
-        state.plateau.step(total, settings.plateau_factor, settings.plateau_patience)
+        plateau.step(total_loss, settings.plateau_factor, settings.plateau_patience)
 
 
 def lbfgs_step(
     state: SearchState,
     gradients: list[Tensor],
-    total: Tensor,
+    total_loss: Tensor,
     problem: Problem,
-    parametrisation: MaskVariables,
+    variables: MaskVariables,
 ) -> None:
     """L-BFGS on images and masks' variables together; arguments as for :func:`adam_step`."""
-    assert state.quasi_newton is not None
-    masks_box = [torch.tensor(bound).to(total.device, state.x.dtype) for bound in parametrisation.box]
-    state.quasi_newton.step(
+    assert state.lbfgs is not None
+    low, high = (torch.tensor(bound).to(total_loss.device, state.x.dtype) for bound in variables.bounds)
+    state.lbfgs.step(
         [state.x, *state.masks],
         gradients,
-        total,
-        [(problem.low, problem.high), *[(masks_box[0], masks_box[1])] * len(state.masks)],
-        longest=problem.settings.learning_rate,
-        memory=problem.settings.lbfgs_history_size,
+        total_loss,
+        [(problem.low, problem.high), *[(low, high)] * len(state.masks)],
+        max_step=problem.settings.learning_rate,
+        history_size=problem.settings.lbfgs_history_size,
     )
-
-
-def round_masks(state: SearchState, settings: SearchSettings, parametrisation: MaskVariables) -> None:
-    """Round the masks once, when the share ``mask_rounding`` of the iterations is done."""
-    share = settings.mask_rounding
-    if share is None or not state.masks or state.iteration != round(share * settings.max_iterations):
-        return
-    for mask, kept in zip(state.masks, state.kept(), strict=True):
-        mask.copy_(parametrisation.variables(kept.to(mask)))
-    if state.quasi_newton is not None:
-        state.quasi_newton.forget()
-
-
-def _numbers(iteration: int, every: int) -> tuple[int | None, int | None]:
-    """Which step, from 1, an iteration is for the image and for the masks; None where it is not their turn."""
-    if not every:
-        return iteration + 1, iteration + 1
-    cycle, within = divmod(iteration, 2 * every)
-    before = cycle * every
-    return (before + within + 1, None) if within < every else (None, before + within - every + 1)

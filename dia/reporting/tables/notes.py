@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dia.attacks import NOT_APPLICABLE
+from dia.attacks.stop_reasons import NOT_APPLICABLE
 from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.spec import TableSpec
 from dia.utils.text import shorten

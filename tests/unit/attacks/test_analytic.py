@@ -10,11 +10,12 @@ import torch
 from helpers.structured_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
 from torch import Tensor, nn
 
-from dia.attacks import NOT_APPLICABLE
-from dia.attacks.analytic.attack import Analytic, prepare
+from dia.attacks.analytic.attack import Analytic
+from dia.attacks.analytic.attack import build as build_attack
 from dia.attacks.analytic.solve import build_solver
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
+from dia.attacks.stop_reasons import NOT_APPLICABLE
 from dia.evaluation.mask_recovery import align_masks
 from dia.evaluation.scores import worst_claim_cosine
 from dia.federated.client import compute_update
@@ -38,7 +39,7 @@ from dia.models.vit import ViT
 )
 def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any], p: float) -> None:
     of, x = problem(build(p), victims=4)
-    outcome = prepare(of).run()
+    outcome = build_attack(of).run()
     assert outcome.stop_reason == ["solved"] * 4
     assert bool(outcome.claimed.all())
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
@@ -47,25 +48,23 @@ def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any
 @pytest.mark.parametrize("build", [mlp(), sequential(bias=True), sequential(activation=nn.GELU, bias=False)])
 def test_masks_of_one_image_are_read_off_exactly(build: Callable[[], nn.Module]) -> None:
     of, _ = problem(build)
-    attack = prepare(of)
-    outcome = attack.run()
-    assert attack.seeks_masks
-    for kept, true in zip(outcome.kept, of.client_masks, strict=True):
+    outcome = build_attack(of).run()
+    assert outcome.masks is not None
+    for kept, true in zip(outcome.masks, of.client_masks, strict=True):
         assert torch.equal(kept, true > 0.5)
     assert float(outcome.matching_distance.max()) < 1e-6
 
 
 def test_masks_are_not_claimed_for_a_transformer() -> None:
-    attack = prepare(problem(vit())[0])
-    assert not attack.seeks_masks
-    assert attack.run().kept is None
+    attack = build_attack(problem(vit())[0])
+    assert attack.run().masks is None
 
 
 def test_dense_gradients_are_as_good_as_factors() -> None:
     of, _ = problem(mlp())
     dense = {name: DenseGradient(piece.dense()) for name, piece in of.received.pieces.items()}
     other = Problem(**(vars(of) | {"received": ClientUpdate(dense, of.received.norm)}))
-    assert torch.equal(prepare(of).run().x, prepare(other).run().x)
+    assert torch.equal(build_attack(of).run().x, build_attack(other).run().x)
 
 
 def nearest(outcome: Outcome, x: Tensor) -> Tensor:
@@ -80,22 +79,21 @@ def nearest(outcome: Outcome, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
 def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.Module]) -> None:
     of, x = problem(sequential(p, activation, bias, width=300), images=3)
-    attack = prepare(of)
-    outcome = attack.run()
+    outcome = build_attack(of).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert bool(outcome.claimed.all())
     assert float(nearest(outcome, x).max()) < 1e-8
-    assert attack.seeks_masks
+    assert outcome.masks is not None
     assert float(outcome.matching_distance.max()) < 1e-6  # with the masks read off, and labels in their place
     if activation is nn.GELU:  # ReLU silences units that were kept
         for kept, true in zip(
-            align_masks(outcome.kept, of.client_masks, of.labels), of.client_masks, strict=True
+            align_masks(outcome.masks, of.client_masks, of.labels), of.client_masks, strict=True
         ):
             assert torch.equal(kept, true > 0.5)
 
 
 def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
-    outcome = prepare(problem(mlp(0.0), images=2, victims=6)[0]).run()
+    outcome = build_attack(problem(mlp(0.0), images=2, victims=6)[0]).run()
     assert outcome.stop_reason == ["not_separable"] * 6
     assert not bool(outcome.claimed.any())
     assert float(outcome.x.abs().max()) == 0
@@ -105,10 +103,9 @@ def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
 def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: type[nn.Module]) -> None:
     """The next layer tells the scale of a GELU's image; a ReLU's is only bounded by the pixel box."""
     of, x = problem(sequential(0.5, activation, bias=False, width=400), images=CLASSES + 1, victims=2)
-    attack = prepare(of)
-    outcome = attack.run()
+    outcome = build_attack(of).run()
     assert outcome.stop_reason == ["solved"] * 2
-    assert not attack.seeks_masks
+    assert outcome.masks is None
     directions = [nn.functional.normalize(images.flatten(2), dim=2) for images in (outcome.x, x)]
     assert float((directions[0] @ directions[1].mT).abs().max(2).values.min()) > 1 - 1e-6
     if activation is nn.GELU:
@@ -120,7 +117,7 @@ def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: ty
 def test_black_images_are_images(images: int, bias: bool) -> None:
     of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=images)
     x[:, 0] = of.low
-    outcome = prepare(sending(of, x)).run()
+    outcome = build_attack(sending(of, x)).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float(nearest(outcome, x).max()) < 1e-8
 
@@ -129,7 +126,7 @@ def test_black_images_are_images(images: int, bias: bool) -> None:
 def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
     of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=3)
     x[:, 2] = x[:, 1]
-    outcome = prepare(sending(of, x)).run()
+    outcome = build_attack(sending(of, x)).run()
     if bias:  # which scales the two pictures that there are
         assert outcome.stop_reason == ["partial"] * 3
         assert outcome.claimed.sum(1).tolist() == [2, 2, 2]
@@ -150,7 +147,7 @@ def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
             }
         )
     )
-    outcome = prepare(of).run()
+    outcome = build_attack(of).run()
     assert all("the first layer's gradient is zero" in reason for reason in outcome.stop_reason)
     assert not bool(outcome.claimed.any())
 
@@ -190,13 +187,12 @@ def test_where_no_closed_form_fits_the_row_says_so(name: str) -> None:
     build, how, frozen, reason = REFUSALS[name]
     said: list[str] = []
     of, _ = problem(build, **how)
-    attack = Analytic(without(of, *frozen), said.append)
-    outcome = attack.run()
+    outcome = Analytic(without(of, *frozen)).run(notify=said.append)
     for stop_reason in outcome.stop_reason:
         assert stop_reason.startswith(NOT_APPLICABLE)
         assert reason in stop_reason
     assert reason in said[0]
-    assert not attack.seeks_masks
+    assert outcome.masks is None
     assert not bool(outcome.claimed.any())
     assert float(outcome.x.abs().max()) == 0  # neutral, no guess
     assert bool(torch.isfinite(outcome.matching_distance).all())
@@ -222,13 +218,13 @@ class NormalisedPatches(ViT):
 
 @pytest.mark.parametrize("build", [FixedPositions, NormalisedPatches])
 def test_positions_that_do_not_tell_the_deltas_are_refused(build: Callable[[], nn.Module]) -> None:
-    outcome = prepare(problem(build)[0]).run()
+    outcome = build_attack(problem(build)[0]).run()
     assert all("no learnable positions are added" in reason for reason in outcome.stop_reason)
 
 
 @pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)])
 def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> None:
-    outcome = prepare(noisy(problem(build)[0], 0.1)).run()
+    outcome = build_attack(noisy(problem(build)[0], 0.1)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert not bool(outcome.claimed.any())
 
@@ -236,11 +232,11 @@ def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> N
 def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
     """Dropped units are then the shortest rows instead of zero ones; nothing is claimed."""
     of, x = problem(sequential(0.5, nn.GELU, bias=False, width=400))
-    outcome = prepare(noisy(of, 0.01)).run()
+    outcome = build_attack(noisy(of, 0.01)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-3
     agreement = [
-        float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.kept, of.client_masks, strict=True)
+        float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.masks, of.client_masks, strict=True)
     ]
     assert min(agreement) > 0.9
 
@@ -255,7 +251,7 @@ def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyP
         return type("Solved", (), {"solution": torch.full_like(solved.solution, torch.nan)})
 
     monkeypatch.setattr(torch.linalg, "lstsq", rank_deficient)
-    outcome = prepare(posed).run()
+    outcome = build_attack(posed).run()
     assert outcome.stop_reason == ["not_separable"] * 3
     assert not bool(outcome.claimed.any())
     assert bool(outcome.x.isfinite().all())
@@ -266,7 +262,7 @@ def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyP
 def test_a_gradient_that_is_not_finite_is_no_claim(build: Callable[[], nn.Module], images: int) -> None:
     posed, _ = problem(build, images=images)
     pieces = {name: DenseGradient(piece.dense() * torch.nan) for name, piece in posed.received.pieces.items()}
-    outcome = prepare(replace(posed, received=ClientUpdate(pieces, posed.received.norm))).run()
+    outcome = build_attack(replace(posed, received=ClientUpdate(pieces, posed.received.norm))).run()
     assert not bool(outcome.claimed.any())
     assert bool(outcome.x.isfinite().all())
 
@@ -290,7 +286,7 @@ def test_closed_forms_are_solved_on_the_cpu_whatever_the_device(monkeypatch: pyt
 def test_clipping_changes_nothing() -> None:
     of, x = problem(mlp())
     pieces = {name: DenseGradient(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
-    outcome = prepare(Problem(**(vars(of) | {"received": ClientUpdate.of(pieces)}))).run()
+    outcome = build_attack(replace(of, received=ClientUpdate.of(pieces))).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
 

@@ -14,7 +14,7 @@ from dia.attacks import dia, dia_readout
 from dia.attacks.mask_readout.readout import Readout, _combine_columns
 from dia.attacks.mask_readout.zero_patterns import match_patterns, pack_patterns
 from dia.attacks.optimisation.initialisation import FixedInitialisation
-from dia.attacks.optimisation.mask_variables import parametrisation
+from dia.attacks.optimisation.mask_variables import mask_variables
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.defences.prune import prune
@@ -150,14 +150,12 @@ def test_what_was_not_sent_tells_nothing() -> None:
 def test_masks_read_off_stay_and_the_others_are_sought(kind: str) -> None:
     of, _ = problem(vit(), victims=2, max_iterations=3, mask_parametrisation=kind)
     states: list[SearchState] = []
-    search = dia_readout.prepare(
-        of, victims_per_chunk=2, between=lambda search: states.append(search.waiting[-1])
-    )
-    outcome = search.run()
+    attack = dia_readout.build(of, victims_per_chunk=2)
+    outcome = attack.run(on_iteration=lambda progress: states.append(progress.active[0]))
     for site, (found, true) in enumerate(zip(read(of), of.client_masks, strict=True)):
         known = ~found.isnan()
-        assert torch.equal(outcome.kept[site][known], true[known])
-        moved = states[-1].masks[site] != parametrisation(of.settings, 0).variables(of.masks()[site])
+        assert torch.equal(outcome.masks[site][known], true[known])
+        moved = states[-1].masks[site] != mask_variables(of.settings).from_masks(of.masks()[site])
         assert bool(known.all()) or bool(moved[~known].any())
 
 
@@ -165,14 +163,14 @@ def test_with_all_masks_read_off_the_true_image_fits_at_once() -> None:
     """The search is then that of the well-informed attack: its first loss at the private image is nothing."""
     of, x = problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty_weight=0.0)
     starts = FixedInitialisation(x, of.masks(), of.victim_ids)
-    outcome = dia_readout.prepare(replace(of, starts=starts)).run()
+    outcome = dia_readout.build(replace(of, starts=starts)).run()
     assert float(outcome.matching_distance.max()) < 1e-6
 
 
 def test_without_anything_to_read_it_is_dia() -> None:
     of, _ = problem(mlp(), images=2, max_iterations=5)
     altered = noisy(of, 0.01)
-    found, plain = dia_readout.prepare(altered).run(), dia.prepare(altered).run()
+    found, plain = dia_readout.build(altered).run(), dia.build(altered).run()
     assert torch.equal(found.x, plain.x)
     assert torch.equal(found.total_loss, plain.total_loss)
 

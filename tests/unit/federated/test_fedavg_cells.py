@@ -53,9 +53,8 @@ def test_every_local_step_has_masks_of_its_own() -> None:
     assert all(bool(counted.all()) for counted in ready.influential_entries)
 
 
-def test_the_size_of_a_pass_is_found() -> None:
-    search = dia.prepare(experiment(**LOCAL).problem)
-    assert 1 <= search.per_pass <= 2
+def test_the_size_of_a_chunk_is_found() -> None:
+    assert 1 <= dia.build(experiment(**LOCAL).problem).start().chunk_size <= 2
 
 
 @pytest.mark.parametrize("attack", ["ig", "wiig", "dia", "dia_readout"])

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from dia.attacks.registry import PREPARE
+from dia.attacks.registry import ATTACKS
 from dia.reporting.figures.style import attack_style, legend, legend_handle, panel_grid, save
 
 
 def test_every_attack_has_a_look_of_its_own() -> None:
     unknown = attack_style("another")
-    for told in zip(unknown, *map(attack_style, PREPARE), strict=True):
-        assert len(set(told)) == len(PREPARE) + 1
+    for told in zip(unknown, *map(attack_style, ATTACKS), strict=True):
+        assert len(set(told)) == len(ATTACKS) + 1
     assert unknown.name == "another"
 
 
@@ -21,7 +21,7 @@ def test_a_legend_stays_inside_the_figure_and_above_the_panels(
     tmp_path: Path, columns: int, entries: int
 ) -> None:
     names = [
-        *(attack_style(attack).name for attack in PREPARE),
+        *(attack_style(attack).name for attack in ATTACKS),
         "mean image",
         "same-class image",
         "another one",

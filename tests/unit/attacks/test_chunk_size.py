@@ -1,4 +1,4 @@
-"""How many victims share a pass when nobody says, and what of a cell a device ever holds."""
+"""How many victims share a chunk by default, and how much of a cell a device ever holds."""
 
 import copy
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from helpers.structured_problems import mlp, noisy, problem, vit
 from torch import Tensor
 
 from dia.attacks import dia, wiig
-from dia.attacks.optimisation import pass_size as memory
-from dia.attacks.optimisation.search import Search
+from dia.attacks.optimisation import chunk_size
+from dia.attacks.optimisation.attack import GradientMatchingAttack
+from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.problem import Problem
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
@@ -23,12 +24,12 @@ from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
 
-def test_a_pass_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     attacked, _ = problem(vit(), victims=12)
 
     def victims(free: float) -> int:
-        monkeypatch.setattr(memory, "_free_bytes", lambda device: int(free))
-        return dia.prepare(attacked).per_pass
+        monkeypatch.setattr(chunk_size, "_free_bytes", lambda device: int(free))
+        return dia.build(attacked).start().chunk_size
 
     assert victims(2**40) == 12  # all there are
     assert victims(0) == 1  # at least one, whatever is free
@@ -39,12 +40,12 @@ def test_a_pass_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.Monke
 
 
 def test_a_processor_takes_more_victims_of_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_free_bytes", lambda device: 2**40)
-    monkeypatch.setitem(memory.ENOUGH_BYTES, "cpu", 2**20)
+    monkeypatch.setattr(chunk_size, "_free_bytes", lambda device: 2**40)
+    monkeypatch.setitem(chunk_size.ENOUGH_BYTES, "cpu", 2**20)
     counts = []
     for build in (mlp(), vit()):
         attacked, _ = problem(build, victims=40)
-        counts.append(dia.prepare(attacked).per_pass)
+        counts.append(dia.build(attacked).start().chunk_size)
     assert counts[0] > counts[1] >= 1
     assert counts[1] < 40
 
@@ -81,20 +82,21 @@ def elsewhere(of: Problem) -> Problem:
 
 @pytest.mark.parametrize("defended", [False, True])
 @pytest.mark.parametrize("attack", [dia, wiig])
-def test_a_pass_alone_is_moved_to_the_device(attack: Any, defended: bool) -> None:
+def test_a_chunk_alone_is_moved_to_the_device(attack: Any, defended: bool) -> None:
     of, _ = problem(mlp(), victims=5)
     of = elsewhere(noisy(of, 0.1) if defended else of)
-    search: Search = attack.prepare(of, victims_per_chunk=2)
-    search._begin()
-    state = search.waiting[-1]
-    view, fixed = search._view(replace(state, victims=torch.arange(2)))  # numbers are not readable there
-    assert places(state, view.received, view.labels, fixed or []) == {"meta"}
-    assert len(view) == len(state) == 2
+    prepared: GradientMatchingAttack = attack.build(of, victims_per_chunk=2)
+    progress = prepared.start()
+    prepared._begin_chunk(progress)
+    state = progress.active[0]
+    chunk = prepared._chunk(replace(state, victims=torch.arange(2)))  # numbers are not readable there
+    assert places(state, chunk.problem.received, chunk.problem.labels, chunk.fixed_masks or []) == {"meta"}
+    assert len(chunk.problem) == len(state) == 2
     assert bool(state.masks) == (attack is dia)
-    assert bool(fixed) == (attack is wiig)
-    assert places(of.received, of.labels, of.client_masks, search.fixed or []) == {"cpu"}
+    assert bool(chunk.fixed_masks) == (attack is wiig)
+    assert places(of.received, of.labels, of.client_masks, prepared.fixed_masks or []) == {"cpu"}
     assert places(of.low, of.high) == {"meta"}  # (C, 1, 1), whatever the victims
-    assert places([victims for _, victims in search.ahead]) == {"cpu"}
+    assert places([victims for _, victims in progress.pending]) == {"cpu"}
 
 
 def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
@@ -113,7 +115,7 @@ def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
     assert [mask.dtype for mask in of.masks()] == [torch.float32] * 3
 
 
-def test_victims_of_a_pass_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_victims_of_a_chunk_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often some of them stop; what remains of those who stopped goes back."""
     placed: list[list[str]] = []
     original = Problem.placed
@@ -124,20 +126,20 @@ def test_victims_of_a_pass_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(Problem, "placed", counting)
     of, _ = problem(mlp(), victims=4, max_iterations=40, early_stop_patience=1, learning_rate=1.0)
-    search = dia.prepare(of, victims_per_chunk=2)
-    outcome = search.run()
+    last: list[SearchProgress] = []
+    outcome = dia.build(of, victims_per_chunk=2).run(on_iteration=last.append)
     assert len(outcome.iterations.unique()) > 1
     assert placed == [["0000", "0001"], ["0002", "0003"]]
-    for state in search.done:
-        assert (state.masks, state.first, state.second) == ([], [], [])
-        assert state.best_kept
+    for state in last[-1].finished:
+        assert (state.masks, state.exp_avg, state.exp_avg_sq) == ([], [], [])
+        assert state.best_masks
 
 
 def test_what_remains_of_a_state_goes_to_the_cpu() -> None:
     of, _ = problem(mlp(), victims=2)
-    state = dia.prepare(of, victims_per_chunk=2)._start(0, torch.arange(2))
+    state = dia.build(of, victims_per_chunk=2)._initial_state(0, torch.arange(2))
     assert places(state.to(torch.device("meta"))) == {"meta"}
-    assert places(state.remains()) == {"cpu"}
+    assert places(state.without_optimiser_state()) == {"cpu"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

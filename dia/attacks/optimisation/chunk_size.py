@@ -6,44 +6,44 @@ import os
 import torch
 from torch import Tensor
 
+from dia.attacks.optimisation.chunk import Chunk
 from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.optimisation.state import SearchState
-from dia.attacks.problem import Problem
 
 SHARE = 0.5
-"""The share of the free memory that a pass may fill: other jobs and the allocator want some too."""
+"""The share of the free memory that a chunk may fill: other jobs and the allocator need some too."""
 ENOUGH_BYTES = {"cpu": 2**30}
-"""A pass of this size keeps a processor's core busy; a larger one only falls out of its caches."""
+"""A chunk of this size keeps a processor's core busy; a larger one only falls out of its caches."""
 
 
-def victims_that_fit(one: Problem, fixed_masks: list[Tensor] | None, state: SearchState, victims: int) -> int:
-    """Victims per pass, from the memory that one evaluation for one victim keeps for its backward pass.
+def victims_that_fit(chunk: Chunk, state: SearchState, victims: int) -> int:
+    """Victims per chunk, from the memory that one evaluation for one victim keeps for its backward pass.
 
     Args:
-        one: The problem of a single victim, placed.
-        fixed_masks: Its fixed masks.
-        state: Where its attack starts.
-        victims: How many victims there are, and so the largest answer.
+        chunk: A single victim.
+        state: The start of its attack.
+        victims: Number of victims, and so the largest answer.
     """
+    problem = chunk.problem
     x = state.x.clone().requires_grad_()
     masks = [mask.detach().requires_grad_() for mask in state.masks]
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    weights = {p.untyped_storage().data_ptr() for p in one.model.model.parameters()}
+    weights = {p.untyped_storage().data_ptr() for p in problem.model.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        matching_distance(one.model, one.received, x, masks or fixed_masks, one.labels)
-    evaluation = sum(size for pointer, size in kept.items() if pointer not in weights)
+        matching_distance(problem.model, problem.received, x, masks or chunk.fixed_masks, problem.labels)
+    evaluation = sum(size for pointer, size in saved.items() if pointer not in weights)
     # The state holds each variable, its two moments and its gradient; the step makes two temporaries.
-    # L-BFGS has two vectors a pair, and about a dozen more.
-    settings = one.settings
+    # L-BFGS has two vectors per pair, and about a dozen more.
+    settings = problem.settings
     copies = 6 if settings.lbfgs_start_iteration is None else 18 + 2 * settings.lbfgs_history_size
     variables = copies * sum(v.nbytes for v in [x, *masks])
-    device = one.device
+    device = problem.device
     room = min(SHARE * _free_bytes(device), ENOUGH_BYTES.get(device.type, math.inf))
     return max(1, min(int(room / (1.5 * evaluation + variables)), victims))
 

@@ -1,0 +1,211 @@
+"""The attack that ``ig``, ``wiig`` and ``dia`` share: gradient matching, all victims of a chunk at once.
+
+An iteration computes the loss, steps, clips the image to the pixel box and the masks to [0, 1], and keeps the iterate
+after the step where the loss before it was a victim's best. Victims that stop leave the batch.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from dia.attacks.attack import Observer
+from dia.attacks.optimisation.best_of_starts import best_of_starts
+from dia.attacks.optimisation.chunk import Chunk, fill_fixed
+from dia.attacks.optimisation.chunk_size import victims_that_fit
+from dia.attacks.optimisation.iteration import advance
+from dia.attacks.optimisation.mask_variables import mask_variables
+from dia.attacks.optimisation.objective import evaluate
+from dia.attacks.optimisation.state import SearchProgress, SearchState
+from dia.attacks.outcome import Outcome
+from dia.attacks.problem import Problem
+from dia.errors import AttackError
+
+CHECK_EVERY = {"cpu": 1, "cuda": 20}
+"""Iterations between checks of which victims have stopped; a check makes a GPU wait."""
+
+
+class GradientMatchingAttack:
+    """Gradient matching on all victims of a problem, in chunks of victims that share a batch.
+
+    Args:
+        problem: The victims as the server sees them.
+        victims_per_chunk: How many victims share a batch; None chooses by free memory.
+        fixed_masks: Masks used throughout, per site (V, N, *site.shape), on the CPU; where masks are optimised, NaN
+            stands for an entry that is not fixed. Without masks fixed or optimised dropout is off.
+        optimises_masks: Whether masks are optimised together with the image, from where the problem starts them.
+        remarks: Lines that every run begins with, for ``notify``.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        victims_per_chunk: int | None = None,
+        *,
+        fixed_masks: list[Tensor] | None = None,
+        optimises_masks: bool = False,
+        remarks: Sequence[str] = (),
+    ) -> None:
+        self.problem, self.victims_per_chunk = problem, victims_per_chunk
+        self.fixed_masks, self.optimises_masks, self.remarks = fixed_masks, optimises_masks, remarks
+        self.settings = problem.settings
+        self.mask_variables = mask_variables(problem.settings)
+
+    def run(
+        self,
+        *,
+        observe: Observer | None = None,
+        on_iteration: Callable[[SearchProgress], None] | None = None,
+        notify: Callable[[str], None] | None = None,
+        resume: SearchProgress | None = None,
+    ) -> Outcome:
+        """Iterate until every victim has stopped; see :meth:`dia.attacks.attack.Attack.run`.
+
+        Raises:
+            AttackError: A loss or its gradient is not finite (names victim and iteration), or one victim alone does
+                not fit.
+        """
+        notify = notify or (lambda line: None)
+        for remark in self.remarks:
+            notify(remark)
+        progress = self.start() if resume is None else self._resumed(resume)
+        while progress.active or progress.pending:
+            out_of_memory = False
+            try:
+                if not progress.active:
+                    self._begin_chunk(progress)
+                self._run_chunk(progress, observe, on_iteration or (lambda progress: None))
+            except torch.OutOfMemoryError:
+                out_of_memory = True
+            if out_of_memory:  # out here, where the exception no longer holds what did not fit
+                self._halve_chunk(progress, notify)
+        return self._outcome(progress)
+
+    def start(self) -> SearchProgress:
+        """The progress before the first iteration: all chunks of all starts are pending."""
+        everyone = torch.arange(len(self.problem))
+        size = self.victims_per_chunk or self._victims_that_fit(everyone[:1])
+        chunks = (
+            (restart, victims)
+            for restart in range(self.settings.restarts)
+            for victims in everyone.split(size)
+        )
+        return SearchProgress(size, pending=deque(chunks))
+
+    def _resumed(self, progress: SearchProgress) -> SearchProgress:
+        active = deque(state.to(self.problem.device) for state in progress.active)
+        return SearchProgress(progress.chunk_size, deque(progress.pending), active, list(progress.finished))
+
+    def _outcome(self, progress: SearchProgress) -> Outcome:
+        return best_of_starts(
+            progress.finished, self.settings, progress.chunk_size, optimised_masks=self.optimises_masks
+        )
+
+    def _begin_chunk(self, progress: SearchProgress) -> None:
+        """Begin the next chunk, with as many victims as fit."""
+        restart, victims = progress.pending[0]
+        state = self._initial_state(restart, self._next_victims(progress))
+        progress.pending.popleft()
+        if len(victims) > len(state):
+            progress.pending.appendleft((restart, victims[len(state) :]))
+        progress.active.append(state)
+
+    @staticmethod
+    def _next_victims(progress: SearchProgress) -> Tensor:
+        """The victims ((K,) numbers) of the next chunk."""
+        return progress.pending[0][1][: progress.chunk_size]
+
+    def _initial_state(self, restart: int, victims: Tensor) -> SearchState:
+        problem, device = self.problem.select(victims), self.problem.device
+        masks = [mask.to(device) for mask in problem.masks(restart)] if self.optimises_masks else []
+        if masks and (fixed := self._fixed_masks(victims)):
+            masks = fill_fixed(masks, fixed)
+        variables = [self.mask_variables.from_masks(mask) for mask in masks]
+        x, threshold = problem.images(restart).to(device), self.mask_variables.threshold
+        return SearchState.start(problem, victims.to(device), x, variables, threshold, restart)
+
+    def _fixed_masks(self, victims: Tensor) -> list[Tensor] | None:
+        """The fixed masks of some victims ((K,) numbers), on the device; None where none are fixed."""
+        device, dtype = self.problem.device, self.problem.dtype
+        return self.fixed_masks and [mask[victims.cpu()].to(device, dtype) for mask in self.fixed_masks]
+
+    def _chunk(self, state: SearchState) -> Chunk:
+        """What the victims of ``state`` need of the whole problem, on the device."""
+        return Chunk(self.problem.select(state.victims).placed(), self._fixed_masks(state.victims))
+
+    def _victims_that_fit(self, first: Tensor) -> int:
+        """How many victims share a batch, as measured on the ``first`` one ((1,) number)."""
+        state = self._initial_state(0, first)
+        return victims_that_fit(self._chunk(state), state, len(self.problem))
+
+    def _run_chunk(
+        self,
+        progress: SearchProgress,
+        observe: Observer | None,
+        on_iteration: Callable[[SearchProgress], None],
+    ) -> None:
+        """Advance the current chunk until all its victims are finished."""
+        chunk = self._chunk(progress.active[0])
+        check_every = CHECK_EVERY.get(self.problem.device.type, 1)
+        while True:
+            on_iteration(progress)
+            state = progress.active[0]
+            began = time.perf_counter()
+            self._iterate(chunk, state, observe)
+            state.seconds += (time.perf_counter() - began) / len(state)
+            if state.iteration % check_every and state.iteration < self.settings.max_iterations:
+                continue
+            self._check_finite(state)
+            if not bool(state.active.all()):
+                stopped = state.select(torch.nonzero(~state.active).flatten())
+                progress.finished.append(stopped.without_optimiser_state())
+                rows = torch.nonzero(state.active).flatten()
+                remaining = state.select(rows)
+                progress.active.popleft()
+                if not len(remaining):
+                    return
+                progress.active.appendleft(remaining)
+                chunk = chunk.select(rows)
+
+    def _iterate(self, chunk: Chunk, state: SearchState, observe: Observer | None) -> None:
+        """One iteration; nothing in ``state`` changes before it is evaluated, so running out of memory costs nothing."""
+        found = evaluate(chunk, state, self.mask_variables)
+        if observe is not None:
+            observe(state, found.total_loss, found.matching_distance)
+        try:
+            advance(state, found, self.problem, self.mask_variables)
+        except torch.OutOfMemoryError as error:
+            raise AttackError(
+                f"out of memory amid a step; set victims_per_chunk below {len(state)}"
+            ) from error
+
+    def _check_finite(self, state: SearchState) -> None:
+        failed = state.bad_gradient | state.bad_loss
+        if bool(failed.any()):
+            row = int(torch.nonzero(failed)[0])
+            name = self.problem.victim_ids[int(state.victims[row])]
+            # A gradient that is not finite soon makes the loss so: it is then the cause.
+            what = "gradient of the loss" if state.bad_gradient[row] else "loss"
+            raise AttackError(
+                f"the {what} of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
+                "check the model, the client gradient and the learning rate"
+            )
+
+    def _halve_chunk(self, progress: SearchProgress, notify: Callable[[str], None]) -> None:
+        """After running out of memory: continue the current chunk as two, and begin smaller ones from now on."""
+        victims = progress.active[0].victims if progress.active else self._next_victims(progress)
+        count = len(victims)
+        if count == 1:
+            name = self.problem.victim_ids[int(victims[0])]
+            raise AttackError(
+                f"victim {name} alone does not fit in the device's memory; use a smaller batch_size"
+            )
+        torch.cuda.empty_cache()
+        size = progress.chunk_size = (count + 1) // 2
+        notify(f"out of memory with {count} victims per chunk: continuing with {size}")
+        if progress.active:
+            state = progress.active.popleft()
+            rows = torch.arange(count, device=victims.device)
+            progress.active.extendleft([state.select(rows[size:]), state.select(rows[:size])])

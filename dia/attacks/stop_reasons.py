@@ -1,0 +1,16 @@
+"""Why an attack on a victim ended: the values, or the beginnings, of the column ``stop_reason``."""
+
+CONVERGED = "converged"
+"""The best loss fell below ``loss_tolerance``."""
+
+PATIENCE = "no_improvement"
+"""The best loss was not improved on for ``early_stop_patience`` iterations."""
+
+LIMIT = "max_iterations"
+"""All iterations were made."""
+
+NOT_APPLICABLE = "not_applicable"
+"""Beginning of the reason of a victim that an attack cannot be used on; tables leave its scores out."""
+
+SEED_NOT_FOUND = "seed_not_found"
+"""Beginning of the reason of a victim whose seed was not among the candidates."""
