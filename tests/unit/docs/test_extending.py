@@ -47,8 +47,8 @@ found = rows(digits, {}, attack="grey")
 assert found[0]["history_mse"][0] < 0.7 * rows(digits, {}, attack="ig")[0]["history_mse"][0]
 """,
     "defence": """
-found = rows(digits, dict(defence_quantisation="bfloat16"))
-assert found[0]["defence_quantisation"] == "bfloat16"
+found = rows(digits, dict(defence_bfloat16=True))
+assert found[0]["defence_bfloat16"] is True
 assert found[0]["matching_distance"] != rows(digits, {})[0]["matching_distance"]
 """,
     "table": """
