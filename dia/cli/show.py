@@ -2,10 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-SCORES = ("ssim", "psnr", "mse", "success", "matching_distance", "mask_accuracy", "iterations", "seconds")
-CHANCE = ("ssim_mean_image", "ssim_same_class", "mask_accuracy_chance")
+if TYPE_CHECKING:
+    from dia.jobs.cell import Cell
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,70 +40,41 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table, write the pictures."""
     from rich.console import Console
-    from rich.table import Table
 
     from dia.errors import ConfigError
-    from dia.jobs.cell import Cell
-    from dia.reporting.tracking.content import picture
+    from dia.reporting.cell_report import COLUMNS, picture_files, remarks, score_table
     from dia.results.cell_file import read_cell
-    from dia.utils.files import atomic_path
 
     if args.victims < 1:
         raise ConfigError(f"--victims is {args.victims}; at least 1 victim must be shown")
-    if args.cell.endswith(".parquet"):
-        path = Path(args.cell)
-        cell = Cell.parse(read_cell(path, None, ["cell_id"])["cell_id"][0].as_py())
-    else:
-        cell = Cell.parse(args.cell)
-        path = Path("results", args.name, "cells", cell.path)
-    columns = [
-        "victim_id",
-        "labels",
-        "stop_reason",
-        "notes",
-        *SCORES,
-        *CHANCE,
-        "original_png",
-        "reconstruction_png",
-    ]
-    rows = read_cell(path, cell, columns).to_pylist()
-
-    table = Table(title=cell.id, caption=f"{len(rows)} victims", title_justify="left", caption_justify="left")
-    shown = [name for name in SCORES if any(row[name] is not None for row in rows)]
-    for name in ("victim", "labels", *shown, "stopped by"):
-        table.add_column(
-            name.replace("_", " "), justify="left" if name in ("victim", "stopped by") else "right"
-        )
-    for row in rows[: args.victims]:
-        labels = " ".join(map(str, row["labels"]))
-        table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])
-    table.add_section()
-    table.add_row("mean", "", *(_number(_mean(rows, name)) for name in shown), "")
+    cell, path = _locate(args.cell, args.name)
+    rows = read_cell(path, cell, COLUMNS).to_pylist()
     console = Console()
-    console.print(table)
-    for name in CHANCE:
-        if (mean := _mean(rows, name)) is not None:
-            console.print(f"chance level {name.replace('_', ' ')}: {_number(mean)}", highlight=False)
-    for note in sorted({row["notes"] for row in rows if row["notes"]}):
-        console.print(f"note: {note}", highlight=False)
-
+    console.print(score_table(cell, rows, args.victims))
+    for remark in remarks(rows):
+        console.print(remark, highlight=False)
     folder = args.pictures or Path("results", args.name, "pictures", cell.id)
-    files = {"overview.png": picture(cell, path)}
-    for row in rows:
-        for kind in ("original", "reconstruction"):
-            for number, png in enumerate(row[f"{kind}_png"]):
-                files[f"victim{row['victim_id']}_image{number}_{kind}.png"] = png
-    for name, content in files.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_bytes(content)
+    files = picture_files(cell, path, rows)
+    _write(folder, files)
     console.print(f"{len(files)} pictures in {folder}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
-    values = [row[name] for row in rows if row[name] is not None]
-    return sum(values) / len(values) if values else None
+def _locate(cell: str, name: str) -> "tuple[Cell, Path]":
+    """The cell that is asked for by its id or by its result file, and that file."""
+    from dia.jobs.cell import Cell
+    from dia.results.cell_file import read_cell
+
+    if cell.endswith(".parquet"):
+        return Cell.parse(read_cell(cell, None, ["cell_id"])["cell_id"][0].as_py()), Path(cell)
+    found = Cell.parse(cell)
+    return found, Path("results", name, "cells", found.path)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the pictures, each by its name."""
+    from dia.utils.files import atomic_path
+
+    for name, content in files.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What the complete grid would hold: tables say n of N, and N comes from the config, not from the rows."""
+"""The cells of the complete grid: a table says n of N, and N comes from the config, not from the rows."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +35,15 @@ def non_default_settings(expected: "pd.DataFrame") -> str:
             parts.append(f"{name} {_format_setting(values[0])}")
             continue
         by_model = expected.groupby("model", sort=False)[name].unique()
-        said = {model: ", ".join(map(_format_setting, found)) for model, found in by_model.items()}
-        alike = len(set(said.values())) == 1
-        shown = set(said.values()) if alike else [f"{text} ({model})" for model, text in said.items()]
+        texts = {model: ", ".join(map(_format_setting, found)) for model, found in by_model.items()}
+        alike = len(set(texts.values())) == 1
+        shown = set(texts.values()) if alike else [f"{text} ({model})" for model, text in texts.items()]
         parts.append(f"{name} {', '.join(shown)}")
     return "; ".join(parts)
 
 
 def _format_setting(value: Any) -> str:
-    """A setting in words: pandas makes ``nan`` of what is not set, and a float of a number beside it."""
+    """A setting as text: pandas turns an unset one into ``nan``, and an integer beside it into a float."""
     if value is None or value != value:
         return "null"
     return f"{value:g}" if isinstance(value, float) else str(value)

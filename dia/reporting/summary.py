@@ -1,4 +1,4 @@
-"""What was run: one page that says which cells are there, with which settings, versions and machines."""
+"""The summary of a run: one page with its cells, settings, machines and software versions."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -26,10 +26,10 @@ _MOST_MISSING = 200
 
 
 def summary(config: "Config", results: str | Path) -> str:
-    """The page as HTML.
+    """Write the page as HTML.
 
     Args:
-        config: The config, whose cells are what should be there.
+        config: The config, whose cells make the complete grid.
         results: The collected rows.
 
     Raises:
@@ -42,7 +42,7 @@ def summary(config: "Config", results: str | Path) -> str:
     done = len(config.cells) - len(missing)
     parts = [
         f"<h1>{escape(config.name)}: {done} of {len(config.cells)} cells</h1>",
-        _table(("", ""), _run(frame, done)),
+        _table(("", ""), _totals(frame, done)),
         "<h2>Missing cells</h2>",
         _missing(config, missing) if missing else "<p>None.</p>",
         "<h2>Settings</h2>",
@@ -53,7 +53,7 @@ def summary(config: "Config", results: str | Path) -> str:
             _provenance(frame),
         ),
         "<h2>How the attacks ended</h2>",
-        _table(("model", "attack", "why", "victims"), _ends(frame)),
+        _table(("model", "attack", "why", "victims"), _stop_reasons(frame)),
     ]
     if announcements := [(n, str(c)) for n, c in frame["notes"].value_counts().items() if n]:
         parts += ["<h2>Announcements of the attacks</h2>", _table(("what", "victims"), announcements)]
@@ -62,14 +62,15 @@ def summary(config: "Config", results: str | Path) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain texts as HTML."""
     head = "".join(f"<th>{escape(h)}</th>" for h in heads)
     lines = ["".join(f'<td class="text">{escape(str(cell))}</td>' for cell in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
 
 
-def _run(frame: "pd.DataFrame", done: int) -> list[tuple[str, str]]:
-    """The run in numbers."""
+def _totals(frame: "pd.DataFrame", done: int) -> list[tuple[str, str]]:
+    """The size of the run: victims, images, iterations, time."""
     if not done:
         return [("victims attacked", "0")]
     seconds, iterations = frame["seconds"].sum(), int(frame["iterations"].sum())
@@ -85,7 +86,7 @@ def _run(frame: "pd.DataFrame", done: int) -> list[tuple[str, str]]:
 
 
 def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
-    """Each missing cell with what is known of its last attempt."""
+    """A table of the missing cells with the reason that the last attempt of each left."""
     rows = []
     for cell in missing[:_MOST_MISSING]:
         reason = cell_status(config, cell).reason
@@ -95,7 +96,7 @@ def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
 
 
 def _settings(expected: "pd.DataFrame") -> str:
-    """Settings by scenario and model, those in one column that do not differ."""
+    """A table of settings: one value where all cells agree, else a value per scenario and model."""
     from dia.settings.scenario import Settings
 
     rows = []
@@ -111,6 +112,7 @@ def _settings(expected: "pd.DataFrame") -> str:
 
 
 def _provenance(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
+    """The number of cells by machine, software versions and code."""
     keys = ["host", "device_name", "threads", "dia_version", "torch_version", "python_version", "git_commit"]
     groups = frame.groupby([*keys, "code_fingerprint"], sort=False)["cell_id"].nunique()
     return [
@@ -120,17 +122,19 @@ def _provenance(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
 
 
 def _short(commit: str) -> str:
-    """A commit's first characters, with its ``-dirty``."""
+    """A commit's first 12 characters, and ``-dirty`` where it has that."""
     head, _, dirty = commit.partition("-")
     return f"{head[:12]}{'-' if dirty else ''}{dirty}"
 
 
-def _ends(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
+def _stop_reasons(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
+    """The number of victims by model, attack and what stopped it."""
     groups = frame.groupby(["model", "attack", "stop_reason"], sort=False).size()
     return [(model, attack, reason, str(victims)) for (model, attack, reason), victims in groups.items()]
 
 
 def _yaml(config: "Config") -> str:
+    """The config as its author wrote it, without defaults."""
     import yaml
 
     mapping = config.model_dump(mode="json", exclude_unset=True)
