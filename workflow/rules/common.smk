@@ -7,7 +7,6 @@ import signal
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
 from snakemake.settings.types import DeploymentMethod
@@ -30,6 +29,7 @@ from dia.config.jobs import job_json, training_job, training_jobs
 from dia.errors import ConfigError
 from dia.jobs.cell import NAME, RATE, Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
+from dia.reporting.tables.declared_reference import declared_reference
 from dia.utils.canonical_json import canonical
 
 # Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
@@ -214,9 +214,9 @@ def reference_values(wildcards):
     if not declared.exists():
         return []  # Snakemake says itself that the table is missing
     try:
-        given = (yaml.safe_load(declared.read_text(encoding="utf-8")) or {}).get("reference_values")
-    except (yaml.YAMLError, AttributeError) as error:
-        raise WorkflowError(f"{declared} is no table: {error}") from None
+        given = declared_reference(declared)
+    except ConfigError as error:
+        raise WorkflowError(error) from None
     if not given:
         return []
     if is_flagged(table_definition(wildcards), "sourcecache_entry"):

@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from dia.config.config import Config
 from dia.errors import ConfigError, RecordError
 from dia.reporting.expected_cells import expected_cells, non_default_settings
 from dia.reporting.tables.build import build
+from dia.reporting.tables.declared_reference import declared_reference
 from dia.reporting.tables.render import render
 from dia.reporting.tables.spec import TableSpec
 from dia.results.collected import collect
@@ -270,3 +273,24 @@ def test_where_an_attack_does_not_apply_there_is_a_dash_and_a_reason(tmp_path: P
         "A dash: the attack does not apply (analytic: no linear layer sees the image's pixels)."
         in table.notes
     )
+
+
+def test_the_workflow_asks_for_published_numbers_without_heavy_imports(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("reference_values: ../b.csv")
+    (tmp_path / "none.yaml").write_text("title: t")
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "list.yaml").write_text("[1]")
+    code = (
+        "import sys; from dia.reporting.tables.declared_reference import declared_reference as asked\n"
+        "import dia.reporting.figures.registry\n"
+        "print(*(asked(f'{name}.yaml') for name in ('a', 'none', 'empty')))\n"
+        "print({'pyarrow', 'pandas', 'numpy', 'torch', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "../b.csv None None\nset()\n"
+    with pytest.raises(ConfigError, match=r"list\.yaml is no table: it must be a mapping"):
+        declared_reference(tmp_path / "list.yaml")
+    with pytest.raises(ConfigError, match="cannot read the table"):
+        declared_reference(tmp_path / "absent.yaml")
