@@ -16,7 +16,7 @@ _PUBLIC = {
     "VictimSet": "dia.datasets.victim_set:VictimSet",
     "attack_job": "dia.config.jobs:attack_job",
     "build_experiment": "dia.evaluation.experiment:build_experiment",
-    "get_attack": "dia.attacks.registry:prepare",
+    "get_attack": "dia.attacks.registry:get_attack",
     "image_scores": "dia.evaluation.metrics:scores",
     "make_victims": "dia.datasets.victim_selection:make_victims",
     "parse_dataset": "dia.datasets.registry:parse_dataset",
@@ -40,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted(__all__)
