@@ -87,7 +87,7 @@ def images_of_chain(
 def images_by_bias(first: LowRankFactors, bias: Tensor, consistent: float) -> list[Image]:
     """The images by the gradient of the first layer's bias, without masks and in no particular order.
 
-    It is the sum of the images' deltas (SPEAR, arXiv 2403.03945, section 4), so that its coefficients in the factors
+    It is the sum of the images' deltas (as in SPEAR, arXiv 2403.03945), so that its coefficients in the factors
     found are the inverse scales.
 
     Args:

@@ -92,7 +92,15 @@ def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.M
             assert torch.equal(kept, true > 0.5)
 
 
-def test_without_dropout_no_image_of_a_batch_is_claimed() -> None:
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_zeros_of_relu_separate_a_batch_without_dropout(bias: bool) -> None:
+    posed, x = problem(sequential(0.0, nn.ReLU, bias, width=300), images=3)
+    outcome = build_attack(posed).run()
+    assert outcome.stop_reason == ["solved"] * 3
+    assert float(nearest(outcome, x).max()) < 1e-8
+
+
+def test_without_dropout_a_smooth_activation_leaves_a_batch_mixed() -> None:
     outcome = build_attack(problem(mlp(0.0), images=2, victims=6)[0]).run()
     assert outcome.stop_reason == ["not_separable"] * 6
     assert not bool(outcome.claimed.any())
