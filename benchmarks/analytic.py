@@ -6,7 +6,7 @@ Images are those of ``mnist_128.npz`` and ``cifar10_128.npz`` (uint8 ``images`` 
 ``--data``. ``--set defence_noise_std=1e-5`` and the like show how fast it breaks.
 Gradients are float32, as a client would send them. MSE is on [0, 1] images, over the images that
 the attack claims; masks (the worst victim's) are compared on the entries that can influence the gradient. Milliseconds
-an image are those of the clock (on idle cores) and of the processor, probing the model included.
+an image are those of the clock (on idle cores) and of the processor, which includes the matching distances.
 """
 
 import argparse
@@ -73,9 +73,8 @@ def measure(victims: VictimSet, model: str, rate: str, settings: Settings, seed:
     cell = Cell("default", victims.dataset, model, rate, "analytic", seed)
     experiment = build_experiment(AttackJob.from_config(cell, settings, {}), victims, torch.device("cpu"))
     began = time.process_time()
-    attack = build_attack(experiment.problem)
+    outcome = build_attack(experiment.problem).run()
     cpu = time.process_time() - began
-    outcome = attack.run()
     pixels = experiment.normalisation.to_pixels(outcome.x).to(experiment.original)
     distances = (pixels[:, :, None] - experiment.original[:, None]).square().flatten(3).mean(3)
     nearest = distances.min(2).values

@@ -39,5 +39,7 @@ def test_a_cell_runs_from_python() -> None:
     cell = config.cells[0]
     victims = dia.make_victims(config.dataset(cell.dataset), cell.dataset)
     assert isinstance(victims, dia.VictimSet)
-    rows = dia.run_cell(dia.attack_job(config, cell), victims, device="cpu", threads=1, victims_per_chunk=None)
+    rows = dia.run_cell(
+        dia.attack_job(config, cell), victims, device="cpu", threads=1, victims_per_chunk=None
+    )
     assert [row["iterations"] for row in rows] == [3, 3]

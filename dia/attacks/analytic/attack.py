@@ -1,9 +1,10 @@
 """The analytic attack in the grid: the same rows as an iterative one, without iterations."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, build_solver
@@ -16,33 +17,12 @@ from dia.attacks.stop_reasons import NOT_APPLICABLE
 
 
 class Analytic:
-    """One attack on all victims of a problem, one after the other."""
+    """The closed form that fits a problem, solved for one victim after the other."""
 
     optimises_masks = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        began = time.perf_counter()
-        self._solver: Solver | None = None
-        self._why = ""
-        try:
-            self._solver = build_solver(problem)
-        except NotApplicable as error:
-            self._why = str(error)
-        self._preparation = time.perf_counter() - began
-
-    def _solve(self, victim: int) -> tuple[Solution, float]:
-        began = time.perf_counter()
-        try:
-            if self._solver is None:
-                raise NotApplicable(self._why)
-            solution = self._solver(victim)
-        except NotApplicable as error:
-            images = self.problem.labels.shape[1]
-            neutral = torch.zeros(images, *self.problem.shape, dtype=self.problem.dtype)
-            nothing = torch.zeros(images, dtype=torch.bool)
-            solution = Solution(neutral, nothing, None, f"{NOT_APPLICABLE}: {error}")
-        return solution, time.perf_counter() - began + self._preparation / len(self.problem)
 
     def run(
         self,
@@ -53,38 +33,74 @@ class Analytic:
         resume: SearchProgress | None = None,
     ) -> Outcome:
         """All victims' solutions; matching distances are with the masks read off, else without dropout."""
-        if self._solver is None and notify is not None:
-            notify(f"the analytic attack does not apply: {self._why}")
-        solved = [self._solve(victim) for victim in range(len(self.problem))]
-        x = torch.stack([solution.x for solution, _ in solved])
-        recovered = None
-        if self.problem.model.sites and all(solution.masks is not None for solution, _ in solved):
-            sites = zip(*(solution.masks or [] for solution, _ in solved), strict=True)
-            recovered = [torch.stack(masks) for masks in sites]
-        distances = []
-        for victim in torch.arange(len(self.problem)).split(1):
-            one = self.problem.select(victim).placed()
-            image = x[victim].to(one.device)
-            masks = recovered and [mask[victim].to(image) for mask in recovered]
-            distances.append(
-                matching_distance(one.model, one.received, image, masks, one.labels).detach().cpu()
-            )
-        none = torch.zeros(len(x), dtype=torch.int64)
+        victims = range(len(self.problem))
+        began = time.perf_counter()
+        try:
+            solve = build_solver(self.problem)
+        except NotApplicable as error:
+            solve = _refusing(error)
+            if notify is not None:
+                notify(f"the analytic attack does not apply: {error}")
+        preparation = (time.perf_counter() - began) / len(victims)
+        solutions, seconds = [], []
+        for victim in victims:
+            began = time.perf_counter()
+            solutions.append(self._solve(solve, victim))
+            seconds.append(time.perf_counter() - began + preparation)
+        x = torch.stack([solution.x for solution in solutions])
+        masks = self._masks(solutions)
+        distance = self._matching_distance(x, masks).double()
+        none = torch.zeros(len(victims), dtype=torch.int64)
         return Outcome(
             x=x,
-            masks=recovered,
-            total_loss=torch.cat(distances).double(),
-            matching_distance=torch.cat(distances).double(),
+            masks=masks,
+            total_loss=distance,
+            matching_distance=distance,
             iterations=none,
             best_iteration=none,
             restart=none,
-            stop_reason=[solution.reason for solution, _ in solved],
-            seconds=torch.tensor([seconds for _, seconds in solved], dtype=torch.float64),
+            stop_reason=[solution.reason for solution in solutions],
+            seconds=torch.tensor(seconds, dtype=torch.float64),
             victims_per_chunk=1,
-            claimed=torch.stack([solution.claimed for solution, _ in solved]),
+            claimed=torch.stack([solution.claimed for solution in solutions]),
         )
+
+    def _solve(self, solve: Solver, victim: int) -> Solution:
+        """One victim's solution; where there is none, images of the mean colour and the reason."""
+        try:
+            return solve(victim)
+        except NotApplicable as error:
+            images = self.problem.labels.shape[1]
+            neutral = torch.zeros(images, *self.problem.shape, dtype=self.problem.dtype)
+            nothing = torch.zeros(images, dtype=torch.bool)
+            return Solution(neutral, nothing, None, f"{NOT_APPLICABLE}: {error}")
+
+    def _masks(self, solutions: Sequence[Solution]) -> list[Tensor] | None:
+        """Per site (V, N, *site.shape) bool, where they were read off for every victim."""
+        masks = [solution.masks for solution in solutions if solution.masks is not None]
+        if not self.problem.model.sites or len(masks) < len(solutions):
+            return None
+        return [torch.stack(site) for site in zip(*masks, strict=True)]
+
+    def _matching_distance(self, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+        """(V,) of the images x with the masks, else without dropout, one victim at a time on the device."""
+        distances = []
+        for victim in torch.arange(len(x)).split(1):
+            one = self.problem.select(victim).placed()
+            image = x[victim].to(one.device)
+            own = masks and [mask[victim].to(image) for mask in masks]
+            distance = matching_distance(one.model, one.received, image, own, one.labels)
+            distances.append(distance.detach().cpu())
+        return torch.cat(distances)
+
+
+def _refusing(error: NotApplicable) -> Solver:
+    def solve(victim: int) -> Solution:
+        raise error
+
+    return solve
 
 
 def build(problem: Problem, victims_per_chunk: int | None = None) -> Analytic:
-    """The closed form that fits the problem; it takes one victim after the other."""
+    """The attack on a problem; it takes one victim after the other, whatever ``victims_per_chunk``."""
     return Analytic(problem)
