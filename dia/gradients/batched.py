@@ -222,24 +222,32 @@ class BatchedGradientEngine:
         self, folded: dict[str, ParameterGradient], x: Tensor, masks: Sequence[Tensor], labels: Tensor
     ) -> list[str]:
         """Names of parameters whose folded gradient differs from plain autograd, victim by victim."""
-        parameters = dict(self.model.named_parameters())
+        names = [name for name, _ in self.model.named_parameters()]
+        tolerance = PROBE_TOLERANCE.get(self.dtype, 1e-3)
         wrong: set[str] = set()
         for victim in range(len(x)):
-            leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-            with torch.enable_grad(), use_masks(self.sites, [mask[victim] for mask in masks]):
-                loss = F.cross_entropy(functional_call(self.model, leaves, (x[victim],)), labels[victim])
-                plain = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-            scale = torch.stack([g.norm() for g in plain if g is not None]).max()
-            for name, expected in zip(leaves, plain, strict=True):
-                if name in self.per_victim_parameters:
-                    continue
+            own = [mask[victim] for mask in masks]
+            plain = per_victim.victim_gradient(self.model, self.sites, names, x[victim], own, labels[victim])
+            scale = torch.stack([g.norm() for g in plain.values() if g is not None]).max()
+            for name in set(names) - set(self.per_victim_parameters):
                 piece = folded.get(name)
                 got = None if piece is None else piece.select(torch.tensor([victim])).dense()[0]
-                if expected is None or got is None:
-                    difference = (expected if got is None else got) if (expected is not got) else None
-                    error = 0.0 if difference is None else float(difference.norm() / scale)
-                else:
-                    error = float((got - expected).norm() / (expected.norm() + 1e-6 * scale))
-                if error > PROBE_TOLERANCE.get(self.dtype, 1e-3):
+                if _relative_error(got, plain[name], scale) > tolerance:
                     wrong.add(name)
-        return [name for name in parameters if name in wrong]
+        return [name for name in names if name in wrong]
+
+
+def _relative_error(got: Tensor | None, expected: Tensor | None, scale: Tensor) -> float:
+    """Error of one parameter's gradient; None stands for a parameter that takes no part.
+
+    Args:
+        got, expected: The gradients that are compared, in the parameter's shape.
+        scale: The largest norm of any parameter's gradient; far below it a gradient is only rounding.
+    """
+    if got is None and expected is None:
+        return 0.0
+    if got is None or expected is None:
+        present = expected if got is None else got
+        assert present is not None
+        return float(present.norm() / scale)
+    return float((got - expected).norm() / (expected.norm() + 1e-6 * scale))

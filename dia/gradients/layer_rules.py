@@ -3,8 +3,12 @@
 A rule computes a layer's output together with what it must remember of the call, and turns that, with the loss
 gradient at the output, into the gradient of every parameter for every victim. V victims of N images are folded into
 the batch; positions are summed over, victims never mixed.
+
+A new kind of layer is a class with :func:`layer_rule` above it, and nothing else: the engine checks every rule against
+autograd (see :mod:`dia.gradients.probe`).
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +20,7 @@ from dia.ops.layer_norm import normalised
 
 
 class Rule(Protocol):
-    """One kind of layer."""
+    """The gradients of one kind of layer."""
 
     def forward(self, module: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         """(V*N, ...) input -> (output, what :meth:`gradients` needs of this call)."""
@@ -27,6 +31,21 @@ class Rule(Protocol):
         """The saved input and the loss gradient at the output -> {parameter name: gradient}."""
 
 
+RULES: dict[type[nn.Module], Rule] = {}
+"""Kind of layer -> its rule; a subclass is another kind, since its forward may be another."""
+
+
+def layer_rule(kind: type[nn.Module]) -> Callable[[type[Rule]], type[Rule]]:
+    """Register the decorated class as the rule of layers of exactly this type."""
+
+    def register(rule: type[Rule]) -> type[Rule]:
+        RULES[kind] = rule()
+        return rule
+
+    return register
+
+
+@layer_rule(nn.Linear)
 class LinearRule:
     """``y = W a + b``: W as a sum of outer products over images and tokens, b as a sum of deltas."""
 
@@ -46,6 +65,7 @@ class LinearRule:
         return pieces
 
 
+@layer_rule(nn.Conv2d)
 class Conv2dRule:
     """A convolution is the linear rule on unfolded inputs, a position being an image and a pixel."""
 
@@ -75,6 +95,7 @@ class Conv2dRule:
         return pieces
 
 
+@layer_rule(nn.LayerNorm)
 class LayerNormRule:
     """``y = w xhat + b``: gradients sum(delta xhat) and sum(delta) over images and leading positions."""
 
@@ -95,6 +116,7 @@ class LayerNormRule:
         return _affine(module, saved_input, delta, (victims, -1, *module.normalized_shape), summed=(1,))
 
 
+@layer_rule(nn.GroupNorm)
 class GroupNormRule:
     """As layer normalisation, one weight a channel: sums over images and pixels."""
 
@@ -125,14 +147,6 @@ def _affine(
     if module.bias is not None:
         pieces["bias"] = DenseGradient(delta.reshape(view).sum(summed))
     return pieces
-
-
-RULES: dict[type[nn.Module], Rule] = {
-    nn.Linear: LinearRule(),
-    nn.Conv2d: Conv2dRule(),
-    nn.LayerNorm: LayerNormRule(),
-    nn.GroupNorm: GroupNormRule(),
-}
 
 
 def per_image_leaf(parameter: Tensor, images: int) -> Tensor:

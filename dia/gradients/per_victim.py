@@ -35,15 +35,42 @@ def gradients(
         labels: (V, N) class indices.
     """
     differentiable = any(tensor.requires_grad for tensor in [x, *(masks or [])])
-    rows = []
+    found = []
     for victim in range(len(x)):
-        leaves = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
         own = None if masks is None else [mask[victim] for mask in masks]
-        with torch.enable_grad(), use_masks(sites, own):
-            loss = F.cross_entropy(functional_call(model, leaves, (x[victim],)), labels[victim])
-            rows.append(
-                torch.autograd.grad(
-                    loss, list(leaves.values()), create_graph=differentiable, materialize_grads=True
-                )
-            )
-    return {name: torch.stack(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+        found.append(victim_gradient(model, sites, names, x[victim], own, labels[victim], differentiable))
+    zeros = {name: torch.zeros_like(model.get_parameter(name)) for name in names}
+    return {
+        name: torch.stack([zeros[name] if (value := gradient[name]) is None else value for gradient in found])
+        for name in names
+    }
+
+
+def victim_gradient(
+    model: nn.Module,
+    sites: Sequence[Site],
+    names: Sequence[str],
+    x: Tensor,
+    masks: Sequence[Tensor] | None,
+    labels: Tensor,
+    differentiable: bool = False,
+) -> dict[str, Tensor | None]:
+    """One victim's gradient of the named parameters, by plain autograd.
+
+    Args:
+        model, sites, names: As for :func:`gradients`.
+        x: Images, (N, C, H, W).
+        masks: Per site (N, *site.shape); None without dropout.
+        labels: (N,) class indices.
+        differentiable: Whether the gradient is to be differentiated.
+
+    Returns:
+        By name; None for a parameter that takes no part in the loss.
+    """
+    leaves = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
+    with torch.enable_grad(), use_masks(sites, masks):
+        loss = F.cross_entropy(functional_call(model, leaves, (x,)), labels)
+        values = torch.autograd.grad(
+            loss, list(leaves.values()), create_graph=differentiable, allow_unused=True
+        )
+    return dict(zip(leaves, values, strict=True))
