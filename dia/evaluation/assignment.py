@@ -1,14 +1,18 @@
-"""Which reconstruction belongs to which private image of a batch."""
+"""Assign the reconstructions of a batch to its private images: a gradient says nothing about their order."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def assign_reconstructions(original: Tensor, reconstruction: Tensor) -> Tensor:
-    """Assign to each original the reconstruction that stands for it, so that the sum of the MSEs is least.
+def align_reconstructions(original: Tensor, reconstruction: Tensor) -> Tensor:
+    """The reconstructions (V, N, C, H, W) in the order of their originals, see :func:`assign_reconstructions`."""
+    order = assign_reconstructions(original, reconstruction)
+    return reconstruction[torch.arange(len(order), device=order.device)[:, None], order]
 
-    A gradient of a batch says nothing about the order of its images.
+
+def assign_reconstructions(original: Tensor, reconstruction: Tensor) -> Tensor:
+    """Assign a reconstruction to each original, one to one, so that the sum of the MSEs is least.
 
     Args:
         original: (V, N, C, H, W).

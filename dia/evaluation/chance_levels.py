@@ -1,4 +1,4 @@
-"""Scores that an attacker reaches who has recovered nothing."""
+"""Chance levels: scores that an attacker reaches without recovering anything."""
 
 import numpy as np
 import torch
@@ -8,33 +8,20 @@ from dia.datasets.victim_set import VictimSet
 from dia.evaluation.metrics import check_images, scores_per_image
 
 
-def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
-    """(V,) expected share of a victim's labels (V, N) found by drawing N classes at random.
-
-    A class that occurs n times and is drawn B times gives min(n, B) right ones, B ~ Binomial(N, 1 / C); the
-    expected minimum is the sum of P(B >= k) over k = 1..n.
-    """
-    from scipy.stats import binom  # most of a second, which a cell with known labels is spared
-
-    images = labels.shape[1]
-    reached = binom.sf(np.arange(images), images, 1 / num_classes).cumsum()  # E min(n, B) at n - 1
-    shares = []
-    for own in labels.tolist():
-        shares.append(sum(reached[own.count(label) - 1] for label in set(own)) / images)
-    return torch.tensor(shares, dtype=torch.float64)
-
-
 def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[str, Tensor]:
-    """Chance scores (V,) of each victim, the mean over its images: see :func:`dia.evaluation.chance_levels.chance`.
+    """Chance scores (V,) of each victim, the mean over its images; see :func:`chance_per_image`.
 
-    The mean image and the other image of the same class are taken from the whole victim set.
+    Args:
+        victim_set: The whole set, which the mean image and the other images of a class are taken from.
+        victims: Number of victims V, the first ones of the set.
+        batch_size: Images N of a victim.
     """
-    levels = chance(*victim_set.tensors())
+    levels = chance_per_image(*victim_set.tensors())
     return {name: v[: victims * batch_size].view(victims, -1).mean(1) for name, v in levels.items()}
 
 
-def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str, Tensor]:
-    """Score what needs no attack: the mean image of the victim set, and another image of the same class.
+def chance_per_image(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Score guesses that need no attack: the mean image of the victim set, and another image of the same class.
 
     The mean is over all images given, the scored one included. The other image is the next one of its class
     in the order given, the first one following the last.
@@ -42,10 +29,9 @@ def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str
     Args:
         images: All images of the victim set, (n, C, H, W) in [0, 1]; H and W at least 11.
         labels: Their classes, integers (n,).
-        count: Score only the first ``count`` images, still against the whole set; None: all n.
 
     Returns:
-        float64 (count,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
+        float64 (n,) tensors ``{mse,psnr,ssim}_{mean_image,same_class}``; NaN where there is nothing to
         compare with: the mean of a single image, an image alone in its class.
 
     Raises:
@@ -65,6 +51,22 @@ def chance(images: Tensor, labels: Tensor, count: int | None = None) -> dict[str
         ("mean_image", images.mean(0).expand_as(images), torch.full_like(alone, len(images) == 1)),
         ("same_class", images[following.to(images.device)], alone),
     ):
-        for score, values in scores_per_image(images[:count], guess[:count]).items():
-            levels[f"{score}_{name}"] = values.masked_fill(meaningless[:count], torch.nan)
+        for score, values in scores_per_image(images, guess).items():
+            levels[f"{score}_{name}"] = values.masked_fill(meaningless, torch.nan)
     return levels
+
+
+def label_accuracy_chance(labels: Tensor, num_classes: int) -> Tensor:
+    """Expected fraction (V,) of a victim's labels (V, N) found by drawing N classes at random.
+
+    A class that occurs n times and is drawn B times gives min(n, B) right ones, B ~ Binomial(N, 1 / C); the
+    expected minimum is the sum of P(B >= k) over k = 1..n.
+    """
+    from scipy.stats import binom  # most of a second, which a cell with known labels is spared
+
+    images = labels.shape[1]
+    reached = binom.sf(np.arange(images), images, 1 / num_classes).cumsum()  # E min(n, B) at n - 1
+    shares = []
+    for own in labels.tolist():
+        shares.append(sum(reached[own.count(label) - 1] for label in set(own)) / images)
+    return torch.tensor(shares, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Losses and scores over the iterations of every victim."""
+"""Record losses and scores over the iterations of an attack: the history columns of the results."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation.state import SearchState
-from dia.evaluation.assignment import assign_reconstructions
+from dia.evaluation.assignment import align_reconstructions
 from dia.evaluation.experiment import Experiment
 from dia.evaluation.mask_recovery import align_masks, mask_accuracy
 
@@ -42,8 +42,7 @@ class Curves:
         victims = state.victims.cpu()
         original = self.experiment.original[victims]
         pixels = self.experiment.normalisation.to_pixels(state.x).to(original)
-        order = assign_reconstructions(original, pixels)
-        pixels = pixels[torch.arange(len(order))[:, None], order]
+        pixels = align_reconstructions(original, pixels)
         mse = (pixels - original).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks:

@@ -1,4 +1,8 @@
-"""How well an attack recovers the client's dropout masks."""
+"""Compare recovered dropout masks with the clients' own.
+
+Masks are lists with one bool tensor (V, N, *site.shape) per dropout site, True where an entry is kept. Only entries
+that can influence the gradient count (:attr:`dia.evaluation.experiment.Experiment.influential_entries`).
+"""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,51 +10,60 @@ import torch
 from torch import Tensor
 
 
-def align_masks(kept: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
-    """Recovered masks (V, N, ...) a site, images of one label in the order that agrees best with the true ones.
-
-    A gradient tells images apart by their labels alone. Masks of local steps over some of the images stay as they are.
-    """
-    victims, images = labels.shape
-    if images == 1:
-        return list(kept)
-    from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
-
-    order = torch.arange(images).expand(victims, -1).clone()
-    whole = all(mask.shape[1] == images for mask in kept)
-    for victim in range(victims if whole else 0):
-        for label in set(labels[victim].tolist()):
-            same = torch.nonzero(labels[victim] == label).flatten()
-            if len(same) > 1:
-                agreement = torch.zeros(len(same), len(same), dtype=torch.int64)
-                for k, t in zip(kept, true, strict=True):
-                    a, b = ((mask[victim, same] > 0.5).flatten(1) for mask in (t, k))
-                    agreement += (a[:, None] == b[None]).sum(2).cpu()
-                order[victim, same.cpu()] = same.cpu()[
-                    linear_sum_assignment(agreement.numpy(), maximize=True)[1]
-                ]
-    rows = torch.arange(victims)[:, None]
-    return [mask[rows, order] for mask in kept] if whole else list(kept)
+def mask_accuracy(
+    recovered: Sequence[Tensor], true: Sequence[Tensor], influential: Sequence[Tensor]
+) -> Tensor:
+    """Fraction (V,) of the influential entries that are recovered, over all sites together."""
+    right = _entries((r == t) & i for r, t, i in zip(recovered, true, influential, strict=True))
+    return right / _entries(influential)
 
 
-def mask_accuracy(kept: Sequence[Tensor], true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
-    """(V,) share of the counted entries recovered, over all sites together; all arguments (V, ...) bool a site."""
-    right = _entries((k == t) & c for k, t, c in zip(kept, true, counted, strict=True))
-    return right / _entries(counted)
-
-
-def _entries(marked: Iterable[Tensor]) -> Tensor:
-    """(V,) how many entries are marked, over all sites together."""
-    return torch.stack([mark.flatten(1).sum(1) for mark in marked]).sum(0)
-
-
-def mask_accuracy_chance(true: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
-    """(V,) what the better of "all kept" and "all dropped" reaches."""
-    ones = [torch.ones_like(t) for t in true]
-    all_kept = mask_accuracy(ones, true, counted)
+def mask_accuracy_chance(true: Sequence[Tensor], influential: Sequence[Tensor]) -> Tensor:
+    """Mask accuracy (V,) of the better of "all kept" and "all dropped"."""
+    all_kept = mask_accuracy([torch.ones_like(t) for t in true], true, influential)
     return torch.maximum(all_kept, 1 - all_kept)
 
 
-def dropped_fraction(kept: Sequence[Tensor], counted: Sequence[Tensor]) -> Tensor:
-    """(V,) share of the counted entries that the recovered masks drop: the attacker's estimate of p."""
-    return _entries(~k & c for k, c in zip(kept, counted, strict=True)) / _entries(counted)
+def dropped_fraction(recovered: Sequence[Tensor], influential: Sequence[Tensor]) -> Tensor:
+    """Fraction (V,) of the influential entries that the recovered masks drop: the attacker's estimate of p."""
+    dropped = _entries(~r & i for r, i in zip(recovered, influential, strict=True))
+    return dropped / _entries(influential)
+
+
+def align_masks(recovered: Sequence[Tensor], true: Sequence[Tensor], labels: Tensor) -> list[Tensor]:
+    """Reorder recovered masks among images of one label, so that they agree best with the true ones.
+
+    A gradient tells images apart by their labels alone. Masks of local steps over some of the images stay as they are.
+
+    Args:
+        recovered, true: Per site (V, N, *site.shape), above 0.5 where an entry is kept.
+        labels: (V, N) the true labels.
+    """
+    victims, images = labels.shape
+    if images == 1 or any(mask.shape[1] != images for mask in recovered):
+        return list(recovered)
+    from scipy.optimize import linear_sum_assignment  # half a second, which a cell of single images is spared
+
+    order = torch.arange(images).expand(victims, -1).clone()
+    for victim in range(victims):
+        for label in set(labels[victim].tolist()):
+            same = torch.nonzero(labels[victim] == label).flatten().cpu()
+            if len(same) > 1:
+                agreement = _agreements([t[victim] for t in true], [r[victim] for r in recovered], same)
+                order[victim, same] = same[linear_sum_assignment(agreement.numpy(), maximize=True)[1]]
+    rows = torch.arange(victims)[:, None]
+    return [mask[rows, order] for mask in recovered]
+
+
+def _agreements(true: Sequence[Tensor], recovered: Sequence[Tensor], images: Tensor) -> Tensor:
+    """Equal entries of each true mask with each recovered one, over all sites, (K, K), for K images of one victim."""
+    agreement = torch.zeros(len(images), len(images), dtype=torch.int64)
+    for site in zip(true, recovered, strict=True):
+        t, r = ((mask[images.to(mask.device)] > 0.5).flatten(1) for mask in site)
+        agreement += (t[:, None] == r[None]).sum(2).cpu()
+    return agreement
+
+
+def _entries(marked: Iterable[Tensor]) -> Tensor:
+    """Number (V,) of entries that are marked, over all sites together."""
+    return torch.stack([mark.flatten(1).sum(1) for mark in marked]).sum(0)

@@ -1,4 +1,4 @@
-"""Scores of reconstructions, always on [0, 1] images, never on normalised ones.
+"""Image scores of reconstructions (MSE, PSNR, SSIM), always on [0, 1] images, never on normalised ones.
 
 V victims of N images each; every score is in float64, whatever the attack computed in.
 """
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dia.errors import AttackError, VictimError
-from dia.evaluation.assignment import assign_reconstructions
+from dia.evaluation.assignment import align_reconstructions
 
 PSNR_CAP = 100.0
 """dB. Identical images have an infinite PSNR, which no mean survives; 100 dB is an MSE of 1e-10."""
@@ -46,12 +46,10 @@ def scores(original: Tensor, reconstruction: Tensor, success_min_ssim: float) ->
         ValueError: Shapes differ, or values are not in [0, 1] (a normalised image, perhaps).
     """
     original, reconstruction = check_images(original, reconstruction)
-    order = assign_reconstructions(original, reconstruction)
-    victims, images = order.shape
-    chosen = reconstruction[torch.arange(victims, device=order.device)[:, None], order]
+    aligned = align_reconstructions(original, reconstruction)
     per_image = {
-        name: values.view(victims, images)
-        for name, values in scores_per_image(original.flatten(0, 1), chosen.flatten(0, 1)).items()
+        name: values.view(original.shape[:2])
+        for name, values in scores_per_image(original.flatten(0, 1), aligned.flatten(0, 1)).items()
     }
     return {
         **{f"{name}_per_image": values for name, values in per_image.items()},

@@ -1,4 +1,4 @@
-"""What an attack is measured by: scores, mask recovery and curves, against the truth that it never sees."""
+"""Score an attack's outcome against the truth that the attack never sees: the score columns of the results."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.outcome import Outcome
-from dia.evaluation.assignment import assign_reconstructions
+from dia.evaluation.assignment import align_reconstructions
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.evaluation.experiment import Experiment
 from dia.evaluation.lpips import lpips
@@ -26,41 +26,32 @@ NULLABLE = (
 """Scores that not every attack has."""
 
 
-def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
-    """(V,) how well the worst claimed image fits the private image nearest to it, whatever its scale and sign.
+def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
+    """Score every victim.
 
     Args:
-        true, found: (V, N, pixels), normalised.
-        claimed: (V, N) bool.
+        experiment: What was attacked.
+        outcome: What the attack ended with.
 
     Returns:
-        The smallest absolute cosine; NaN where nothing is claimed.
+        For every victim the score columns of its row, None for those in :data:`NULLABLE` that the attack does not have,
+        and under ``"pixels"`` its reconstructions (N, C, H, W) in [0, 1], in the order of the private images.
     """
-    directions = [x / x.norm(dim=2, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) for x in (found, true)]
-    nearest = (directions[0] @ directions[1].transpose(1, 2)).abs().max(2).values
-    worst = nearest.masked_fill(~claimed, torch.inf).min(1).values
-    return worst.masked_fill(~claimed.any(1), torch.nan)
-
-
-def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
-    """The score columns of every victim's row, and its matched reconstruction under ``"pixels"``."""
     original = experiment.original
     pixels = experiment.normalisation.to_pixels(outcome.x).to(original)
     settings = experiment.problem.settings
     found = scores(original, pixels, settings.success_min_ssim)
-    order = assign_reconstructions(original, pixels)
-    victims = len(order)
-    pixels = pixels[torch.arange(victims)[:, None], order]
+    pixels = align_reconstructions(original, pixels)
     normalisation = experiment.normalisation.to(original)
     found["mse_normalised"] = ((pixels - original) / normalisation.std).square().flatten(1).mean(1)
     for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
         found[name] = getattr(outcome, name)
     if outcome.masks is not None:
-        true, counted = experiment.true_masks, experiment.influential_entries
+        true, influential = experiment.true_masks, experiment.influential_entries
         masks = align_masks(outcome.masks, true, experiment.labels)
-        found["mask_accuracy"] = mask_accuracy(masks, true, counted)
-        found["mask_accuracy_chance"] = mask_accuracy_chance(true, counted)
-        found["dropout_rate_estimate"] = dropped_fraction(outcome.masks, counted)
+        found["mask_accuracy"] = mask_accuracy(masks, true, influential)
+        found["mask_accuracy_chance"] = mask_accuracy_chance(true, influential)
+        found["dropout_rate_estimate"] = dropped_fraction(outcome.masks, influential)
     if outcome.claimed is not None:
         x = normalisation.normalise(original).flatten(2)
         found["claimed_fraction"] = outcome.claimed.double().mean(1)
@@ -74,10 +65,27 @@ def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
         found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)
         found["label_accuracy_chance"] = label_accuracy_chance(labels, classes)
     rows: list[dict[str, Any]] = [
-        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()} for i in range(victims)
+        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()}
+        for i in range(len(original))
     ]
     for number, row in enumerate(rows):
         row["pixels"] = pixels[number].numpy()
         row["stop_reason"] = outcome.stop_reason[number]
         row["notes"] = "; ".join(outcome.notes)
     return rows
+
+
+def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:
+    """Cosine (V,) between the worst claimed image and the private image nearest to it, whatever its scale and sign.
+
+    Args:
+        true, found: (V, N, pixels), normalised.
+        claimed: (V, N) bool.
+
+    Returns:
+        The smallest absolute cosine; NaN where nothing is claimed.
+    """
+    directions = [x / x.norm(dim=2, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) for x in (found, true)]
+    nearest = (directions[0] @ directions[1].transpose(1, 2)).abs().max(2).values
+    worst = nearest.masked_fill(~claimed, torch.inf).min(1).values
+    return worst.masked_fill(~claimed.any(1), torch.nan)

@@ -39,7 +39,7 @@ def gradients(
     for victim in range(len(x)):
         own = None if masks is None else [mask[victim] for mask in masks]
         found.append(victim_gradient(model, sites, names, x[victim], own, labels[victim], differentiable))
-    zeros = {name: torch.zeros_like(model.get_parameter(name)) for name in names}
+    zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters() if name in names}
     return {
         name: torch.stack([zeros[name] if (value := gradient[name]) is None else value for gradient in found])
         for name in names
@@ -67,7 +67,8 @@ def victim_gradient(
     Returns:
         By name; None for a parameter that takes no part in the loss.
     """
-    leaves = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
+    parameters = dict(model.named_parameters())
+    leaves = {name: parameters[name].detach().requires_grad_() for name in names}
     with torch.enable_grad(), use_masks(sites, masks):
         loss = F.cross_entropy(functional_call(model, leaves, (x,)), labels)
         values = torch.autograd.grad(

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from dia.datasets.victim_set import VictimSet
 from dia.errors import AttackError, VictimError
 from dia.evaluation.assignment import assign_reconstructions
-from dia.evaluation.chance_levels import chance
+from dia.evaluation.chance_levels import chance_levels, chance_per_image
 from dia.evaluation.metrics import PSNR_CAP, scores
 from dia.utils.torchvision_compat import import_torchvision
 
@@ -169,7 +170,7 @@ def test_images_smaller_than_the_window_are_refused() -> None:
     with pytest.raises(VictimError, match="images of 10x28 pixels cannot be scored: SSIM needs at least 11"):
         scores(small, small, 0.6)
     with pytest.raises(VictimError, match="SSIM needs at least 11"):
-        chance(small[0], torch.zeros(1))
+        chance_per_image(small[0], torch.zeros(1))
 
 
 def test_lost_reconstructions_are_named() -> None:
@@ -202,7 +203,7 @@ def test_shapes_must_agree() -> None:
 def test_chance_levels_by_hand() -> None:
     victims = images(5, 3, 32, 32)
     labels = torch.tensor([0, 1, 0, 0, 2])
-    found = chance(victims, labels)
+    found = chance_per_image(victims, labels)
     assert set(found) == {f"{s}_{g}" for s in ("mse", "psnr", "ssim") for g in ("mean_image", "same_class")}
     mean = victims.mean(0)
     for i, other in enumerate([2, None, 3, 0, None]):  # the next image of the same class
@@ -217,17 +218,30 @@ def test_chance_levels_by_hand() -> None:
                 assert row["ssim"] == pytest.approx(skimage_ssim(victims[i], guess), abs=1e-9)
 
 
-def test_chance_of_the_first_images_is_against_the_whole_set() -> None:
-    victims, labels = images(5, 3, 32, 32), torch.tensor([0, 1, 0, 1, 1])
-    every, first = chance(victims, labels), chance(victims, labels, count=2)
-    assert all(torch.equal(first[name], every[name][:2]) for name in every)
+def test_chance_of_the_first_victims_is_against_the_whole_set() -> None:
+    pixels = (images(5, 3, 32, 32) * 255).round()
+    statistics = np.full(3, 0.5, dtype=np.float32)
+    victim_set = VictimSet(
+        pixels.permute(0, 2, 3, 1).numpy().astype(np.uint8),
+        np.array([0, 1, 0, 1, 1]),
+        np.arange(5),
+        statistics,
+        statistics,
+        "made",
+        "made",
+        "made",
+        2,
+    )
+    every = chance_per_image(pixels / 255, torch.tensor(victim_set.labels))
+    first = chance_levels(victim_set, victims=1, batch_size=2)
+    assert all(torch.equal(first[name], every[name][:2].mean(0, keepdim=True)) for name in every)
 
 
 def test_chance_of_a_single_image_is_not_a_number() -> None:
-    found = chance(images(1, 1, 28, 28), torch.tensor([3]))
+    found = chance_per_image(images(1, 1, 28, 28), torch.tensor([3]))
     assert all(torch.isnan(values).all() for values in found.values())
 
 
 def test_chance_needs_a_label_an_image() -> None:
     with pytest.raises(ValueError, match="labels have shape"):
-        chance(images(2, 1, 28, 28), torch.tensor([3]))
+        chance_per_image(images(2, 1, 28, 28), torch.tensor([3]))
