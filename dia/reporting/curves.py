@@ -15,7 +15,8 @@ def last_value_carried_forward(
         values: For each victim, the samples; a victim without any does not count.
 
     Returns:
-        The iterations (k,), from where every victim has a sample on, and the values (victims, k); empty without any.
+        The iterations (k,), from the first at which every victim has a sample, and the values (victims, k); empty
+        without any.
     """
     curves = [
         (np.asarray(i), np.asarray(v, dtype=np.float64)) for i, v in zip(iterations, values, strict=True)

@@ -26,7 +26,7 @@ def page(title: str, body: str) -> str:
 
     Args:
         title: Its title, as plain text.
-        body: What stands in it, as HTML.
+        body: Its content, as HTML.
     """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -43,7 +43,7 @@ def bootstrap(
     Args:
         values: (n,) one value per row; NaN rows are left out.
         seeds: (n,) the seed of each row; None: all of one seed.
-        statistic: What is estimated.
+        statistic: The statistic to estimate.
 
     Returns:
         The estimate over all rows; without an interval where there is only one row, NaN where there is none.
@@ -75,7 +75,7 @@ def bootstrap(
 
 
 def _draws(sizes: tuple[int, ...], resample: np.random.Generator) -> np.ndarray:
-    """One resample: indices into rows that are sorted by seed, ``sizes`` rows a seed."""
+    """One resample: indices into rows that are sorted by seed, ``sizes`` rows per seed."""
     starts = np.cumsum((0, *sizes))
     drawn = resample.integers(len(sizes), size=len(sizes))
     return np.concatenate([starts[s] + resample.integers(sizes[s], size=sizes[s]) for s in drawn])

@@ -26,7 +26,7 @@ class CellStatus:
             ``interrupted`` (stopped with its state saved), ``failed``, or ``missing`` (not started, or its file
             cannot be used).
         reason: Why it is not done; empty where it is.
-        seconds: What its attack took, where it is done.
+        seconds: Wall time of its attack, where it is done.
     """
 
     cell: Cell

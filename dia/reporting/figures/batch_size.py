@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def batch_size(results: str | Path, expected: "pd.DataFrame") -> "Figure":
-    """Draw SSIM against the batch size: a row of panels a (dataset, model), a column a rate, a line an attack.
+    """Draw SSIM against the batch size: a row of panels per (dataset, model), a column per rate, a line per attack.
 
     Raises:
         RecordError: There are no rows, or scenarios differ in more than the batch size.

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES = (("history_matching_distance", "gradient distance"), ("history_mse", "image MSE"))
-"""Columns of the results, a row of panels each."""
+"""Columns of the results with their names, a row of panels for each."""
 
 
 def curves(
     results: str | Path, expected: "pd.DataFrame", *, scenario: str, dataset: str, model: str
 ) -> "Figure":
-    """Draw gradient distance and image error over the iterations: a column of panels a rate, a line an attack.
+    """Draw gradient distance and image error over the iterations: a column of panels per rate, a line per attack.
 
     Raises:
         RecordError: There are no such rows.
@@ -60,7 +60,7 @@ def curves(
 
 
 def draw_median(axes: "Axes", rows: "pd.DataFrame", column: str, tint: str, width: float = 1.4) -> None:
-    """The median curve of these rows in a band from quartile to quartile."""
+    """Draw the median curve of these rows in a band from quartile to quartile."""
     iterations, held = last_value_carried_forward(rows["history_iteration"].tolist(), rows[column].tolist())
     if not len(held):
         return

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 TINTS = ("#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#000000")
 """Okabe and Ito's colours for the rates, from light to dark."""
-_ACROSS = 4
-"""Most panels in a row: wider figures cannot be read on a page."""
+_MOST_ACROSS = 4
+"""Most panels in a row: wider figures are unreadable on a page."""
 
 
 def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "Figure":
-    """Draw the accuracy of dia's masks over the iterations: a panel a (dataset, model), a line a rate.
+    """Draw the accuracy of dia's masks over the iterations: a panel per (dataset, model), a line per rate.
 
     Raises:
         RecordError: There are no such rows.
@@ -30,7 +30,7 @@ def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
     note = rows.note("Median and quartiles over victims and seeds")
     # Masks are found early: logarithmic, but linear up to the first sample.
     first = max(1, min(int(i[1]) for i in rows.frame["history_iteration"] if len(i) > 1))
-    across = min(_ACROSS, len(panels))
+    across = min(_MOST_ACROSS, len(panels))
     down = -(-len(panels) // across)
     title = f"Mask recovery by DIA ({scenario})"
     figure, grid = panel_grid(down, across, title, note, panel=(2.6, 2.1), sharey=True)

@@ -1,4 +1,4 @@
-"""Privacy against utility: what an attack recovers beside what the attacked model is worth."""
+"""Privacy against utility: an attack's score beside the accuracy of the attacked model."""
 
 from itertools import product
 from pathlib import Path
@@ -27,15 +27,15 @@ _COLOURS = (
     *("#882255", "#999933", "#888888"),
 )
 _STYLES = [(colour, dashes) for dashes, colour in product(("-", (0, (3, 1.5)), (0, (1, 1))), _COLOURS)]
-"""Of one scenario each."""
+"""Colours and dashes, one pair per scenario."""
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-"""Of one dropout rate each."""
+"""Markers, one per dropout rate."""
 _NARROWEST = 0.04
 """Test accuracies closer than this look alike, however far a panel could magnify them."""
 
 
 def privacy_utility(results: str | Path, expected: "pd.DataFrame") -> "Figure":
-    """Draw SSIM against test accuracy: a row of panels a (dataset, model), a column an attack.
+    """Draw SSIM against test accuracy: a row of panels per (dataset, model), a column per attack.
 
     A line is a scenario, a point on it a dropout rate. A defence is worth its price where its points lie low and far
     right: little recovered, accuracy kept.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCORES = (("ssim", "SSIM"), ("psnr", "PSNR (dB)"), ("success", "success rate"))
-"""Columns of the results, a column of panels each."""
+"""Columns of the results with their names, a column of panels for each."""
 
 CHANCE = (("mean_image", "mean image", (0, (4, 2))), ("same_class", "same-class image", (0, (1, 1.5))))
 """Chance levels: suffix of their columns, name, dashes."""
@@ -37,7 +37,7 @@ COLUMNS = [
 
 
 def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "Figure":
-    """Draw each score against p: a row of panels a (dataset, model), a line an attack.
+    """Draw each score against p: a row of panels per (dataset, model), a line per attack.
 
     Args:
         results: The collected Parquet file.
@@ -74,7 +74,7 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
 def draw_attack(
     axes: "Axes", rows: "pd.DataFrame", attack: str, column: str, shift: float, over: str = "p"
 ) -> None:
-    """One attack's line: an estimate with its interval for each value of ``over``."""
+    """Draw one attack's line: an estimate with its interval for each value of ``over``."""
     groups = sorted(rows.groupby(over))
     if not groups:
         return
@@ -101,7 +101,7 @@ def estimate(rows: "pd.DataFrame", column: str) -> Estimate:
 
 
 def set_score_limits(axes: "Axes", column: str) -> None:
-    """The natural range of a score."""
+    """Set the y axis to the natural range of a score."""
     if column == "success":
         axes.set_ylim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
@@ -110,7 +110,7 @@ def set_score_limits(axes: "Axes", column: str) -> None:
 
 
 def chance_lines(axes: "Axes", rows: "pd.DataFrame", column: str) -> None:
-    """What a guess scores without any gradient."""
+    """Draw the chance levels of a score: what a guess without any gradient reaches."""
     for level, _, dashes in CHANCE:
         name = f"{column}_{level}"
         if name in rows and rows[name].notna().any():

@@ -21,11 +21,11 @@ class NothingToShow(RecordError):
 
 @dataclass(frozen=True)
 class Rows:
-    """What a figure is drawn from.
+    """The rows and cells from which a figure is drawn.
 
     Attributes:
-        frame: A row a victim: the axes, ``p`` (the rate as a number) and the columns asked for.
-        expected: The cells that the config has there, see :func:`dia.reporting.tables.expected_cells`.
+        frame: One row per victim: the axes, ``p`` (the rate as a number) and the columns asked for.
+        expected: The cells that the config has there, see :func:`dia.reporting.expected_cells.expected_cells`.
     """
 
     frame: "pd.DataFrame"

@@ -1,4 +1,4 @@
-"""What all figures share: looks of the attacks, sizes for print, saving."""
+"""The style that all figures share: attacks, panels, legends, sizes for print, saving."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ FORMATS = (".png", ".pdf")
 
 
 class AttackStyle(NamedTuple):
-    """How an attack is shown: its name in print, its colour, and a marker that tells it apart without colours."""
+    """An attack's name in print, its colour, and a marker that tells it apart without colours."""
 
     name: str
     colour: str
@@ -41,7 +41,7 @@ _LEGEND_LINE = 0.17  # inches
 
 
 def attack_style(attack: str) -> AttackStyle:
-    """The look of an attack; an attack that has none of its own is grey and goes by its name."""
+    """The style of an attack; an attack without one of its own is grey and goes by its name."""
     return STYLES.get(attack, AttackStyle(attack, "#444444", "v"))
 
 
@@ -103,7 +103,7 @@ def _set_title(figure: "Figure", title: str) -> None:
 
 
 def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
-    """One legend for all panels below the title: in a line, or in as many as the figure's width asks for."""
+    """One legend for all panels below the title: in one line, or in as many as fit the figure's width."""
     handles, labels = zip(*entries, strict=True)
     width, height = figure.get_figwidth(), figure.get_figheight()
     more = 0  # lines besides the one that the title has left empty
@@ -114,13 +114,14 @@ def legend(figure: "Figure", entries: "Sequence[tuple[Any, str]]") -> None:
         figure.set_figheight(height)
         _set_title(figure, figure.get_suptitle() + "\n " * more)
     figure.legend(
-        handles, labels, loc="upper left", ncols=_across(labels, more + 1), frameon=False, fontsize=SMALL,
+        handles, labels, loc="upper left", ncols=_columns(labels, more + 1), frameon=False, fontsize=SMALL,
         handlelength=1.8, columnspacing=1.2, borderpad=0, borderaxespad=0,
         bbox_to_anchor=(0.08 / width, 1 - 0.29 / height),
     )  # fmt: skip
 
 
-def _across(labels: Sequence[str], lines: int) -> int:
+def _columns(labels: Sequence[str], lines: int) -> int:
+    """The columns of a legend of so many lines."""
     return -(-len(labels) // lines)
 
 
@@ -128,12 +129,12 @@ def _legend_width(labels: Sequence[str], lines: int) -> float:
     """Inches that a legend of so many lines takes: handle, space and the longest label of each column."""
     import numpy as np
 
-    columns = np.array_split(np.array([len(label) for label in labels]), _across(labels, lines))
+    columns = np.array_split(np.array([len(label) for label in labels]), _columns(labels, lines))
     return sum(0.48 + 0.068 * float(column.max()) for column in columns)  # matplotlib fills it in this way
 
 
 def legend_handle(colour: str, dashes: Any = "-", marker: str = "", width: float = 1.4) -> Any:
-    """The line, the marker or both that stand for something in a legend."""
+    """A line, a marker or both for a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color=colour, linestyle=dashes, marker=marker, markersize=4, linewidth=width)
@@ -152,7 +153,7 @@ def set_panel_title(axes: "Axes", text: str) -> None:
 
 
 def placeholder(text: str) -> "Figure":
-    """What stands for a figure of which no cell is finished yet."""
+    """A figure that only holds a text, in place of one without any finished cell."""
     figure = new_figure(4.4, 1.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", color=GREY)
     return figure

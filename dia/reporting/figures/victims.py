@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_TOGETHER = 0.78  # of the space between two rates, for all attacks
-_PLACE = 0.38  # inches that the points of an attack need
+_GROUP_WIDTH = 0.78  # share of the space between two rates that all attacks take together
+_ATTACK_WIDTH = 0.38  # inches for the points of an attack
 
 
 def victims(
@@ -31,9 +31,9 @@ def victims(
     note = rows.note("A point a victim; line: median; box: quartiles; solid grey: success from here on")
     figure, grid = panel_grid(
         1, 1, f"Victims: {dataset}, {model} ({scenario})", note,
-        panel=(max(4.4, _PLACE * len(attacks) * len(found)), 2.3),
+        panel=(max(4.4, _ATTACK_WIDTH * len(attacks) * len(found)), 2.3),
     )  # fmt: skip
-    own = _TOGETHER / len(attacks)
+    own = _GROUP_WIDTH / len(attacks)
     axes = grid[0, 0]
     set_panel_title(axes, "SSIM")
     chance_lines(axes, rows.frame, "ssim")

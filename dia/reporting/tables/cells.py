@@ -17,7 +17,7 @@ class CellText:
     Attributes:
         text: The text.
         bold: Whether it is bold.
-        small: What follows it in small print, an interval; empty: nothing.
+        small: The interval that follows in small print; empty: none.
     """
 
     text: str

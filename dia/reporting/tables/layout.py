@@ -1,4 +1,4 @@
-"""A table as data: what every output format shares."""
+"""A table as data, independent of output formats."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class Comparison:
     Attributes:
         difference: Mean paired difference, this row's score less the other's.
         p_value: Of the paired test, corrected for the number of comparisons in the table.
-        pairs: Victims behind it.
+        pairs: Number of victims behind it.
     """
 
     difference: float
@@ -88,13 +88,13 @@ class Table:
     Attributes:
         name: File name without suffix.
         title: The title.
-        caption: What the reader must know.
+        caption: Explanations that the reader needs.
         axes: Names of the axes down the table.
         headings: Their headings.
         columns: Headings of the number columns.
         rows: The lines, top down.
         notes: Sentences below the table: completeness, intervals, settings.
-        compare: What the rows' comparisons are; None where the table has none.
+        compare: The declaration of the rows' comparisons; None where the table has none.
     """
 
     name: str

@@ -22,12 +22,13 @@ class Published:
     source: str
 
     def belongs(self, axes: tuple[str, ...], key: Key) -> bool:
-        """Whether it is of this key; dropout rates are compared as numbers."""
+        """Whether the number is for this key; dropout rates are compared as numbers."""
         values = dict(zip(axes, key, strict=True))
         return all(_same(axis, str(values[axis]), wanted) for axis, wanted in self.axes.items())
 
 
 def _same(axis: str, value: str, wanted: str) -> bool:
+    """Whether two values of an axis are equal."""
     if axis == "dropout_rate" and value and wanted:
         return float(value) == float(wanted)
     return value == wanted
@@ -40,7 +41,7 @@ def read_published(path: Path, spec: TableSpec) -> list[Published]:
     empty then.
 
     Raises:
-        ConfigError: The file is missing, or a heading, a column or a number in it is not right.
+        ConfigError: The file is missing, or a heading, a column or a number in it is wrong.
     """
     axes = spec.rows + spec.columns
     try:

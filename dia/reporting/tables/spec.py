@@ -1,4 +1,4 @@
-"""What a table's YAML file may say. Closed: an unknown key is an error that names the known ones."""
+"""The content of a table's YAML file; an unknown key is an error that names the known ones."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,7 +21,7 @@ MEASURES: tuple[str, ...] = (
     "peak_memory_mb",
     *DERIVED,
 )
-"""What can be averaged."""
+"""Columns that can be averaged."""
 
 
 def _check_axis(name: str) -> str:
@@ -48,7 +48,7 @@ Axis = Annotated[str, AfterValidator(_check_axis)]
 
 
 class Metric(StrictModel):
-    """One number a group of rows is summed up by."""
+    """One number that sums up a group of rows."""
 
     column: Annotated[str, AfterValidator(_check_measure)] = Field(description="Column of the results.")
     label: str = Field(description="Its heading in the table.")
@@ -73,7 +73,7 @@ class Metric(StrictModel):
 
 
 class Chance(StrictModel):
-    """Chance levels beside the attacks: what a guess scores that uses no gradient."""
+    """Chance levels beside the attacks: the scores of guesses that use no gradient."""
 
     by: tuple[Axis, ...] = Field(
         description="Axes that a chance level is given for; it shows a dash at the table's other axes."

@@ -57,7 +57,7 @@ def tracking_client(uri: str) -> Iterator["MlflowClient"]:
 
 @contextmanager
 def _only_writer(database: Path | None) -> Iterator[None]:
-    """Hold a lock beside a SQLite file: processes that set it up at the same time would break it for good."""
+    """Hold a lock beside a SQLite file: processes that set it up at the same time would corrupt it."""
     if database is None:
         yield
         return
@@ -88,6 +88,6 @@ def experiment_id(client: "MlflowClient", name: str, artifacts: Path | None) -> 
 
 
 def _public(uri: str) -> str:
-    """A URI without its password."""
+    """A URI with its password hidden."""
     password = urlsplit(uri).password
     return uri.replace(f":{password}@", ":...@") if password else uri
