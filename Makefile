@@ -36,12 +36,12 @@ demo: .venv/user.stamp
 	@echo "Figures:  results/quickstart/figures/"
 	@echo "MLflow:   make ui"
 
-# Fast tests come first: a broken unit shows before a workflow runs. One process a core, one thread a process.
+# Fast tests come first: a broken unit shows before a workflow runs. One process per core, one thread per process.
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist loadscope --no-loadscope-reorder \
 	  tests/unit tests/reference tests/workflow
 
-# Root gets the Debian packages that are missing; others are told what is.
+# Root installs missing Debian packages; others are told what is missing.
 test-slurm: .venv/dev.stamp
 	@if [ -n "$$($(BIN)/python tests/slurm/cluster.py lacking)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \

@@ -1,4 +1,4 @@
-"""How exact and how fast the analytic attack is: one line a (data set, model, dropout rate, batch size).
+"""Accuracy and speed of the analytic attack: one line per (data set, model, dropout rate, batch size).
 
     python benchmarks/analytic.py [--victims 16] [--batch-sizes 1 4] [--models mlp vit] [--rates 0.1 0.5]
 

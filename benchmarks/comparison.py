@@ -54,7 +54,7 @@ class Clock:
 
 @dataclass
 class Contest:
-    """DIA at p = 0.5 on random images of a dataset's shape, one image a victim, in float32.
+    """DIA at p = 0.5 on random images of a dataset's shape, one image per victim, in float32.
 
     Attributes:
         experiment: As a cell prepares it.

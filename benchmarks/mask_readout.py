@@ -1,4 +1,4 @@
-"""What reading masks off the gradient's zeros saves: ``dia_readout`` beside ``dia`` on the same victims.
+"""Iterations saved by reading masks from zeros in the gradient: ``dia_readout`` beside ``dia`` on the same victims.
 
     python benchmarks/mask_readout.py --models mlp vit --batch-sizes 1 2 4 --iterations 300
 
@@ -37,7 +37,7 @@ class BestSoFar:
 
 
 def known_entries(experiment: Experiment) -> None:
-    """Print one line a group of sites with equal names but for the block number."""
+    """Print one line per group of sites with equal names but for the block number."""
     problem = experiment.problem
     known = Readout.of(problem.model).read(problem)
     known = align_masks(known, experiment.true_masks, experiment.labels)

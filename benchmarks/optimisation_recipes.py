@@ -1,9 +1,9 @@
-"""What the recipes of config/studies/stronger_dia.yaml are worth, on the same client gradients.
+"""The recipes of config/studies/stronger_dia.yaml compared on the same client gradients.
 
     python benchmarks/optimisation_recipes.py --victims 4 --iterations 300
     python benchmarks/optimisation_recipes.py --scenarios plain_to_the_end strong --dataset cifar10 --victims 16
 
-One line a scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
+One line per scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
 how many victims get there; ``--per-victim`` adds a line per victim. ``--gelu`` shows what the kinks of ReLU cost. Images
 are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.

@@ -1,4 +1,4 @@
-"""What the pipeline costs around the attacks: planning, collecting, surveying and tracking many cells, starting one.
+"""Cost of the pipeline around the attacks: planning, collecting, surveying and tracking many cells, starting one.
 
     python benchmarks/pipeline_scaling.py [--cells 1000 10000] [--parts plan collect status sync overhead]
 
@@ -57,7 +57,7 @@ class Took(NamedTuple):
 
 
 def took(what: Callable[[], Any]) -> Took:
-    """What a call of other programs takes."""
+    """Time of a call of other programs."""
 
     def cpu() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -69,7 +69,7 @@ def took(what: Callable[[], Any]) -> Took:
 
 
 def command(*words: str | Path, cwd: Path) -> Took:
-    """What a Python module run as a program takes; its output only when it fails."""
+    """Time of a Python module run as a program; shows its output only when it fails."""
 
     def run() -> None:
         done = subprocess.run(
@@ -186,7 +186,7 @@ dia.results.cell_file.write_cell("cell.parquet", rows); step("write the rows")
 
 
 def overhead() -> None:
-    """What a cell costs besides its iterations: 16 victims, a single iteration, one core."""
+    """Cost of a cell besides its iterations: 16 victims, a single iteration, one core."""
     mapping = config_of(20)
     mapping["scenarios"]["default"] = {"victims": 16, "max_iterations": 1}
     config = Config.load(mapping)

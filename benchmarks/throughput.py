@@ -26,7 +26,7 @@ MODELS = ("mlp", "vit")
 VICTIMS = (1, 8, 32, 128)
 QUICK = (("mlp", "cifar10", 128), ("vit", "cifar10", 8))
 SECONDS = 1.0
-"""What one contestant's turn should take."""
+"""Target duration of one contestant's turn."""
 
 
 @dataclass
@@ -103,7 +103,7 @@ def measure(
 
 
 def _iterations(contestant, victims: int) -> int:  # type: ignore[no-untyped-def]
-    """How many iterations fill a turn; also warms the contestant up."""
+    """Count the iterations that fill a turn; also warms the contestant up."""
     contestant(1)
     began = time.perf_counter()
     contestant(1)
@@ -112,7 +112,7 @@ def _iterations(contestant, victims: int) -> int:  # type: ignore[no-untyped-def
 
 
 def configurations(args: argparse.Namespace) -> Iterator[tuple[str, str, int, int, torch.device]]:
-    """What to measure, the CPU's rows first."""
+    """The configurations to measure, the CPU's rows first."""
     cases = (
         QUICK if args.quick else [(m, d, v) for m in args.models for d in args.datasets for v in args.victims]
     )

@@ -1,4 +1,4 @@
-"""Which images of a source become victims: as many of each class as possible, always the same ones."""
+"""Choosing which images of a source become victims: as many of each class as possible, always the same ones."""
 
 from typing import Any
 
@@ -43,5 +43,5 @@ def imbalance(counts: NDArray[Any]) -> str | None:
         return None
     absent = int((counts == 0).sum())
     present = counts[counts > 0]
-    spread = f"{present.min()} to {present.max()} images a class"
+    spread = f"{present.min()} to {present.max()} images per class"
     return f"not balanced: {spread}" + (f", {absent} of {len(counts)} classes without any" if absent else "")

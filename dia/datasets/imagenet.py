@@ -1,4 +1,4 @@
-"""Source ``imagenet``: a folder of class folders, one image a file.
+"""Source ``imagenet``: a folder of class folders, one image per file.
 
 Classes are numbered in the order of their folders' names, as torchvision's ImageFolder numbers them; for the 1000
 folders of ILSVRC (n01440764, ...) these are the usual labels. An image is prepared as usual: its shorter side resized,
@@ -32,7 +32,7 @@ def load(spec: ImageNet) -> ImageSource:
     files = [(path, label) for label, name in enumerate(classes) for path in _images(folder / name)]
     if not files:
         loose = (
-            " The images lie in it side by side: sort them into one folder a class."
+            " The images lie in it side by side: sort them into one folder per class."
             if _images(folder)
             else ""
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """Where a source is written: ``keys`` is a light subclass of ``DatasetBase``, ``load`` takes one of these."""
+    """Two objects as ``module:name``: ``keys`` is a subclass of ``DatasetBase``, ``load`` takes one and reads the source."""
 
     keys: str
     load: str

@@ -1,4 +1,4 @@
-"""What a source offers: the labels of all its images at once, and the images themselves when asked."""
+"""The images of a source: all labels at once, the images themselves on request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ImageSource:
         read: Given positions int64 (k,), returns those images, uint8 (k, H, W, C).
         num_classes: Number of classes of the dataset.
         detail: What exactly the source is, in words; no machine paths.
-        class_names: One name a class, or empty.
+        class_names: One name per class, or empty.
     """
 
     labels: NDArray[Any]

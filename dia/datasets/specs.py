@@ -42,7 +42,7 @@ def _normalisation(default: NormalisationName) -> Any:
 
 
 class DatasetBase(BaseModel):
-    """What every source has: how many images, and how an attack normalises them."""
+    """Keys of every source: how many images, and how an attack normalises them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -113,7 +113,7 @@ class DatasetBase(BaseModel):
 
     @property
     def mean_std(self) -> tuple[Statistics, Statistics]:
-        """Mean and standard deviation, one number a channel, on [0, 1] pixels."""
+        """Mean and standard deviation, one number per channel, on [0, 1] pixels."""
         if self.mean is not None and self.std is not None:
             return self.mean, self.std
         assert self.normalisation is not None  # the validator saw to it
@@ -250,7 +250,7 @@ class BundledPhotos(DatasetBase):
         ge=BUNDLED_PHOTOGRAPHS,
         le=100_000,
         strict=True,
-        description="Classes of the model's output: at least 8, one a photograph (the default); "
+        description="Classes of the model's output: at least 8, one per photograph (the default); "
         "1000 gives a model the size it has on ImageNet.",
     )
     normalisation: NormalisationName | None = _normalisation("imagenet")

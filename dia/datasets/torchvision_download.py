@@ -1,4 +1,4 @@
-"""What the torchvision sources share: a dataset is found under a root, or downloaded whole or not at all."""
+"""Finding a torchvision dataset under a root, or downloading it, whole or not at all."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ PATIENCE = 60.0
 def ensure_downloaded(
     root: Path, files: Sequence[str], *, source: str, download: bool, fetch: Callable[[Path], object]
 ) -> None:
-    """See that all ``files`` are under ``root``, downloading them where the config allows it.
+    """Ensure that all ``files`` are under ``root``, downloading them where the config allows it.
 
     The download goes to a temporary folder inside ``root`` and is moved when it is complete, so that an
     interrupted one never looks like a dataset. Files that are there already are never replaced.

@@ -38,7 +38,7 @@ class VictimSet:
         source: Key of the source, such as ``bundled-mnist``.
         source_detail: What exactly was read, in words; no machine paths.
         num_classes: Number of classes of the dataset (not only of those present).
-        class_names: One name a class, or empty where the source has none.
+        class_names: One name per class, or empty where the source has none.
 
     Raises:
         VictimError: Shapes, dtypes or values do not fit together.

@@ -131,7 +131,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ui(finished: Path) -> Iterator[str]:
-    """What `make ui` serves; gives the address that it prints."""
+    """Run `make ui`; gives the address that it prints."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -73,7 +73,7 @@ class ClusterError(Exception):
 
 
 def lacking() -> str:
-    """What this machine lacks for a Slurm of its own, in words; empty where it lacks nothing."""
+    """Say what this machine lacks for a Slurm of its own; empty where it lacks nothing."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     if missing := [name for name in PROGRAMS if shutil.which(name, path=path) is None]:
         return f"{', '.join(missing)} not found: apt-get install --no-install-recommends {' '.join(PACKAGES)}"
@@ -256,7 +256,7 @@ def _under(spool: Path) -> list[int]:
 
 
 def _belongs(pid: int, spool: Path) -> bool:
-    """Whether a step daemon logs or listens in this folder."""
+    """Tell whether a step daemon logs or listens in this folder."""
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
             if os.readlink(link).startswith(str(spool.parent)):

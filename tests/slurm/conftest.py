@@ -77,7 +77,7 @@ class Workplace:
         return found
 
     def is_attacking(self, config: Config, cell: Cell) -> bool:
-        """Whether a cell is past its preparations."""
+        """Tell whether a cell is past its preparations."""
         log = self.folder / config.results / "logs" / "attack" / f"{cell.id}.log"
         try:  # Snakemake removes the log of an earlier attempt
             return self.attempt(config, cell).get("state") == "running" and "dropout sites" in log.read_text()
@@ -94,7 +94,7 @@ class Workplace:
         return self.attempt(config, cell)
 
     def written(self, config: Config) -> dict[str, int]:
-        """When each cell that is there was written."""
+        """Time of writing of each cell that exists."""
         files = {cell.id: self.cell_file(config, cell) for cell in config.cells}
         return {cell: path.stat().st_mtime_ns for cell, path in files.items() if path.exists()}
 

@@ -1,4 +1,4 @@
-"""What the workflow plans, and what it refuses before any job starts."""
+"""Dry runs: planned jobs, and refusals before any job starts."""
 
 import json
 import resource
@@ -108,7 +108,7 @@ def test_a_missing_source_file_is_refused_before_any_job(
 
 
 def planned_for(workplace: Workplace, config: Path) -> tuple[dict[str, int], float]:
-    """What is planned, and the processor time that it took: a busy machine is no reason to fail."""
+    """The planned jobs, and the processor time that planning took: a busy machine is no reason to fail."""
 
     def used() -> float:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)

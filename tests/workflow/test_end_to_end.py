@@ -31,7 +31,7 @@ def cell_file(workplace: Workplace, number: int) -> Path:
 
 
 def written(workplace: Workplace) -> dict[str, int]:
-    """When each cell was written."""
+    """Time of writing of each cell."""
     return {cell.id: os.stat(cell_file(workplace, i)).st_mtime_ns for i, cell in enumerate(CELLS)}
 
 

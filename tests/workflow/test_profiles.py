@@ -1,4 +1,4 @@
-"""What the shipped profiles make of a job; tests/slurm runs the one for Slurm on a real one."""
+"""Jobs under the shipped profiles; tests/slurm runs the one for Slurm on a real cluster."""
 
 import re
 from pathlib import Path

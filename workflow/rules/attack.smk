@@ -1,4 +1,4 @@
-# One job a cell. `params` is the cell's whole identity: device and threads are resources, which rerun nothing.
+# One job per cell. `params` is the cell's whole identity: device and threads are resources, which rerun nothing.
 rule attack:
     input:
         victims=f"{RESULTS}/victims/{{dataset}}.npz",

@@ -101,7 +101,7 @@ FROM_RESULTS = [name for name in FIGURES if name not in FROM_CELLS]
 
 
 def one_of(names):
-    """The pattern of a wildcard that is one of some names; of none it matches nothing that a figure is called."""
+    """The pattern of a wildcard that is one of these names; without any, a name that no figure has."""
     return "|".join(names) or "none"
 
 
@@ -127,19 +127,19 @@ def cell_files_of_figure(wildcards):
 
 
 def figure_options(wildcards):
-    """What `dia figures` is told: the kind of figure, and the axes that its cells share."""
+    """Arguments of `dia figures`: the kind of figure, and the axes that its cells share."""
     kind, cell = wildcards.figure.split("/")[0], FIGURES[wildcards.figure][0]
     return [kind, *(word for axis in FIGURE_KINDS[kind].axes for word in (f"--{axis}", getattr(cell, axis)))]
 
 
 def figure_labels(wildcards):
-    """How the report lists a figure."""
+    """Labels of a figure in the report."""
     kind, cell = wildcards.figure.split("/")[0], FIGURES[wildcards.figure][0]
     return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in FIGURE_KINDS[kind].axes}}
 
 
 def job_of_cell(wildcards):
-    """What the attack on a cell is told, as one canonical text; a change of it reruns the cell."""
+    """The job of a cell as one canonical text; a change of it reruns the cell."""
     cell_id = CELL.format(**wildcards)
     if cell_id not in CELLS:
         raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
@@ -155,7 +155,7 @@ def trained_model_of_cell(wildcards):
 
 
 def job_of_model(wildcards):
-    """What is trained and how, as one canonical text."""
+    """The job that trains a model, as one canonical text."""
     name = MODEL.format(**wildcards)
     if name not in MODELS:
         raise WorkflowError(f"{name} is not a model that the config {CONFIG.name!r} trains")
@@ -163,17 +163,17 @@ def job_of_model(wildcards):
 
 
 def attempt_of_cell(wildcards):
-    """Where the attack on a cell notes how far it is."""
+    """The file in which the attack on a cell records its progress."""
     return str(CONFIG.attempt_path(Cell.parse(CELL.format(**wildcards))))
 
 
 def checkpoint_of_cell(wildcards):
-    """Where the attack on a cell saves its state while it runs."""
+    """The file in which the attack on a cell saves its state while it runs."""
     return f"{RESULTS}/checkpoints/{CELL.format(**wildcards)}.npz"
 
 
 def state_of_cells(wildcards):
-    """Which result files are there and when they were written, in short."""
+    """A hash of which result files exist and when they were written."""
     stamps = (
         (cell, os.stat(path).st_mtime_ns)
         for cell, path in zip(CELLS, cell_files(None))
@@ -194,7 +194,7 @@ def dataset_definition(wildcards):
 
 
 def tracking_options(wildcards):
-    """Where the config wants its runs; the defaults are those of `dia sync`."""
+    """Arguments of `dia sync` from the config; what is absent has the default of `dia sync`."""
     where = CONFIG.tracking.model_dump(exclude_none=True)
     return [word for key, value in where.items() for word in (f"--{key}", value)]
 

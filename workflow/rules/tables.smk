@@ -1,4 +1,4 @@
-# Tables, figures and the summary from what was collected; each declares what it reads, nothing walks folders.
+# Tables, figures and the summary from the collected results; each rule declares what it reads, none walks folders.
 localrules:
     tables,
     figures_from_cells,

@@ -1,4 +1,4 @@
-# Trained models, one a set of training settings: all cells that attack it share it, whatever else their scenarios say.
+# Trained models, one per set of training settings: all cells that attack it share it, whatever else their scenarios say.
 localrules:
     collect_utility,
 

@@ -1,4 +1,4 @@
-# One fixed victim set a dataset. Local, because a download needs the network that compute nodes often lack.
+# One fixed victim set per dataset. Local, because a download needs the network that compute nodes often lack.
 localrules:
     victims,
 

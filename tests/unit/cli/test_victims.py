@@ -43,7 +43,7 @@ def test_says_when_a_class_has_too_few(tmp_path: Path, capsys: pytest.CaptureFix
         "normalisation": "mnist",
     }
     assert run(json.dumps(definition), tmp_path / "set.npz") == 0
-    assert "mine: not balanced: 1 to 4 images a class" in capsys.readouterr().out
+    assert "mine: not balanced: 1 to 4 images per class" in capsys.readouterr().out
 
 
 def test_failure_leaves_no_file(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def test_impossible_counts(count: int) -> None:
     [
         ([2, 2, 1], None),
         ([1, 0, 0], None),
-        ([3, 1, 3], "not balanced: 1 to 3 images a class"),
-        ([2, 0, 2], "not balanced: 2 to 2 images a class, 1 of 3 classes without any"),
+        ([3, 1, 3], "not balanced: 1 to 3 images per class"),
+        ([2, 0, 2], "not balanced: 2 to 2 images per class, 1 of 3 classes without any"),
     ],
 )
 def test_imbalance_is_said(counts: list[int], said: str | None) -> None:
