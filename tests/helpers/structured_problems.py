@@ -1,6 +1,7 @@
 """Small problems with models of all kinds, for the tests of attacks that use structure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ CLASSES = 5
 SHAPE = (2, 8, 12)
 
 
-def problem(
+def build_problem(
     build: Callable[[], nn.Module],
     *,
     victims: int = 3,
@@ -77,18 +78,18 @@ def sequential(
     )
 
 
-def without(of: Problem, *names: str) -> Problem:
+def without(problem: Problem, *names: str) -> Problem:
     """The same problem where the clients' gradients of some parameters were not sent."""
-    pieces = {name: piece for name, piece in of.received.pieces.items() if name not in names}
-    return Problem(**(vars(of) | {"received": ClientUpdate(pieces, of.received.norm)}))
+    pieces = {name: piece for name, piece in problem.received.pieces.items() if name not in names}
+    return replace(problem, received=ClientUpdate(pieces, problem.received.norm))
 
 
-def noisy(of: Problem, share: float) -> Problem:
+def noisy(problem: Problem, share: float) -> Problem:
     """The same problem with Gaussian noise on every gradient, ``share`` of its root mean square."""
     rng = torch.Generator().manual_seed(0)
     pieces = {}
-    for name, piece in of.received.pieces.items():
+    for name, piece in problem.received.pieces.items():
         value = piece.dense()
         noise = torch.randn(value.shape, generator=rng).to(value) * share * value.square().mean().sqrt()
         pieces[name] = DenseGradient(value + noise)
-    return Problem(**(vars(of) | {"received": ClientUpdate.of(pieces)}))
+    return replace(problem, received=ClientUpdate.of(pieces))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.structured_problems import CLASSES, SHAPE, mlp, noisy, problem, sequential, vit, without
+from helpers.structured_problems import CLASSES, SHAPE, build_problem, mlp, noisy, sequential, vit, without
 from torch import Tensor, nn
 
 from dia.attacks.analytic.attack import Analytic
@@ -38,8 +38,8 @@ from dia.models.vit import ViT
     ids=["vit", "mlp", "tanh with biases", "tanh", "gelu with biases", "relu"],
 )
 def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any], p: float) -> None:
-    of, x = problem(build(p), victims=4)
-    outcome = build_attack(of).run()
+    problem, x = build_problem(build(p), victims=4)
+    outcome = build_attack(problem).run()
     assert outcome.stop_reason == ["solved"] * 4
     assert bool(outcome.claimed.all())
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
@@ -47,24 +47,24 @@ def test_one_image_is_recovered_from_a_float32_gradient(build: Callable[..., Any
 
 @pytest.mark.parametrize("build", [mlp(), sequential(bias=True), sequential(activation=nn.GELU, bias=False)])
 def test_masks_of_one_image_are_read_off_exactly(build: Callable[[], nn.Module]) -> None:
-    of, _ = problem(build)
-    outcome = build_attack(of).run()
+    problem, _ = build_problem(build)
+    outcome = build_attack(problem).run()
     assert outcome.masks is not None
-    for kept, true in zip(outcome.masks, of.client_masks, strict=True):
+    for kept, true in zip(outcome.masks, problem.client_masks, strict=True):
         assert torch.equal(kept, true > 0.5)
     assert float(outcome.matching_distance.max()) < 1e-6
 
 
 def test_masks_are_not_claimed_for_a_transformer() -> None:
-    attack = build_attack(problem(vit())[0])
+    attack = build_attack(build_problem(vit())[0])
     assert attack.run().masks is None
 
 
 def test_dense_gradients_are_as_good_as_factors() -> None:
-    of, _ = problem(mlp())
-    dense = {name: DenseGradient(piece.dense()) for name, piece in of.received.pieces.items()}
-    other = Problem(**(vars(of) | {"received": ClientUpdate(dense, of.received.norm)}))
-    assert torch.equal(build_attack(of).run().x, build_attack(other).run().x)
+    problem, _ = build_problem(mlp())
+    dense = {name: DenseGradient(piece.dense()) for name, piece in problem.received.pieces.items()}
+    other = replace(problem, received=ClientUpdate(dense, problem.received.norm))
+    assert torch.equal(build_attack(problem).run().x, build_attack(other).run().x)
 
 
 def nearest(outcome: Outcome, x: Tensor) -> Tensor:
@@ -78,8 +78,8 @@ def nearest(outcome: Outcome, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
 def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.Module]) -> None:
-    of, x = problem(sequential(p, activation, bias, width=300), images=3)
-    outcome = build_attack(of).run()
+    problem, x = build_problem(sequential(p, activation, bias, width=300), images=3)
+    outcome = build_attack(problem).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert bool(outcome.claimed.all())
     assert float(nearest(outcome, x).max()) < 1e-8
@@ -87,21 +87,23 @@ def test_dropout_takes_a_batch_apart(p: float, bias: bool, activation: type[nn.M
     assert float(outcome.matching_distance.max()) < 1e-6  # with the masks read off, and labels in their place
     if activation is nn.GELU:  # ReLU silences units that were kept
         for kept, true in zip(
-            align_masks(outcome.masks, of.client_masks, of.labels), of.client_masks, strict=True
+            align_masks(outcome.masks, problem.client_masks, problem.labels),
+            problem.client_masks,
+            strict=True,
         ):
             assert torch.equal(kept, true > 0.5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_zeros_of_relu_separate_a_batch_without_dropout(bias: bool) -> None:
-    posed, x = problem(sequential(0.0, nn.ReLU, bias, width=300), images=3)
-    outcome = build_attack(posed).run()
+    problem, x = build_problem(sequential(0.0, nn.ReLU, bias, width=300), images=3)
+    outcome = build_attack(problem).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float(nearest(outcome, x).max()) < 1e-8
 
 
 def test_without_dropout_a_smooth_activation_leaves_a_batch_mixed() -> None:
-    outcome = build_attack(problem(mlp(0.0), images=2, victims=6)[0]).run()
+    outcome = build_attack(build_problem(mlp(0.0), images=2, victims=6)[0]).run()
     assert outcome.stop_reason == ["not_separable"] * 6
     assert not bool(outcome.claimed.any())
     assert float(outcome.x.abs().max()) == 0
@@ -110,8 +112,10 @@ def test_without_dropout_a_smooth_activation_leaves_a_batch_mixed() -> None:
 @pytest.mark.parametrize("activation", [nn.GELU, nn.ReLU])
 def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: type[nn.Module]) -> None:
     """The next layer tells the scale of a GELU's image; a ReLU's is only bounded by the pixel box."""
-    of, x = problem(sequential(0.5, activation, bias=False, width=400), images=CLASSES + 1, victims=2)
-    outcome = build_attack(of).run()
+    problem, x = build_problem(
+        sequential(0.5, activation, bias=False, width=400), images=CLASSES + 1, victims=2
+    )
+    outcome = build_attack(problem).run()
     assert outcome.stop_reason == ["solved"] * 2
     assert outcome.masks is None
     directions = [nn.functional.normalize(images.flatten(2), dim=2) for images in (outcome.x, x)]
@@ -123,18 +127,18 @@ def test_more_images_than_classes_are_told_apart_but_not_labelled(activation: ty
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("images", [1, 3])
 def test_black_images_are_images(images: int, bias: bool) -> None:
-    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=images)
-    x[:, 0] = of.low
-    outcome = build_attack(sending(of, x)).run()
+    problem, x = build_problem(sequential(0.5, nn.GELU, bias, width=300), images=images)
+    x[:, 0] = problem.low
+    outcome = build_attack(sending(problem, x)).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float(nearest(outcome, x).max()) < 1e-8
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
-    of, x = problem(sequential(0.5, nn.GELU, bias, width=300), images=3)
+    problem, x = build_problem(sequential(0.5, nn.GELU, bias, width=300), images=3)
     x[:, 2] = x[:, 1]
-    outcome = build_attack(sending(of, x)).run()
+    outcome = build_attack(sending(problem, x)).run()
     if bias:  # which scales the two pictures that there are
         assert outcome.stop_reason == ["partial"] * 3
         assert outcome.claimed.sum(1).tolist() == [2, 2, 2]
@@ -144,27 +148,17 @@ def test_the_same_picture_twice_is_claimed_once(bias: bool) -> None:
 
 
 def test_a_layer_dropped_as_a_whole_hides_everything() -> None:
-    of, x = problem(mlp(0.9))
-    masks = [torch.zeros_like(of.client_masks[0]), *of.client_masks[1:]]
-    of = Problem(
-        **(
-            vars(of)
-            | {
-                "client_masks": masks,
-                "received": ClientUpdate.of(compute_update(of.model, x, masks, of.labels)),
-            }
-        )
-    )
-    outcome = build_attack(of).run()
+    problem, x = build_problem(mlp(0.9))
+    masks = [torch.zeros_like(problem.client_masks[0]), *problem.client_masks[1:]]
+    outcome = build_attack(sending(replace(problem, client_masks=masks), x)).run()
     assert all("the first layer's gradient is zero" in reason for reason in outcome.stop_reason)
     assert not bool(outcome.claimed.any())
 
 
-def sending(of: Problem, x: Tensor) -> Problem:
+def sending(problem: Problem, x: Tensor) -> Problem:
     """The same problem with other private images."""
-    return Problem(
-        **(vars(of) | {"received": ClientUpdate.of(compute_update(of.model, x, of.client_masks, of.labels))})
-    )
+    update = compute_update(problem.model, x, problem.client_masks, problem.labels)
+    return replace(problem, received=ClientUpdate.of(update))
 
 
 REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ...], str]] = {
@@ -194,8 +188,8 @@ REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ..
 def test_where_no_closed_form_fits_the_row_says_so(name: str) -> None:
     build, how, frozen, reason = REFUSALS[name]
     said: list[str] = []
-    of, _ = problem(build, **how)
-    outcome = Analytic(without(of, *frozen)).run(notify=said.append)
+    problem, _ = build_problem(build, **how)
+    outcome = Analytic(without(problem, *frozen)).run(notify=said.append)
     for stop_reason in outcome.stop_reason:
         assert stop_reason.startswith(NOT_APPLICABLE)
         assert reason in stop_reason
@@ -226,32 +220,33 @@ class NormalisedPatches(ViT):
 
 @pytest.mark.parametrize("build", [FixedPositions, NormalisedPatches])
 def test_positions_that_do_not_tell_the_deltas_are_refused(build: Callable[[], nn.Module]) -> None:
-    outcome = build_attack(problem(build)[0]).run()
+    outcome = build_attack(build_problem(build)[0]).run()
     assert all("no learnable positions are added" in reason for reason in outcome.stop_reason)
 
 
 @pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)])
 def test_an_altered_gradient_is_not_claimed(build: Callable[[], nn.Module]) -> None:
-    outcome = build_attack(noisy(problem(build)[0], 0.1)).run()
+    outcome = build_attack(noisy(build_problem(build)[0], 0.1)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert not bool(outcome.claimed.any())
 
 
 def test_a_little_noise_blurs_the_image_of_a_wide_network_a_little() -> None:
     """Dropped units are then the shortest rows instead of zero ones; nothing is claimed."""
-    of, x = problem(sequential(0.5, nn.GELU, bias=False, width=400))
-    outcome = build_attack(noisy(of, 0.01)).run()
+    problem, x = build_problem(sequential(0.5, nn.GELU, bias=False, width=400))
+    outcome = build_attack(noisy(problem, 0.01)).run()
     assert outcome.stop_reason == ["inexact"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-3
     agreement = [
-        float((k == (t > 0.5)).double().mean()) for k, t in zip(outcome.masks, of.client_masks, strict=True)
+        float((k == (t > 0.5)).double().mean())
+        for k, t in zip(outcome.masks, problem.client_masks, strict=True)
     ]
     assert min(agreement) > 0.9
 
 
 def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """As least squares on a GPU leave where the matrix lacks full rank."""
-    posed, _ = problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
+    problem, _ = build_problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
     solve = torch.linalg.lstsq
 
     def rank_deficient(a: Tensor, b: Tensor) -> Any:
@@ -259,7 +254,7 @@ def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyP
         return type("Solved", (), {"solution": torch.full_like(solved.solution, torch.nan)})
 
     monkeypatch.setattr(torch.linalg, "lstsq", rank_deficient)
-    outcome = build_attack(posed).run()
+    outcome = build_attack(problem).run()
     assert outcome.stop_reason == ["not_separable"] * 3
     assert not bool(outcome.claimed.any())
     assert bool(outcome.x.isfinite().all())
@@ -268,9 +263,11 @@ def test_a_residual_that_is_not_a_number_is_no_claim(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("images", [1, 2])
 @pytest.mark.parametrize("build", [vit(), mlp(), sequential(bias=True)], ids=["vit", "mlp", "biases"])
 def test_a_gradient_that_is_not_finite_is_no_claim(build: Callable[[], nn.Module], images: int) -> None:
-    posed, _ = problem(build, images=images)
-    pieces = {name: DenseGradient(piece.dense() * torch.nan) for name, piece in posed.received.pieces.items()}
-    outcome = build_attack(replace(posed, received=ClientUpdate(pieces, posed.received.norm))).run()
+    problem, _ = build_problem(build, images=images)
+    pieces = {
+        name: DenseGradient(piece.dense() * torch.nan) for name, piece in problem.received.pieces.items()
+    }
+    outcome = build_attack(replace(problem, received=ClientUpdate(pieces, problem.received.norm))).run()
     assert not bool(outcome.claimed.any())
     assert bool(outcome.x.isfinite().all())
 
@@ -280,21 +277,21 @@ def test_closed_forms_are_solved_on_the_cpu_whatever_the_device(monkeypatch: pyt
     moved: list[Tensor] = []
     to_cpu = Tensor.cpu
     monkeypatch.setattr(Tensor, "cpu", lambda self: (moved.append(self), to_cpu(self))[1])
-    posed, _ = problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
-    solve = build_solver(posed)
+    problem, _ = build_problem(sequential(0.5, nn.GELU, bias=True, width=200), images=2)
+    solve = build_solver(problem)
     moved.clear()
     solve(0)
     shapes = [tuple(value.shape) for value in moved]
-    for piece in posed.received.pieces.values():
+    for piece in problem.received.pieces.values():
         assert tuple(piece.dense().shape[1:]) in shapes
-    assert tuple(posed.labels[0].shape) in shapes
+    assert tuple(problem.labels[0].shape) in shapes
     assert shapes.count((2, *SHAPE)) or shapes.count((2, SHAPE[0], 1, 1))
 
 
 def test_clipping_changes_nothing() -> None:
-    of, x = problem(mlp())
-    pieces = {name: DenseGradient(0.03 * piece.dense()) for name, piece in of.received.pieces.items()}
-    outcome = build_attack(replace(of, received=ClientUpdate.of(pieces))).run()
+    problem, x = build_problem(mlp())
+    pieces = {name: DenseGradient(0.03 * piece.dense()) for name, piece in problem.received.pieces.items()}
+    outcome = build_attack(replace(problem, received=ClientUpdate.of(pieces))).run()
     assert outcome.stop_reason == ["solved"] * 3
     assert float((outcome.x - x).square().mean((1, 2, 3, 4)).max()) < 1e-8
 

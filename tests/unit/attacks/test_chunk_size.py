@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.structured_problems import mlp, noisy, problem, vit
+from helpers.structured_problems import build_problem, mlp, noisy, vit
 from torch import Tensor
 
 from dia.attacks import dia, wiig
@@ -25,7 +25,7 @@ from dia.settings.scenario import Settings
 
 
 def test_a_chunk_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    attacked, _ = problem(vit(), victims=12)
+    attacked, _ = build_problem(vit(), victims=12)
 
     def victims(free: float) -> int:
         monkeypatch.setattr(chunk_size, "_free_bytes", lambda device: int(free))
@@ -44,7 +44,7 @@ def test_a_processor_takes_more_victims_of_a_small_model(monkeypatch: pytest.Mon
     monkeypatch.setitem(chunk_size.ENOUGH_BYTES, "cpu", 2**20)
     counts = []
     for build in (mlp(), vit()):
-        attacked, _ = problem(build, victims=40)
+        attacked, _ = build_problem(build, victims=40)
         counts.append(dia.build(attacked).start().chunk_size)
     assert counts[0] > counts[1] >= 1
     assert counts[1] < 40
@@ -73,19 +73,19 @@ def places(*values: object) -> set[str]:
     return {tensor.device.type for tensor in tensors(list(values))}
 
 
-def elsewhere(of: Problem) -> Problem:
+def elsewhere(problem: Problem) -> Problem:
     """The same problem with its model, and what a cell puts beside it, on the meta device."""
-    engine = copy.copy(of.model)
-    engine.model = copy.deepcopy(of.model.model).to("meta")
-    return replace(of, model=engine, low=of.low.to("meta"), high=of.high.to("meta"))
+    engine = copy.copy(problem.model)
+    engine.model = copy.deepcopy(problem.model.model).to("meta")
+    return replace(problem, model=engine, low=problem.low.to("meta"), high=problem.high.to("meta"))
 
 
 @pytest.mark.parametrize("defended", [False, True])
 @pytest.mark.parametrize("attack", [dia, wiig])
 def test_a_chunk_alone_is_moved_to_the_device(attack: Any, defended: bool) -> None:
-    of, _ = problem(mlp(), victims=5)
-    of = elsewhere(noisy(of, 0.1) if defended else of)
-    prepared: GradientMatchingAttack = attack.build(of, victims_per_chunk=2)
+    problem, _ = build_problem(mlp(), victims=5)
+    problem = elsewhere(noisy(problem, 0.1) if defended else problem)
+    prepared: GradientMatchingAttack = attack.build(problem, victims_per_chunk=2)
     progress = prepared.start()
     prepared._begin_chunk(progress)
     state = progress.active[0]
@@ -94,8 +94,10 @@ def test_a_chunk_alone_is_moved_to_the_device(attack: Any, defended: bool) -> No
     assert len(chunk.problem) == len(state) == 2
     assert bool(state.masks) == (attack is dia)
     assert bool(chunk.fixed_masks) == (attack is wiig)
-    assert places(of.received, of.labels, of.client_masks, prepared.fixed_masks or []) == {"cpu"}
-    assert places(of.low, of.high) == {"meta"}  # (C, 1, 1), whatever the victims
+    assert places(problem.received, problem.labels, problem.client_masks, prepared.fixed_masks or []) == {
+        "cpu"
+    }
+    assert places(problem.low, problem.high) == {"meta"}  # (C, 1, 1), whatever the victims
     assert places([victims for _, victims in progress.pending]) == {"cpu"}
 
 
@@ -107,12 +109,12 @@ def test_masks_are_held_as_bits_and_starts_not_at_all() -> None:
         Cell("default", "mnist", "mlp", "0.5", "dia", 0), settings, spec.model_dump(mode="json")
     )
     experiment = build_experiment(job, make_victims(spec, "mnist"), torch.device("cpu"))
-    of, entries = experiment.problem, 6 * 3 * 512
-    assert sum(mask.nbytes for mask in of.client_masks) == entries
-    factors = sum(tensor.nbytes for tensor in tensors(of.received))
+    problem, entries = experiment.problem, 6 * 3 * 512
+    assert sum(mask.nbytes for mask in problem.client_masks) == entries
+    factors = sum(tensor.nbytes for tensor in tensors(problem.received))
     small = 2**10  # labels, the pixel box
-    assert sum(tensor.nbytes for tensor in tensors(of)) < factors + entries + small
-    assert [mask.dtype for mask in of.masks()] == [torch.float32] * 3
+    assert sum(tensor.nbytes for tensor in tensors(problem)) < factors + entries + small
+    assert [mask.dtype for mask in problem.masks()] == [torch.float32] * 3
 
 
 def test_victims_of_a_chunk_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +127,9 @@ def test_victims_of_a_chunk_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> 
         return original(self)
 
     monkeypatch.setattr(Problem, "placed", counting)
-    of, _ = problem(mlp(), victims=4, max_iterations=40, early_stop_patience=1, learning_rate=1.0)
+    problem, _ = build_problem(mlp(), victims=4, max_iterations=40, early_stop_patience=1, learning_rate=1.0)
     last: list[SearchProgress] = []
-    outcome = dia.build(of, victims_per_chunk=2).run(on_iteration=last.append)
+    outcome = dia.build(problem, victims_per_chunk=2).run(on_iteration=last.append)
     assert len(outcome.iterations.unique()) > 1
     assert placed == [["0000", "0001"], ["0002", "0003"]]
     for state in last[-1].finished:
@@ -136,8 +138,8 @@ def test_victims_of_a_chunk_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_remains_of_a_state_goes_to_the_cpu() -> None:
-    of, _ = problem(mlp(), victims=2)
-    state = dia.build(of, victims_per_chunk=2)._initial_state(0, torch.arange(2))
+    problem, _ = build_problem(mlp(), victims=2)
+    state = dia.build(problem, victims_per_chunk=2)._initial_state(0, torch.arange(2))
     assert places(state.to(torch.device("meta"))) == {"meta"}
     assert places(state.without_optimiser_state()) == {"cpu"}
 
