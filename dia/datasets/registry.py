@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """Two objects as ``module:name``: ``keys`` is a subclass of ``DatasetBase``, ``load`` takes one and reads the source."""
+    """Two ``module:name``: a subclass of ``DatasetBase`` with the keys, and the function that takes one and reads."""
 
     keys: str
     load: str

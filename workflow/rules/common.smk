@@ -148,9 +148,7 @@ def job_of_cell(wildcards):
 
 def trained_model_of_cell(wildcards):
     """The file of the model that a cell attacks; none where it is untrained."""
-    job = (
-        training_job(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
-    )
+    job = training_job(CONFIG, CELLS[CELL.format(**wildcards)]) if CELL.format(**wildcards) in CELLS else None
     return [] if job is None else f"{RESULTS}/models/{job.name}.npz"
 
 

@@ -93,7 +93,7 @@ def test_only_chosen_files_are_opened(tmp_path: Path) -> None:
         (
             lambda root: Image.new("RGB", (300, 300)).save(root / "ILSVRC2012_val_00000001.JPEG"),
             {},
-            "The images lie in it side by side: sort them into one folder a class.",
+            "The images lie in it side by side: sort them into one folder per class.",
         ),
         (fill, {"num_classes": 2}, "has 3 class folders and num_classes is 2; it must be at least as many"),
         (fill, {"images": 7}, "7 images are asked for, the source has 6"),
