@@ -24,13 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from dia.errors import RecordError
     from dia.results.collected import collect
     from dia.results.job_list import read_job_list, split_by_existence
+    from dia.utils.text import shorten
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = read_job_list(args.job_list)
     _, missing = split_by_existence(jobs)
     if missing:
-        names = ", ".join(cell.id for cell, _ in missing[:10])
-        names += f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        names = shorten([cell.id for cell, _ in missing], 10)
         raise RecordError(
             f"{len(missing)} of {len(jobs)} cells have no result file: {names}; "
             "run them, or list what can be collected with `dia cells --finished`"

@@ -13,6 +13,7 @@ from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell
 from dia.results.columns import FORMAT, schema
 from dia.utils.files import atomic_path
+from dia.utils.text import shorten
 
 if TYPE_CHECKING:
     from dia.jobs.cell import Cell
@@ -42,7 +43,7 @@ class Collected:
             if len(sets) > 1:
                 most, *others = sorted(sets.items(), key=lambda item: -len(item[1]))
                 cells = [cell for _, group in others for cell in group]
-                shown = ", ".join(cells[:20]) + (f" and {len(cells) - 20} more" if len(cells) > 20 else "")
+                shown = shorten(cells, 20)
                 raise RecordError(
                     f"the victim set of dataset {dataset} changed between cells: {len(most[1])} cells attacked the "
                     f"one with sha256 {most[0][:12]}, but {shown} attacked another; remove the files of those "
@@ -56,7 +57,7 @@ class Collected:
         groups = sorted(self.fingerprints.items(), key=lambda item: -len(item[1]))
         parts = [f"{len(groups[0][1])} cells with {groups[0][0][:12]}"]
         for fingerprint, cells in groups[1:]:
-            shown = ", ".join(cells[:20]) + (f" and {len(cells) - 20} more" if len(cells) > 20 else "")
+            shown = shorten(cells, 20)
             parts.append(f"{len(cells)} with {fingerprint[:12]}: {shown}")
         return "cells were computed by different versions of the code (code_fingerprint): " + "; ".join(parts)
 
