@@ -5,7 +5,6 @@ A run is an ``.npz`` named ``<dataset>_<model>_<attack>_p<rate>[_variant].npz`` 
 """
 
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
 from dia.models.build import build_model
 from dia.settings.scenario import Settings
+from dia.utils.npz import read_npz
 
 LOSS_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-6
@@ -78,7 +78,7 @@ def replay(path: Path) -> ReplayResult:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
-    run = _read(path)
+    run = read_npz(path, None, what="golden run", error=GoldenError)
     _check(run, path)
     problem = _problem(
         run,
@@ -104,7 +104,9 @@ def replay(path: Path) -> ReplayResult:
 def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
     rate, x = float(run["dropout_rate"]), torch.tensor(run["victim"], dtype=torch.float64)[None]
     labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
-    weights = _read(path.with_name(f"{dataset}_{model_name}_weights.npz"))
+    weights = read_npz(
+        path.with_name(f"{dataset}_{model_name}_weights.npz"), None, what="golden run", error=GoldenError
+    )
     classes = int(list(weights.values())[-1].shape[0])
     shape = (int(x.shape[2]), int(x.shape[3]), int(x.shape[4]))
     module = build_model(model_name, shape, classes, rate, seed=0).double()
@@ -170,14 +172,6 @@ def _masks(run: dict[str, Any], kind: str, model: GradientEngine, path: Path) ->
         if run[name].shape != right:
             raise GoldenError(f"{path}: {name} has shape {run[name].shape}; it must be {right}")
     return [torch.tensor(run[name], dtype=torch.bool)[None] for name in sites]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise GoldenError(f"{path}: cannot be read: {error}") from error
 
 
 def _load(module: nn.Module, weights: dict[str, Any], path: Path) -> None:

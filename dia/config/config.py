@@ -10,41 +10,30 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from dia.config.consistency import find_faults
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.datasets.registry import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
-from dia.models.dropout_sites import site_selector
 from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
 from dia.utils.strict_model import StrictInt, StrictModel
-from dia.utils.validation_errors import config_error, one_of, validate_model
+from dia.utils.validation_errors import config_error, validate_model
 
 
-def _check_passes(value: object) -> object:
+def _check_victims_per_chunk(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError("must be auto or a whole number of at least 1")
 
 
-Passes = Annotated[
+VictimsPerChunk = Annotated[
     int | str,
-    BeforeValidator(_check_passes),
+    BeforeValidator(_check_victims_per_chunk),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
 ]
-
-
-INEFFECTIVE_UNLESS = {
-    "local_batch_size": ("local_epochs", 0),
-    "local_learning_rate": ("local_epochs", 0),
-    "final_learning_rate": ("learning_rate_schedule", "plateau"),
-    "tv_initial_factor": ("tv_weight", 0),
-    "tv_decay_iterations": ("tv_initial_factor", 1),
-    "lbfgs_history_size": ("lbfgs_start_iteration", None),
-}
-"""Setting -> another, and the value of that other at which the first does nothing."""
 
 
 class Execution(StrictModel):
@@ -57,7 +46,7 @@ class Execution(StrictModel):
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
         1, description="CPU threads of one cell's job. 1 to 1024; more only pays where cores are idle."
     )
-    victims_per_chunk: Passes = Field(
+    victims_per_chunk: VictimsPerChunk = Field(
         "auto",
         description="Victims attacked together: auto (as many as memory allows) or a number of at least 1.",
     )
@@ -118,13 +107,7 @@ class Config(StrictModel):
         config = validate_model(
             cls, mapping, origin, {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()}
         )
-        if faults := [
-            *config._undefined_names(),
-            *config._unknown_sites(),
-            *config._too_few_images(),
-            *config._ineffective_settings(),
-            *config._duplicates(),
-        ]:
+        if faults := find_faults(config):
             raise config_error(origin, faults)
         return config
 
@@ -173,10 +156,11 @@ class Config(StrictModel):
 
     def settings_of(self, scenario: str, model: str) -> Settings:
         """The settings of a scenario, with the exceptions for a model."""
-        return self._settings[scenario, model]
+        return self.resolved_settings[scenario, model]
 
     @cached_property
-    def _settings(self) -> dict[tuple[str, str], Settings]:
+    def resolved_settings(self) -> dict[tuple[str, str], Settings]:
+        """The settings of every (scenario, model)."""
         resolved = {}
         for name, scenario in self.scenarios.items():
             common = scenario.model_dump(exclude={"per_model"})
@@ -192,82 +176,3 @@ class Config(StrictModel):
                 mode="json", exclude={"execution", "tables", "figures", "tracking"}, exclude_unset=True
             )
         )
-
-    def _undefined_names(self) -> list[str]:
-        """Names in the grids that nothing defines."""
-        faults = []
-        for index, grid in enumerate(self.grids):
-            for key, names, defined in (
-                ("scenario", (grid.scenario,), self.scenarios),
-                ("datasets", grid.datasets, self.datasets),
-            ):
-                check = one_of(key.removesuffix("s"), tuple(defined))
-                for name in names:
-                    try:
-                        check(name)
-                    except ValueError as error:
-                        faults.append(f"grids[{index}].{key}: {error}")
-        return faults
-
-    def _unknown_sites(self) -> list[str]:
-        """Own models that take the name of an architecture, and dropout sites that an architecture does not have."""
-        faults = [
-            f"models.{name}: {name} is a built-in architecture; choose another name"
-            for name in self.models
-            if name in MODELS
-        ]
-        for index, grid in enumerate(self.grids):
-            for model in grid.models:
-                settings = self._settings.get((grid.scenario, model))
-                try:
-                    site_selector(model, settings.dropout_sites if settings else "default")
-                except ValueError as error:
-                    faults.append(f"grids[{index}]: scenario {grid.scenario!r}: {error}")
-        return faults
-
-    def _too_few_images(self) -> list[str]:
-        """Grids whose victims need more images than their dataset has."""
-        faults = []
-        for index, grid in enumerate(self.grids):
-            for dataset in set(grid.datasets) & set(self.datasets):
-                for model in grid.models:
-                    settings = self._settings.get((grid.scenario, model))
-                    images = self.datasets[dataset].images
-                    if settings is not None and settings.victims * settings.batch_size > images:
-                        faults.append(
-                            f"grids[{index}]: scenario {grid.scenario!r} takes {settings.victims} victims of "
-                            f"{settings.batch_size} image(s) for model {model!r}, more than the {images} of "
-                            f"datasets.{dataset}.images: raise that, or lower victims or batch_size"
-                        )
-        return faults
-
-    def _ineffective_settings(self) -> list[str]:
-        """Settings that others make idle: the rows would say what was not done."""
-        faults, plain = [], Settings()
-        for name, model in dict.fromkeys((grid.scenario, m) for grid in self.grids for m in grid.models):
-            settings = self._settings.get((name, model), plain)
-            for key, (needed, value) in INEFFECTIVE_UNLESS.items():
-                idle = getattr(settings, needed) == value
-                if idle and getattr(settings, key) != getattr(plain, key):
-                    faults.append(
-                        f"scenario {name!r}, model {model!r}: {key} means nothing while {needed} is "
-                        f"{'null' if value is None else value}: "
-                        f"set {needed}, or leave {key} out"
-                    )
-        return faults
-
-    def _duplicates(self) -> list[str]:
-        """Cells that are listed twice, also where only the spelling of the rate differs."""
-        faults = []
-        seen: dict[tuple[object, ...], tuple[int, Cell]] = {}
-        for index, grid in enumerate(self.grids):
-            for cell in grid.cells():
-                key = (cell.scenario, cell.dataset, cell.model, cell.p, cell.attack, cell.seed)
-                if key in seen:
-                    before, twin = seen[key]
-                    spelt = "" if twin == cell else f" (as {twin.id})"
-                    faults.append(
-                        f"grids[{index}]: duplicate cell {cell.id}, already in grids[{before}]{spelt}"
-                    )
-                seen.setdefault(key, (index, cell))
-        return faults

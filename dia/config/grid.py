@@ -6,9 +6,10 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from dia.attacks.registry import ATTACKS
-from dia.jobs.cell import NAME, RATE, Cell
+from dia.jobs.cell import Cell
 from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
+from dia.utils.patterns import NAME, RATE
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import one_of, unknown_name_message
 

@@ -22,7 +22,7 @@ def load(spec: BundledMnist) -> ImageSource:
     Raises:
         VictimError: The file of the installed package is missing, damaged, or holds something else.
     """
-    arrays = read_npz(DIGITS, ("images", "labels"), what=f"source {spec.source}")
+    arrays = read_npz(DIGITS, ("images", "labels"), what=f"source {spec.source}", error=VictimError)
     images, labels = arrays["images"], arrays["labels"]
     if (
         images.shape != (BUNDLED_DIGITS, 28, 28)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dia.datasets.source import ImageSource
 from dia.datasets.specs import File
 from dia.datasets.victim_set import check_images, check_labels
+from dia.errors import VictimError
 from dia.utils.npz import read_npz
 
 
@@ -20,7 +21,7 @@ def load(spec: File) -> ImageSource:
     """
     path = Path(spec.path)
     what = f"source file {path}"
-    arrays = read_npz(path, ("images", "labels"), what="source file")
+    arrays = read_npz(path, ("images", "labels"), what="source file", error=VictimError)
     images = arrays["images"]
     if images.ndim == 3:
         images = images[..., np.newaxis]

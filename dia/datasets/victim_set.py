@@ -134,7 +134,7 @@ class VictimSet:
         Raises:
             VictimError: The file is missing, truncated, foreign, or does not hold a sound victim set.
         """
-        arrays: dict[str, Any] = dict(read_npz(path, (*ARRAYS, "meta"), what="victim set"))
+        arrays: dict[str, Any] = dict(read_npz(path, (*ARRAYS, "meta"), what="victim set", error=VictimError))
         try:
             meta = json.loads(str(arrays.pop("meta")))
             described: dict[str, Any] = {key: meta[key] for key in META_KEYS}

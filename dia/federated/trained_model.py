@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dia.errors import ModelError, VictimError
+from dia.errors import ModelError
 from dia.utils.files import atomic_path
-from dia.utils.npz import read_names, read_npz
+from dia.utils.npz import read_npz
 
 PREFIX = "state/"
 META = "meta"
@@ -56,13 +56,10 @@ class TrainedModel:
             ModelError: The file is missing, damaged or foreign.
         """
         try:
-            names = read_names(path, what="trained model")
-            arrays = read_npz(path, tuple({META, *names}), what="trained model")
+            arrays = read_npz(path, None, what="trained model", error=ModelError)
             meta = json.loads(str(arrays.pop(META)))
             state = {name.removeprefix(PREFIX): value for name, value in arrays.items()}
             return cls(meta["job"], meta["victims_sha256"], state, dict(meta["utility"]))
-        except VictimError as error:
-            raise ModelError(str(error)) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"trained model {path}: its description (meta) is not one that `dia train` writes "

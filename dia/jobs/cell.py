@@ -7,12 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from dia.errors import ConfigError
-
-NAME = r"[a-z0-9][a-z0-9_-]*"
-"""What a config, scenario or dataset may be called: each name becomes a folder."""
-
-RATE = r"0(?:\.[0-9]+)?"
-"""A dropout rate as text, in [0, 1): the config's own spelling names the file, so it is never a float."""
+from dia.utils.patterns import NAME, RATE
 
 Name = Annotated[str, Field(pattern=f"^(?:{NAME})$")]
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from dia.utils.patterns import RATE
 from dia.utils.strict_model import StrictInt, StrictModel
 
 
@@ -29,7 +30,7 @@ AttackerRate = Annotated[
             "anyOf": [
                 {"enum": ["known", "unknown"]},
                 {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-                {"type": "string", "pattern": r"^0(\.[0-9]+)?$"},
+                {"type": "string", "pattern": f"^{RATE}$"},
             ]
         }
     ),

@@ -154,7 +154,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
     owner: type[BaseModel] = model
     node: Any = model
     for part in loc:
-        node = _plain(node)
+        node = _without_annotations(node)
         if part == "[key]":
             break
         if isinstance(node, type) and issubclass(node, BaseModel):
@@ -171,7 +171,7 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
     return path, owner
 
 
-def _plain(node: Any) -> Any:
+def _without_annotations(node: Any) -> Any:
     """A type without its annotations."""
     return typing.get_args(node)[0] if typing.get_origin(node) is Annotated else node
 

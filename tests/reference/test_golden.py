@@ -214,7 +214,7 @@ def test_truncated_run(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture
     path = make()
     content = path.read_bytes()
     path.write_bytes(content[: int(kept if kept > 1 else kept * len(content))])
-    assert f"{path}: cannot be read" in refused(tmp_path, capsys)
+    assert f"{path}: truncated, damaged" in refused(tmp_path, capsys)
 
 
 def test_damaged_run(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,7 +223,7 @@ def test_damaged_run(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    assert f"{path}: cannot be read" in refused(tmp_path, capsys)
+    assert f"{path}: truncated, damaged" in refused(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_missing_weights(make: Make, tmp_path: Path, capsys: pytest.CaptureFixtu
     make()
     (tmp_path / "mnist_mlp_weights.npz").unlink()
     message = refused(tmp_path, capsys)
-    assert f"{tmp_path / 'mnist_mlp_weights.npz'}: cannot be read" in message
+    assert f"{tmp_path / 'mnist_mlp_weights.npz'}: no such file" in message
 
 
 @pytest.mark.parametrize("name", ["mnist_resnet_dia_p0.50", "svhn_mlp_dia_p0.50"])

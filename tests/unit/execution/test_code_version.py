@@ -29,6 +29,8 @@ CARRIERS = {
     "dia.execution.progress": "shows how far an attack is",
     "dia.execution.provenance": "where and when a cell ran",
     "dia.execution.signals": "when to stop",
+    "dia.utils.patterns": "accepts or refuses names, which are in the identity",
+    "dia.utils.progress_bar": "shows how far an attack is",
 }
 
 

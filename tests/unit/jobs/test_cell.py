@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dia.errors import ConfigError
-from dia.jobs.cell import NAME, RATE, Cell
+from dia.jobs.cell import Cell
+from dia.utils.patterns import NAME, RATE
 
 CELL = Cell("default", "mnist", "mlp", "0.50", "dia", 0)
 
