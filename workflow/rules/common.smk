@@ -27,10 +27,11 @@ except ModuleNotFoundError:
 from dia.config import reduced
 from dia.config.jobs import job_json, training_job, training_jobs
 from dia.errors import ConfigError
-from dia.jobs.cell import NAME, RATE, Cell
+from dia.jobs.cell import Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
 from dia.reporting.tables.declared_reference import declared_reference
 from dia.utils.canonical_json import canonical
+from dia.utils.patterns import NAME, RATE
 
 # Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
 # over it inside the job must not die of it.

@@ -78,20 +78,20 @@ def test_job_text_is_stable() -> None:
     assert job_json(config, config.cells[0]) == (
         '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default",'
         '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"bundled-mnist",'
-        '"std":null},"settings":{"adam_beta2":0.999,"alternate_every":0,"attacker_dropout_rate":"known",'
+        '"std":null},"settings":{"adam_beta2":0.999,"attacker_dropout_rate":"known",'
         '"attacker_labels":"known","batch_size":1,"client_mask_seed_space":null,"defence_clip_norm":null,'
         '"defence_keep_fraction":1.0,"defence_noise_std":0.0,"defence_quantisation":"none",'
         '"dropout_sites":"default","early_stop_patience":4000,"federated_rounds":0,'
         '"final_learning_rate":0.0001,"history_points":100,"lbfgs_history_size":10,'
         '"lbfgs_start_iteration":null,"learning_rate":0.1,"learning_rate_schedule":"plateau",'
         '"local_batch_size":null,"local_epochs":0,"local_learning_rate":0.01,"loss_tolerance":1e-05,'
-        '"lpips_network":"none","mask_annealing":1.0,"mask_binarisation":0.0,"mask_init":"bernoulli",'
-        '"mask_learning_rate":null,"mask_parametrisation":"clipped","mask_penalty_weight":0.0001,'
-        '"mask_rounding":null,"max_iterations":300,"plateau_factor":0.1,"plateau_patience":800,'
-        '"precision":"float32","restarts":1,"seed_candidates":4096,"server_learning_rate":0.1,'
-        '"signed_gradients":true,"signed_mask_gradients":false,"success_min_ssim":0.6,"test_images":2000,'
-        '"tf32":false,"training_batch_size":32,"training_clients":10,"training_images":10000,'
-        '"tv_decay_iterations":600,"tv_initial_factor":1.0,"tv_weight":1e-05,"victims":16}}'
+        '"lpips_network":"none","mask_init":"bernoulli","mask_learning_rate":null,'
+        '"mask_parametrisation":"clipped","mask_penalty_weight":0.0001,"max_iterations":300,'
+        '"plateau_factor":0.1,"plateau_patience":800,"precision":"float32","restarts":1,'
+        '"seed_candidates":4096,"server_learning_rate":0.1,"signed_gradients":true,"success_min_ssim":0.6,'
+        '"test_images":2000,"tf32":false,"training_batch_size":32,"training_clients":10,'
+        '"training_images":10000,"tv_decay_iterations":600,"tv_initial_factor":1.0,"tv_weight":1e-05,'
+        '"victims":16}}'
     )
 
 

@@ -119,7 +119,6 @@ REFUSED = [
         0.01,
         "final_learning_rate means nothing while learning_rate_schedule is plateau: set learning_rate_schedule, or",
     ),
-    (("scenarios", "default", "mask_annealing"), 2, "means nothing while mask_parametrisation is clipped"),
     (
         ("scenarios", "default"),
         {"victims": 16, "tv_weight": 0, "tv_initial_factor": 5},
@@ -128,7 +127,7 @@ REFUSED = [
     (("scenarios", "default", "tv_initial_factor"), 0.5, "tv_initial_factor = 0.5: must be at least 1"),
     (("scenarios", "default", "tv_decay_iterations"), 5, "means nothing while tv_initial_factor is 1: set"),
     (("scenarios", "default", "lbfgs_history_size"), 5, "means nothing while lbfgs_start_iteration is null"),
-    (("scenarios", "default", "mask_rounding"), 1, "mask_rounding = 1: must be below 1.0"),
+    (("scenarios", "default", "adam_beta2"), 1, "adam_beta2 = 1: must be below 1.0"),
     (("scenarios", "default", "victims"), "16", "scenarios.default.victims = '16': must be a whole number"),
     (("scenarios", "default", "victims"), 0, "scenarios.default.victims = 0: must be at least 1"),
     (
