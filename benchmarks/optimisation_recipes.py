@@ -57,7 +57,7 @@ def main() -> None:
     )
     for name in names:
         changes = {"victims": args.victims} | ({"max_iterations": args.iterations} if args.iterations else {})
-        settings = config.settings_of(name, args.model).model_copy(update=changes)
+        settings = config.settings_of(name, args.model, "dia").model_copy(update=changes)
         job = AttackJob.from_config(
             Cell("default", args.dataset, args.model, args.rate, "dia", 0), settings, {}
         )

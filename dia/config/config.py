@@ -12,10 +12,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from dia.config.consistency import find_faults
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
+from dia.config.resolution import resolve_settings
 from dia.datasets.registry import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
-from dia.models.registry import MODELS
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
@@ -151,23 +151,20 @@ class Config(StrictModel):
         return {name: own.pinned() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
-        """The settings of a cell: its scenario's, with the exceptions for its model."""
-        return self.settings_of(cell.scenario, cell.model)
+        """The settings of a cell; see :mod:`dia.config.resolution`."""
+        return self.settings_of(cell.scenario, cell.model, cell.attack)
 
-    def settings_of(self, scenario: str, model: str) -> Settings:
-        """The settings of a scenario, with the exceptions for a model."""
-        return self.resolved_settings[scenario, model]
+    def settings_of(self, scenario: str, model: str, attack: str) -> Settings:
+        """The settings of the cells of a scenario, a model and an attack."""
+        key = (scenario, model, attack)
+        if key not in self._settings:
+            self._settings[key] = resolve_settings(self.scenarios[scenario], model, attack)
+        return self._settings[key]
 
     @cached_property
-    def resolved_settings(self) -> dict[tuple[str, str], Settings]:
-        """The settings of every (scenario, model)."""
-        resolved = {}
-        for name, scenario in self.scenarios.items():
-            common = scenario.model_dump(exclude={"per_model"})
-            for model in (*MODELS, *self.models):
-                exceptions = scenario.per_model.get(model, Settings()).model_dump(exclude_unset=True)
-                resolved[name, model] = Settings(**common | exceptions)
-        return resolved
+    def _settings(self) -> dict[tuple[str, str, str], Settings]:
+        """The settings resolved so far."""
+        return {}
 
     def identity(self) -> str:
         """Canonical JSON of what the cells are: a valid config without execution, tables, figures and tracking."""

@@ -1,7 +1,11 @@
 """Faults of a config that no single key shows: its parts do not fit each other."""
 
+from itertools import product
 from typing import TYPE_CHECKING
 
+from dia.attacks.registry import ATTACKS
+from dia.config.grid import Grid
+from dia.config.resolution import ineffective_settings
 from dia.jobs.cell import Cell
 from dia.models.dropout_sites import site_selector
 from dia.models.registry import MODELS
@@ -10,16 +14,6 @@ from dia.utils.validation_errors import unknown_name_message
 
 if TYPE_CHECKING:
     from dia.config.config import Config
-
-INEFFECTIVE_UNLESS = {
-    "local_batch_size": ("local_epochs", 0),
-    "local_learning_rate": ("local_epochs", 0),
-    "final_learning_rate": ("learning_rate_schedule", "plateau"),
-    "tv_initial_factor": ("tv_weight", 0),
-    "tv_decay_iterations": ("tv_initial_factor", 1),
-    "lbfgs_history_size": ("lbfgs_start_iteration", None),
-}
-"""Setting -> another, and the value of that other at which the first does nothing."""
 
 
 def find_faults(config: "Config") -> list[str]:
@@ -63,9 +57,8 @@ def _unknown_sites(config: "Config") -> list[str]:
     faults = []
     for index, grid in enumerate(config.grids):
         for model in grid.models:
-            settings = config.resolved_settings.get((grid.scenario, model), Settings())
             try:
-                site_selector(model, settings.dropout_sites)
+                site_selector(model, _common_settings(config, grid, model).dropout_sites)
             except ValueError as error:
                 faults.append(f"grids[{index}]: scenario {grid.scenario!r}: {error}")
     return faults
@@ -77,9 +70,10 @@ def _too_few_images(config: "Config") -> list[str]:
     for index, grid in enumerate(config.grids):
         for dataset in set(grid.datasets) & set(config.datasets):
             for model in grid.models:
-                settings = config.resolved_settings.get((grid.scenario, model))
+                settings = _common_settings(config, grid, model)
                 images = config.datasets[dataset].images
-                if settings is not None and settings.victims * settings.batch_size > images:
+                defined = grid.scenario in config.scenarios
+                if defined and settings.victims * settings.batch_size > images:
                     faults.append(
                         f"grids[{index}]: scenario {grid.scenario!r} takes {settings.victims} victims of "
                         f"{settings.batch_size} image(s) for model {model!r}, more than the {images} of "
@@ -88,19 +82,27 @@ def _too_few_images(config: "Config") -> list[str]:
     return faults
 
 
+def _common_settings(config: "Config", grid: Grid, model: str) -> Settings:
+    """The settings that all attacks of a grid share, since none has defaults of its own for them.
+
+    Those of an unknown scenario, which is another fault, are the paper's.
+    """
+    if grid.scenario not in config.scenarios:
+        return Settings()
+    return config.settings_of(grid.scenario, model, grid.attacks[0])
+
+
 def _ineffective_settings(config: "Config") -> list[str]:
     """Settings that do nothing because of others: the rows would claim what was not done."""
-    faults, defaults = [], Settings()
-    for name, model in dict.fromkeys((grid.scenario, m) for grid in config.grids for m in grid.models):
-        settings = config.resolved_settings.get((name, model), defaults)
-        for key, (needed, value) in INEFFECTIVE_UNLESS.items():
-            if getattr(settings, needed) == value and getattr(settings, key) != getattr(defaults, key):
-                faults.append(
-                    f"scenario {name!r}, model {model!r}: {key} means nothing while {needed} is "
-                    f"{'null' if value is None else value}: "
-                    f"set {needed}, or leave {key} out"
-                )
-    return faults
+    faults = []
+    for grid in config.grids:
+        for model, attack in product(grid.models, grid.attacks):
+            if grid.scenario in config.scenarios:
+                where = f"scenario {grid.scenario!r}, model {model!r}"
+                where += f", attack {attack!r}" if ATTACKS[attack].defaults else ""
+                found = ineffective_settings(config.settings_of(grid.scenario, model, attack))
+                faults += [f"{where}: {fault}" for fault in found]
+    return list(dict.fromkeys(faults))
 
 
 def _duplicates(config: "Config") -> list[str]:

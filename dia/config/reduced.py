@@ -93,13 +93,13 @@ def reduced(config: Config, reduction: Reduction) -> Config:
             grid[axis] = _kept(getattr(given, axis), getattr(reduction.axes, axis))
         exceptions = mapping["scenarios"][given.scenario].setdefault("per_model", {})
         for model in given.models:
-            settings = config.settings_of(given.scenario, model)
+            by_attack = [config.settings_of(given.scenario, model, attack) for attack in given.attacks]
             bounded = {
-                key: min(getattr(settings, key), bound)
+                key: min(bound, *(getattr(settings, key) for settings in by_attack))
                 for key, bound in (reduction.settings | reduction.per_model.get(model, {})).items()
             }
             exceptions.setdefault(model, {}).update(bounded)
-            needed = Settings(**settings.model_dump() | bounded)
+            needed = Settings(**by_attack[0].model_dump() | bounded)
             for name in given.datasets:
                 most_images[name] = max(most_images[name], needed.victims * needed.batch_size)
     for name, dataset in config.datasets.items():

@@ -123,7 +123,7 @@ def private_batches(job: AttackJob, victim_set: VictimSet) -> tuple[Tensor, Tens
     victims, images = job.settings.victims, job.settings.batch_size
     if victims * images > len(victim_set):
         raise VictimError(
-            f"cell {job.cell.id} needs {victims} victims of {images} images; the victim set has {len(victim_set)}"
+            f"{victims} victims of {images} images are needed; the victim set has {len(victim_set)}"
         )
     pixels, labels = victim_set.tensors(victims * images)
     return pixels.reshape(victims, images, *victim_set.shape), labels.view(victims, images)

@@ -29,6 +29,7 @@ STYLES = {
     "ig": AttackStyle("IG", "#D55E00", "o"),
     "wiig": AttackStyle("WIIG", "#009E73", "s"),
     "dia": AttackStyle("DIA", "#0072B2", "D"),
+    "dia_lbfgs": AttackStyle("DIA-LBFGS", "#000000", "*"),
     "dia_readout": AttackStyle("DIA + zeros", "#56B4E9", "P"),
     "seed_search": AttackStyle("seed_search", "#E69F00", "X"),
     "analytic": AttackStyle("analytic", "#CC79A7", "^"),

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from dia.attacks.problem import Problem
+from dia.attacks.registry import ATTACKS
 from dia.config.config import Config
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
 from dia.datasets.victim_set import VictimSet
+from dia.errors import AttackError, ModelError, VictimError
 from dia.evaluation.experiment import build_experiment
 from dia.execution.run_cell import run_cell
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
-from dia.models.custom import CustomModel
+from dia.models.custom import FingerprintedModel
 from dia.settings.scenario import Settings
 
 SPEC = parse_dataset('{"source": "bundled-mnist", "images": 4}', "mnist")
@@ -28,7 +30,11 @@ def victim_set() -> VictimSet:
 
 
 def job(
-    attack: str = "dia", p: str = "0.5", model: str = "mlp", own: CustomModel | None = None, **settings: Any
+    attack: str = "dia",
+    p: str = "0.5",
+    model: str = "mlp",
+    own: FingerprintedModel | None = None,
+    **settings: Any,
 ) -> AttackJob:
     chosen = Settings(**{"victims": 2, "max_iterations": 6, "history_points": 6, **settings})
     return AttackJob.from_config(
@@ -143,10 +149,44 @@ def test_a_cell_of_an_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "        nn.BatchNorm1d(9), nn.Linear(9, classes))"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = CustomModel(factory="module:own_net.net", arguments={"classes": "$num_classes"})
+    own = FingerprintedModel(factory="module:own_net.net", arguments={"classes": "$num_classes"})
     row = rows(model="net", own=own, victims=1, batch_size=3)[0]
     assert (
-        row["model_definition"] == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net"}'
+        row["model_definition"]
+        == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net","source":""}'
     )
     assert row["history_total_loss"][-1] < row["history_total_loss"][0]
     assert "one victim at a time for 1.weight" in row["notes"]  # batch normalisation mixes the images
+
+
+def test_dia_lbfgs_is_dia_with_other_defaults() -> None:
+    how: dict[str, Any] = {"precision": "float64", "max_iterations": 40, **ATTACKS["dia_lbfgs"].defaults}
+    for found, expected in zip(rows(attack="dia_lbfgs", **how), rows(attack="dia", **how), strict=True):
+        for name in ("mse", "ssim", "total_loss", "mask_accuracy", "history_total_loss", "best_iteration"):
+            assert found[name] == expected[name]  # bit by bit
+
+
+def test_dia_lbfgs_without_dropout_is_ig_with_its_optimiser() -> None:
+    how: dict[str, Any] = {"p": "0", "max_iterations": 40, **ATTACKS["dia_lbfgs"].defaults}
+    for found, expected in zip(rows(attack="dia_lbfgs", **how), rows(attack="ig", **how), strict=True):
+        assert found["mask_accuracy"] is None
+        assert found["history_total_loss"] == expected["history_total_loss"]
+
+
+def test_dia_lbfgs_assumes_the_rate_that_the_attacker_assumes() -> None:
+    known, other = (problem(attack="dia_lbfgs", attacker_dropout_rate=rate) for rate in ("known", 0.25))
+    assert (known.rates, other.rates) == ([0.5] * 3, [0.25] * 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [
+        (VictimError, {"victims": 50}),
+        (ModelError, {"model": "net", "own": FingerprintedModel(factory="module:no_such_module.net")}),
+        (AttackError, {"federated_rounds": 1}),
+    ],
+)
+def test_every_error_names_the_cell(error: type[Exception], how: dict[str, Any]) -> None:
+    model = how.get("model", "mlp")
+    with pytest.raises(error, match=rf"^cell default/mnist/{model}/p0\.5/dia/seed0: "):
+        rows(**how)

@@ -56,10 +56,10 @@ def test_scenarios_models_and_attacks_stay_and_axes_are_thinned() -> None:
 
 def test_bounds_lower_settings_and_never_raise_them() -> None:
     full, small = Config.load(FULL), reduced(Config.load(FULL), RULES)
-    before, after = full.settings_of("small", "mlp"), small.settings_of("small", "mlp")
+    before, after = full.settings_of("small", "mlp", "dia"), small.settings_of("small", "mlp", "dia")
     assert after == before.model_copy(update={"max_iterations": 20})
-    assert small.settings_of("small", "vit").max_iterations == 3
-    before, after = full.settings_of("large", "vit"), small.settings_of("large", "vit")
+    assert small.settings_of("small", "vit", "dia").max_iterations == 3
+    before, after = full.settings_of("large", "vit", "dia"), small.settings_of("large", "vit", "dia")
     assert after == before
     assert (after.max_iterations, after.learning_rate, after.batch_size) == (2, 0.2, 64)
 
