@@ -1,36 +1,47 @@
-"""The command line: one verb a file, imported only when it is asked for.
+"""The command line: one file per verb, imported only when it is asked for.
 
-Each verb's module has ``add_parser(subparsers)`` and ``run(args) -> int``; it
-imports heavy libraries inside ``run``, so that ``dia --help`` and light verbs answer at once.
+The module of a verb has ``add_parser(subparsers)``, which adds the verb with its arguments and sets ``run`` as its
+default. ``run(args) -> int`` imports heavy libraries itself, so that ``dia --help`` and light verbs answer at once.
 """
 
 import argparse
-import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dia import __version__
 from dia.errors import DiaError
+from dia.utils.lazy_import import load_object
 
-VERBS = (
-    "victims", "train", "attack", "cells", "collect", "utility", "tables", "figures", "summary", "show", "sync",
-    "status", "verify", "schema",
-)  # fmt: skip
+VERBS = {
+    "victims": "dia.cli.victims:add_parser",
+    "train": "dia.cli.train:add_parser",
+    "attack": "dia.cli.attack:add_parser",
+    "cells": "dia.cli.cells:add_parser",
+    "collect": "dia.cli.collect:add_parser",
+    "utility": "dia.cli.utility:add_parser",
+    "tables": "dia.cli.tables:add_parser",
+    "figures": "dia.cli.figures:add_parser",
+    "summary": "dia.cli.summary:add_parser",
+    "show": "dia.cli.show:add_parser",
+    "sync": "dia.cli.sync:add_parser",
+    "status": "dia.cli.status:add_parser",
+    "verify": "dia.cli.verify:add_parser",
+    "schema": "dia.cli.schema:add_parser",
+}
+"""Verb -> the function that adds it, in the order of ``dia --help``."""
 
 
-def build_parser(verbs: Sequence[str] = VERBS) -> argparse.ArgumentParser:
+def build_parser(verbs: Iterable[str] = VERBS) -> argparse.ArgumentParser:
     """The parser of ``dia`` with the given verbs."""
     parser = argparse.ArgumentParser(
         prog="dia",
         description="Reconstruct private images from gradients that dropout was meant to protect. "
-        "The workflow (snakemake) calls these verbs; each also works by hand.",
+        "The workflow (snakemake) calls these verbs; you can run each of them yourself.",
     )
     parser.add_argument("--version", action="version", version=f"dia {__version__}")
     subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb in verbs:
-        module = importlib.import_module(f"dia.cli.{verb}")
-        module.add_parser(subparsers)
-        subparsers.choices[verb].set_defaults(run=module.run)
+        load_object(VERBS[verb])(subparsers)
     return parser
 
 

@@ -15,6 +15,7 @@ HELP = "run one cell of the grid: attack all its victims and write one Parquet f
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("attack", help=HELP, description=HELP)
+    parser.set_defaults(run=run)
     parser.add_argument("--job", required=True, metavar="JSON", help="the cell, its settings and dataset")
     parser.add_argument("--victims", type=Path, required=True, metavar="NPZ", help="the dataset's victim set")
     parser.add_argument("--out", type=Path, required=True, metavar="PARQUET", help="where the rows go")

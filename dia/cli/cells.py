@@ -20,6 +20,7 @@ def add_parser(subparsers: Any) -> None:
         help="list the cells of a config",
         description="Write one JSON line per cell: its axes and the path of its result file.",
     )
+    parser.set_defaults(run=run)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     source.add_argument("--config-json", metavar="JSON", help="the config as JSON text")

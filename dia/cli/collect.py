@@ -13,6 +13,7 @@ def add_parser(subparsers: Any) -> None:
         help="gather the rows of all cells in one file",
         description="Copy the rows of all cells of a job list to one Parquet file, without pictures.",
     )
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--job-list", type=Path, required=True, metavar="FILE", help="JSON lines from `dia cells`"
     )

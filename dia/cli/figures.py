@@ -20,6 +20,7 @@ def add_parser(subparsers: Any) -> None:
         description="Draw one figure in the formats of the suffixes. "
         + " ".join(f"{name}: {kind.description}." for name, kind in FIGURES.items()),
     )
+    parser.set_defaults(run=run)
     parser.add_argument("figure", choices=FIGURES, help="which figure")
     parser.add_argument(
         "--job-list", type=Path, metavar="FILE", help="JSON lines from `dia cells`, for reconstructions"

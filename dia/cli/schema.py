@@ -12,6 +12,7 @@ from dia.config.reference import config_doc
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("schema", help="print the JSON schema of the config file, as YAML")
+    parser.set_defaults(run=run)
     parser.add_argument("--markdown", action="store_true", help="print it as a reference to read instead")
 
 

@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
         description="Print the scores of one cell, victim by victim, and write its pictures: each private image and "
         "each reconstruction as PNG, and an overview of the first victims.",
     )
+    parser.set_defaults(run=run)
     parser.add_argument(
         "cell",
         metavar="CELL",

@@ -10,6 +10,7 @@ HELP = "tell which cells are done, which are not and why, and how long the rest 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("status", help=HELP, description=HELP)
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--config",
         type=Path,

@@ -12,6 +12,7 @@ def add_parser(subparsers: Any) -> None:
         help="write a page that says what was run",
         description="Write an HTML page: cells that are there and missing, settings, versions, machines.",
     )
+    parser.set_defaults(run=run)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the config, YAML or JSON")
     parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="from `dia collect`")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.html", help="the page to write")

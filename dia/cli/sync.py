@@ -15,6 +15,7 @@ def add_parser(subparsers: Any) -> None:
         description="Write one MLflow run per finished cell. Running it again adds nothing; a cell that was "
         "computed again replaces its older run. Only one process may write at a time.",
     )
+    parser.set_defaults(run=run)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the config, YAML or JSON")
     parser.add_argument(
         "--job-list", type=Path, required=True, metavar="FILE", help="JSON lines from `dia cells`"

@@ -12,6 +12,7 @@ def add_parser(subparsers: Any) -> None:
         help="make a table from the collected rows",
         description="Make one table, declared in a YAML file, in the formats that the suffixes name.",
     )
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--config",
         type=Path,

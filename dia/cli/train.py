@@ -8,6 +8,7 @@ HELP = "train one model by federated rounds with dropout, and measure its test a
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("train", help=HELP, description=HELP)
+    parser.set_defaults(run=run)
     parser.add_argument("--job", required=True, metavar="JSON", help="what to train, and how")
     parser.add_argument(
         "--dataset-json", required=True, metavar="JSON", help="the dataset as in the config, with its place"

@@ -8,6 +8,7 @@ HELP = "collect the test accuracy of trained models in one Parquet file"
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("utility", help=HELP, description=HELP)
+    parser.set_defaults(run=run)
     parser.add_argument("files", type=Path, nargs="+", metavar="PARQUET", help="what `dia train` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="PARQUET", help="where the rows go")
 

@@ -8,6 +8,7 @@ HELP = "replay golden float64 runs of the paper authors' code and compare every 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = subparsers.add_parser("verify", help=HELP, description=HELP)
+    parser.set_defaults(run=run)
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of golden runs")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
 

@@ -10,6 +10,7 @@ HELP = "make the victim set of a dataset"
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser("victims", help=HELP, description=__doc__)
+    parser.set_defaults(run=run)
     parser.add_argument(
         "--dataset-json",
         required=True,

@@ -9,6 +9,7 @@ LIGHT = (
     "dia",
     "dia.errors",
     "dia.cli",
+    "dia.cli.cells",
     "dia.cli.attack",
     "dia.cli.train",
     "dia.config.config",
