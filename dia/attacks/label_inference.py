@@ -1,14 +1,16 @@
-"""Labels from what a client sent: analytic for one image, a count estimate for a batch.
+"""Labels inferred from what a client sent: exact for one image, estimated counts for a batch.
 
 The last layer ``z = W a + b`` has the gradient ``dL/dW_c = mean_n (p_nc - [y_n = c]) a_n``, with the softmax
-probabilities p of image n and its features a. Dropout before the layer only changes the a_n.
+probabilities p_n of image n and its features a_n. Dropout before the layer only changes the a_n.
 
 * One image: row c is ``(p_c - [y = c]) a``. All rows but the label's point the same way and the label's is minus their
   sum, so its inner product with the sum of the others is the smallest (Zhao et al. 2020, iDLG, without the assumption
   of non-negative features, which GELU and layer normalisation break).
-* A batch: with average features a and probabilities p from images that the attacker makes up, row c is about
-  ``(p_c - n_c / N) a``. The counts n_c follow, rounded so that they sum to N by giving one image at a time to the
-  class with the most missing (Geng et al. 2021; Wainakh et al. 2022, LLG, in its white-box form).
+* A batch: with the average features a and probabilities p of auxiliary images, row c is about ``(p_c - n_c / N) a``.
+  The counts n_c follow, rounded so that they sum to N by giving one image at a time to the class with the most missing
+  (Geng et al. 2021; Wainakh et al. 2022, LLG, in its white-box form).
+
+Shapes: V victims, N images per victim, C classes.
 """
 
 import torch
@@ -18,11 +20,11 @@ from dia.errors import AttackError
 from dia.federated.update import ClientUpdate
 
 AUXILIARY_IMAGES = 64
-"""Images from which the attacker estimates average features and probabilities."""
+"""Number of random images from which the attacker estimates average features and probabilities."""
 
 
 def last_layer(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear]:
-    """The layer that makes the logits: the last ``nn.Linear`` with one output a class.
+    """The layer that gives the logits: the last ``nn.Linear`` with one output per class.
 
     Raises:
         AttackError: There is none.
@@ -48,15 +50,15 @@ def infer_labels(
     auxiliary_images: Tensor,
     scale: float | None,
 ) -> Tensor:
-    """Labels (V, images) in ascending order: which slot an image has is not in a gradient.
+    """Labels (V, N) in ascending order: a gradient does not tell which position in the batch an image has.
 
     Args:
         model: The model that the server sent out, its dropout off.
         received: What the clients sent, on the CPU.
         images: Images N of a victim.
         num_classes: Number of classes C.
-        auxiliary_images: (K, C, H, W) images of the attacker's own, normalised, where the model is; used for batches.
-        scale: By what a gradient was multiplied before it was sent; None where the server cannot know.
+        auxiliary_images: (K, channels, H, W) normalised images of the attacker's own, on the model's device; used for batches.
+        scale: Factor on the gradient that was sent; None where the server cannot know it.
 
     Raises:
         AttackError: The model has no last linear layer.
@@ -106,7 +108,7 @@ def _averages(model: nn.Module, layer: nn.Linear, images: Tensor) -> tuple[Tenso
 
 
 def _rounded(missing: Tensor, images: int) -> Tensor:
-    """Labels (V, images), ascending, from estimated counts (V, C): one image at a time to the largest rest."""
+    """Labels (V, N), ascending, from estimated counts (V, C): one image at a time to the largest remainder."""
     rest = missing.clone()
     chosen = []
     for _ in range(images):
@@ -117,13 +119,10 @@ def _rounded(missing: Tensor, images: int) -> Tensor:
 
 
 def align_to(inferred: Tensor, true: Tensor) -> Tensor:
-    """The inferred labels in the order of the true ones, as far as they agree; the wrong ones fill the gaps.
+    """The inferred labels (V, N) in the order of the true ones, as far as they agree; the wrong ones fill the gaps.
 
-    The slots of a batch are interchangeable, so this tells an attack nothing; it lets slot n stand for image n, as
-    masks of well-informed attacks do.
-
-    Args:
-        inferred, true: (V, N).
+    The positions in a batch are interchangeable, so this tells an attack nothing. It makes position n stand for image n,
+    as in the masks of well-informed attacks.
     """
     result = torch.empty_like(true)
     for victim, (guesses, labels) in enumerate(zip(inferred.tolist(), true.tolist(), strict=True)):

@@ -1,5 +1,5 @@
-"""What an analytic route says when it cannot be taken."""
+"""The refusal of a closed form."""
 
 
 class NotApplicable(Exception):
-    """A precondition fails; the message says which, and ends in the row's ``stop_reason``."""
+    """A precondition of a closed form fails; the message says which, and ends in the row's ``stop_reason``."""

@@ -34,11 +34,11 @@ class PixelLayer:
 
 
 @torch.no_grad()
-def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[PixelLayer]:
+def pixel_layers(model: BatchedGradientEngine) -> list[PixelLayer]:
     """Find them by sending an image whose pixels are their own numbers through the model."""
-    pixels = int(torch.Size(shape).numel())
+    pixels = int(torch.Size(model.shape).numel())
     numbers = torch.arange(pixels, device=model.device, dtype=torch.float64)
-    if float(numbers.to(model.dtype)[-1]) != pixels - 1:  # too many to be told apart in this precision
+    if float(numbers.to(model.dtype)[-1]) != pixels - 1:  # too many for this precision to distinguish
         return []
     seen: dict[str, list[Tensor]] = {}
 
@@ -52,7 +52,7 @@ def pixel_layers(model: BatchedGradientEngine, shape: tuple[int, ...]) -> list[P
     hooks = [m.register_forward_pre_hook(remember(name), with_kwargs=True) for name, m in layers]
     try:
         with use_masks(model.sites, None):
-            model.model(numbers.to(model.dtype).view(1, *shape))
+            model.model(numbers.to(model.dtype).view(1, *model.shape))
     finally:
         for hook in hooks:
             hook.remove()

@@ -55,7 +55,7 @@ def build_solver(problem: Problem) -> Solver:
     model, sent = problem.model, problem.received.pieces
     if not isinstance(model, BatchedGradientEngine):
         raise NotApplicable("what was sent is not the gradient of one step")
-    layers = pixel_layers(model, problem.shape)
+    layers = pixel_layers(model)
     if not layers:
         raise NotApplicable("no linear layer sees the image's pixels")
     layer = layers[0]
