@@ -20,8 +20,7 @@ from dia.attacks.registry import get_attack
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.specs import NORMALISATIONS
 from dia.errors import GoldenError
-from dia.federated.client import compute_update
-from dia.federated.update import ClientUpdate
+from dia.evaluation.experiment import undefended_problem
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
 from dia.models.build import build_model
@@ -80,13 +79,7 @@ def replay(path: Path) -> ReplayResult:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
     run = read_npz(path, None, what="golden run", error=GoldenError)
     _check(run, path)
-    problem = _problem(
-        run,
-        match["dataset"],
-        match["model"],
-        match["attack"],
-        path,
-    )
+    problem = _problem(run, match["dataset"], match["model"], match["attack"], path)
     losses: list[float] = []
 
     def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
@@ -102,50 +95,49 @@ def replay(path: Path) -> ReplayResult:
 
 
 def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
-    rate, x = float(run["dropout_rate"]), torch.tensor(run["victim"], dtype=torch.float64)[None]
-    labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
-    weights = read_npz(
-        path.with_name(f"{dataset}_{model_name}_weights.npz"), None, what="golden run", error=GoldenError
-    )
-    classes = int(list(weights.values())[-1].shape[0])
-    shape = (int(x.shape[2]), int(x.shape[3]), int(x.shape[4]))
-    module = build_model(model_name, shape, classes, rate, seed=0).double()
-    _load(module, weights, path)
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise GoldenError(
-            f"{path}: label is {labels[0].tolist()}; with {classes} classes it must be in [0, {classes})"
-        )
-    model = BatchedGradientEngine(module, shape, classes, x.shape[1])
+    """The one victim of a run, with the run's weights, masks and starting point."""
     if dataset not in NORMALISATIONS:
         raise GoldenError(
             f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
         )
     mean, std = (np.asarray(v, np.float32) for v in NORMALISATIONS[dataset])  # as a victim set stores them
-    low, high = Normalisation.per_channel(mean, std, torch.float64).bounds()
-    client_masks = _masks(run, "client_mask", model, path)
-    x0, first_masks = torch.tensor(run["x0"], dtype=torch.float64)[None], []
-    if attack == "dia":
-        first_masks = [mask.double() for mask in _masks(run, "mask0", model, path)]
+    x = torch.tensor(run["victim"], dtype=torch.float64)[None]
+    labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
+    model = _model(run, model_name, path.with_name(f"{dataset}_{model_name}_weights.npz"), path)
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
+        raise GoldenError(
+            f"{path}: label is {labels[0].tolist()}; with {model.num_classes} classes it must be in "
+            f"[0, {model.num_classes})"
+        )
+    x0 = torch.tensor(run["x0"], dtype=torch.float64)[None]
+    first_masks = [mask.double() for mask in _masks(run, "mask0", model, path)] if attack == "dia" else []
     settings = Settings(
         victims=1,
         batch_size=x.shape[1],
         precision="float64",
-        max_iterations=int(run["max_iterations"]),
-        plateau_patience=int(run["plateau_patience"]),
-        early_stop_patience=int(run["early_stop_patience"]),
+        **{limit: int(run[limit]) for limit in LIMITS},
     )
-    return Problem(
-        model=model,
-        received=ClientUpdate.of(compute_update(model, x, client_masks, labels)),
-        labels=labels,
-        shape=shape,
-        low=low,
-        high=high,
-        client_masks=client_masks,
-        starts=FixedInitialisation(x0, first_masks, [path.stem]),
-        victim_ids=[path.stem],
-        settings=settings,
+    return undefended_problem(
+        model,
+        x,
+        labels,
+        _masks(run, "client_mask", model, path),
+        Normalisation.per_channel(mean, std, torch.float64),
+        FixedInitialisation(x0, first_masks, [path.stem]),
+        [path.stem],
+        settings,
     )
+
+
+def _model(run: dict[str, Any], name: str, weights_path: Path, path: Path) -> GradientEngine:
+    """The attacked model with the weights of the run."""
+    weights = read_npz(weights_path, None, what="golden run", error=GoldenError)
+    classes = int(list(weights.values())[-1].shape[0])
+    images, *sides = run["victim"].shape
+    shape = (int(sides[0]), int(sides[1]), int(sides[2]))
+    module = build_model(name, shape, classes, float(run["dropout_rate"]), seed=0).double()
+    _load(module, weights, path)
+    return BatchedGradientEngine(module, shape, classes, images)
 
 
 def _check(run: dict[str, Any], path: Path) -> None:
@@ -163,7 +155,7 @@ def _check(run: dict[str, Any], path: Path) -> None:
 
 
 def _masks(run: dict[str, Any], kind: str, model: GradientEngine, path: Path) -> list[Tensor]:
-    """One mask a dropout site, each (1, N, *site.shape) bool."""
+    """One mask per dropout site, each (1, N, *site.shape) bool."""
     sites = {f"{kind}_{number:02d}": site for number, site in enumerate(model.sites)}
     if missing := [name for name in sites if name not in run]:
         raise GoldenError(f"{path}: lacks {', '.join(missing)}")

@@ -1,6 +1,6 @@
 """Build what an attack is given, and what it is measured against, from a cell's job and its victim set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -9,19 +9,20 @@ from torch import Tensor
 
 from dia.attacks.label_inference import AUXILIARY_IMAGES, align_to, infer_labels
 from dia.attacks.optimisation.initialisation import RandomInitialisation
-from dia.attacks.problem import Problem
+from dia.attacks.problem import Initialisation, Problem
 from dia.attacks.registry import ATTACKS
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
-from dia.federated.client import simulate_clients
+from dia.federated.client import compute_update, simulate_clients
 from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update
 from dia.federated.trained_model import TrainedModel
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
 from dia.jobs.attack_job import AttackJob
+from dia.settings.scenario import Settings
 from dia.utils.randomness import generator
 
 
@@ -173,6 +174,38 @@ def attacker_view(
         ),
         victim_ids=victim_ids,
         settings=settings,
+    )
+
+
+def undefended_problem(
+    model: GradientEngine,
+    x: Tensor,
+    labels: Tensor,
+    client_masks: Sequence[Tensor],
+    normalisation: Normalisation,
+    starts: Initialisation,
+    victim_ids: Sequence[str],
+    settings: Settings,
+) -> Problem:
+    """The problem of an attacker that knows model and labels, of clients without defences: replays and tests need it.
+
+    Args:
+        model: The model of clients and attacker, on the CPU.
+        x: (V, N, C, H, W) the private images, normalised.
+        labels: (V, N).
+        client_masks: Per site (V, N, *site.shape) bool.
+        normalisation: In the model's precision.
+        starts: Where attacks start.
+        victim_ids: Ids of the V victims.
+        settings: Settings of the attack.
+
+    Raises:
+        AttackError: An update is not finite.
+    """
+    low, high = normalisation.bounds()
+    received = ClientUpdate.of(compute_update(model, x, client_masks, labels))
+    return Problem(
+        model, received, labels, model.shape, low, high, client_masks, starts, victim_ids, settings
     )
 
 

@@ -16,8 +16,8 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.registry import get_attack
 from dia.datasets.normalisation import Normalisation
-from dia.federated.client import compute_update, draw_masks
-from dia.federated.update import ClientUpdate
+from dia.evaluation.experiment import undefended_problem
+from dia.federated.client import draw_masks
 from dia.gradients.batched import BatchedGradientEngine
 from dia.models.mlp import MLP
 from dia.models.vit import ViT
@@ -48,25 +48,16 @@ def problem(
         module = kind(shape, CLASSES, p, **architecture).double()
     model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
-    low, high = Normalisation.per_channel([0.4, 0.5], [0.25, 0.3], torch.float64).bounds()
+    normalisation = Normalisation.per_channel([0.4, 0.5], [0.25, 0.3], torch.float64)
+    low, high = normalisation.bounds()
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     client_masks = draw_masks(model.sites, seed, ids, images, "client_masks")
     first_masks = draw_masks(model.sites, seed, ids, images, "initial_masks")
     x0 = torch.stack([normal((images, *shape), generator(seed, v, "x0"), torch.float64) for v in ids])
-    return Problem(
-        model=model,
-        received=ClientUpdate.of(compute_update(model, x, client_masks, labels)),
-        labels=labels,
-        shape=shape,
-        low=low,
-        high=high,
-        client_masks=client_masks,
-        starts=FixedInitialisation(x0, [mask.double() for mask in first_masks], ids),
-        victim_ids=ids,
-        settings=settings(**changes),
-    )
+    starts = FixedInitialisation(x0, [mask.double() for mask in first_masks], ids)
+    return undefended_problem(model, x, labels, client_masks, normalisation, starts, ids, settings(**changes))
 
 
 @dataclass
@@ -84,15 +75,15 @@ class Run:
 
 def run(
     attack_name: str,
-    of: Problem,
+    problem: Problem,
     victims_per_chunk: int | None = None,
     *,
     on_iteration: Callable[[SearchProgress], None] = lambda progress: None,
     notify: Callable[[str], None] | None = None,
 ) -> Run:
-    """Attack ``of``, observed; the other arguments are those of :mod:`dia.attacks.attack`."""
-    losses: list[list[float]] = [[] for _ in of.victim_ids]
-    rates: list[list[float]] = [[] for _ in of.victim_ids]
+    """Attack ``problem``, observed; the other arguments are those of :mod:`dia.attacks.attack`."""
+    losses: list[list[float]] = [[] for _ in problem.victim_ids]
+    rates: list[list[float]] = [[] for _ in problem.victim_ids]
 
     def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         for row, victim in enumerate(state.victims.tolist()):
@@ -108,31 +99,31 @@ def run(
         state = progress.active[0]
         last.update((v, [mask[row] for mask in state.masks]) for row, v in enumerate(state.victims.tolist()))
 
-    attack = get_attack(attack_name)(of, victims_per_chunk)
+    attack = get_attack(attack_name)(problem, victims_per_chunk)
     outcome = attack.run(observe=observe, on_iteration=watched, notify=notify)
-    masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(of))), strict=True)]
+    masks = [torch.stack(site) for site in zip(*(last[v] for v in range(len(problem))), strict=True)]
     return Run(outcome, losses, rates, masks)
 
 
-def plainly(attack_name: str, of: Problem, model_name: str, restart: int = 0) -> list[Result]:
+def run_oracle(attack_name: str, problem: Problem, model_name: str, restart: int = 0) -> list[Result]:
     """The same attack by the oracle, from one start, on a plainly written model with the same weights."""
     _, architecture, shape = MODELS[model_name]
-    rate = of.rates[0] if of.rates else 0.0
+    rate = problem.rates[0] if problem.rates else 0.0
     model = PLAIN_MODELS[model_name](shape, CLASSES, rate, **architecture).double()
-    model.load_state_dict(of.model.model.state_dict())
+    model.load_state_dict(problem.model.model.state_dict())
     client = Client(model, torch.zeros(1, *shape, dtype=torch.float64))
-    true = [mask.double() for mask in of.client_masks]
-    masks = {"ig": None, "wiig": true, "dia": of.masks(restart)}[attack_name]
+    true = [mask.double() for mask in problem.client_masks]
+    masks = {"ig": None, "wiig": true, "dia": problem.masks(restart)}[attack_name]
     return [
         oracle.attack(
             client,
-            [of.received.pieces[name].dense()[v] for name in client.parameters],
-            of.labels[v],
-            of.images(restart)[v],
-            (of.low, of.high),
-            of.settings,
+            [problem.received.pieces[name].dense()[v] for name in client.parameters],
+            problem.labels[v],
+            problem.images(restart)[v],
+            (problem.low, problem.high),
+            problem.settings,
             masks=None if masks is None else [mask[v] for mask in masks],
             optimise_masks=attack_name == "dia",
         )
-        for v in range(len(of))
+        for v in range(len(problem))
     ]

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import Normalisation
-from dia.federated.client import compute_update, draw_masks
+from dia.evaluation.experiment import undefended_problem
+from dia.federated.client import draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import DenseGradient
@@ -41,17 +42,17 @@ def build_problem(
     model = BatchedGradientEngine(module, shape, CLASSES, images)
     ids = [f"{number:04d}" for number in range(victims)]
     channels = torch.arange(shape[0], dtype=dtype)[:, None, None]
-    low, high = Normalisation(0.4 + 0.1 * channels, 0.25 + 0.05 * channels).bounds()
+    normalisation = Normalisation(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
+    low, high = normalisation.bounds()
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
     labels = torch.randint(CLASSES, (victims, images), generator=rng)
     masks = draw_masks(model.sites, seed, ids, images, "client_masks")
     start = draw_masks(model.sites, seed, ids, images, "initial_masks")
-    received = ClientUpdate.of(compute_update(model, x, masks, labels))
     x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
     settings = Settings(victims=victims, batch_size=images, **changes)
     starts = FixedInitialisation(x0, [mask.to(dtype) for mask in start], ids)
-    return Problem(model, received, labels, shape, low, high, masks, starts, ids, settings), x
+    return undefended_problem(model, x, labels, masks, normalisation, starts, ids, settings), x
 
 
 def vit(p: float = 0.5, **changes: Any) -> Callable[[], nn.Module]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.oracle import Result
-from helpers.problems import Run, plainly, problem, run
+from helpers.problems import Run, problem, run, run_oracle
 from torch import Tensor
 
 from dia.attacks.optimisation.attack import CHECK_EVERY
@@ -64,13 +64,13 @@ def some(of: Problem, *victims: int) -> Problem:
 @pytest.mark.parametrize("attack", ITERATIVE)
 def test_whole_attack(attack: str, model: str, images: int) -> None:
     of = problem(model, 0.3, images=images)
-    assert_equal(run(attack, of), plainly(attack, of, model))
+    assert_equal(run(attack, of), run_oracle(attack, of, model))
 
 
 @pytest.mark.parametrize("attack", ITERATIVE)
 def test_without_dropout(attack: str) -> None:
     of = problem("mlp", 0.0)
-    assert_equal(run(attack, of), plainly("ig", of, "mlp"))
+    assert_equal(run(attack, of), run_oracle("ig", of, "mlp"))
 
 
 @pytest.mark.parametrize("attack", ITERATIVE)
@@ -78,7 +78,7 @@ def test_plateau(attack: str) -> None:
     """A patience of one iteration: rates fall, for each victim when its own loss stalls."""
     of = problem("mlp", 0.5, victims=4, plateau_patience=1, learning_rate=0.5, plateau_factor=0.5)
     got = run(attack, of)
-    assert_equal(got, plainly(attack, of, "mlp"))
+    assert_equal(got, run_oracle(attack, of, "mlp"))
     assert len({tuple(rates) for rates in got.rates}) > 1
 
 
@@ -92,7 +92,7 @@ def early() -> Problem:
 def test_victims_leave(attack: str) -> None:
     of = early()
     got = run(attack, of)
-    assert_equal(got, plainly(attack, of, "mlp"))
+    assert_equal(got, run_oracle(attack, of, "mlp"))
     assert len(set(got.outcome.iterations.tolist())) > 2
 
 
