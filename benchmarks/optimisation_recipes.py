@@ -1,7 +1,7 @@
 """The recipes of config/studies/stronger_dia.yaml compared on the same client gradients.
 
     python benchmarks/optimisation_recipes.py --victims 4 --iterations 300
-    python benchmarks/optimisation_recipes.py --scenarios plain_to_the_end strong --dataset cifar10 --victims 16
+    python benchmarks/optimisation_recipes.py --scenarios paper_full_length lbfgs_tuned --dataset cifar10 --victims 16
 
 One line per scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
@@ -49,11 +49,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     names = args.scenarios or [
-        n for n in config.scenarios if not n.endswith("_n4") and n != "plain_to_the_end"
+        n for n in config.scenarios if not n.endswith("_n4") and n != "paper_full_length"
     ]
     levels: list[float] = []
     print(
-        "scenario           distance   SSIM   masks  iterations  below the first's end after  ms a victim-iteration"
+        "scenario               distance   SSIM   masks  iterations  below the first's end after  ms a victim-iteration"
     )
     for name in names:
         changes = {"victims": args.victims} | ({"max_iterations": args.iterations} if args.iterations else {})
@@ -78,13 +78,13 @@ def main() -> None:
         there = sum(count < float("inf") for count in after)
         median = torch.tensor(after, dtype=torch.float64).median()
         print(
-            f"{name:18s} {values['matching_distance']:.2e}  {values['ssim']:.3f}  {values['mask_accuracy']:.3f}  "
+            f"{name:22s} {values['matching_distance']:.2e}  {values['ssim']:.3f}  {values['mask_accuracy']:.3f}  "
             f"{values['iterations']:10.0f}  {median:14.0f} ({there} of {len(after)})  {each:14.1f}",
             flush=True,
         )
         for number, (row, count) in enumerate(zip(rows, after, strict=True) if args.per_victim else []):
             print(
-                f"  {number:<16d} {row['matching_distance']:.2e}  {row['ssim']:.3f}  "
+                f"  {number:<20d} {row['matching_distance']:.2e}  {row['ssim']:.3f}  "
                 f"{row['mask_accuracy']:.3f}  {row['iterations']:10.0f}  {count:14.0f}  MSE {row['mse']:.2e}",
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""What an attack is given."""
+"""The input of an attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,8 @@ class Initialisation(Protocol):
 class Problem:
     """V victims of N images of one cell, as the server sees them.
 
-    What belongs to all victims of a cell lies on the CPU, and a pass takes its share to the device (:meth:`placed`):
-    a device holds one pass, however many victims there are.
+    What belongs to all victims of a cell lies on the CPU, and a chunk takes its share to the device (:meth:`placed`):
+    a device holds one chunk, however many victims there are.
 
     Attributes:
         model: The model that the server sent out, on the device that computes.
@@ -37,7 +37,7 @@ class Problem:
         low, high: (C, 1, 1) the valid pixel box in normalised space, on the device.
         client_masks: The clients' true masks, per site (V, N, *site.shape) bool, on the CPU even when placed. For
             well-informed attacks alone.
-        starts: Where attacks start.
+        starts: The images and masks that attacks start from.
         victim_ids: Ids of the V victims.
         settings: The cell's settings.
     """
@@ -73,7 +73,7 @@ class Problem:
 
     @property
     def mask_penalty_weight(self) -> float:
-        """Weight of the mask penalty; 0 where the rate is unknown, and so what share a mask should drop."""
+        """Weight of the mask penalty; 0 where the rate is unknown, and so the share that a mask should drop."""
         return 0.0 if self.settings.attacker_dropout_rate == "unknown" else self.settings.mask_penalty_weight
 
     def images(self, restart: int = 0) -> Tensor:

@@ -1,6 +1,6 @@
-"""How an iterative attack searches: the recipe of the paper, and what may improve on it.
+"""Settings of iterative attacks: the recipe of the paper, and what may improve on it.
 
-The defaults are the paper's, as far as they could be read from its authors' released code. What is ours says so;
+The defaults are the paper's, as far as they could be read from its authors' released code. Others say that they are ours;
 ``config/studies/stronger_dia.yaml`` measures each.
 """
 
@@ -12,7 +12,7 @@ from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
 
 
 class SearchSettings(StrictModel):
-    """Objective, optimiser, where it starts and when it stops."""
+    """Objective, optimiser, start and stop of an iterative attack."""
 
     max_iterations: StrictInt = Field(
         20_000, ge=1, description="Most iterations of one attack. At least 1; paper: 20000."

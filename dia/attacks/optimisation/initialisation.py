@@ -1,4 +1,4 @@
-"""Where attacks start: images and masks, drawn when they are needed and never held for all victims."""
+"""The images and masks that attacks start from, drawn when they are needed and never held for all victims."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class RandomInitialisation:
     Attributes:
         seed: The cell's seed.
         shape: (N, C, H, W) of a victim's images.
-        sites: Dropout sites as the attacker believes them.
+        sites: Dropout sites as the attacker assumes them.
         mask_init: See :func:`dia.attacks.optimisation.initialisation.first_masks`.
         dtype: Of the tensors drawn.
     """
@@ -42,12 +42,12 @@ class RandomInitialisation:
 
 @dataclass(frozen=True)
 class FixedInitialisation:
-    """One start that is known beforehand, as that of a golden run.
+    """One start that is given, as that of a golden run.
 
     Attributes:
         x: (V, N, C, H, W).
         mask: Per site (V, N, *site.shape).
-        victim_ids: Whose they are.
+        victim_ids: The victims that they belong to.
     """
 
     x: Tensor
@@ -81,15 +81,15 @@ def first_masks(
     rngs: Sequence[torch.Generator],
     dtype: torch.dtype = torch.float64,
 ) -> list[Tensor]:
-    """Where masks start, per site (V, N, *site.shape) on the CPU; drawn in float64 whatever ``dtype`` they come in.
+    """The first masks, per site (V, N, *site.shape) on the CPU; drawn in float64 and returned in ``dtype``.
 
     Args:
-        kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``p``: every entry at
-            its probability of being kept, 1 - p; ``uniform``: anywhere in [0, 1].
+        kind: ``bernoulli``: a draw of masks as the client makes them; ``ones``: nothing dropped; ``mean``: every entry
+            at its probability of being kept, 1 - p; ``uniform``: anywhere in [0, 1].
         sites: Dropout sites in module order.
         rates: The dropout rate of every site, as far as the attacker knows it.
         batch_size: Images N of a victim.
-        rngs: One generator a victim.
+        rngs: One generator per victim.
     """
 
     def one(shape: tuple[int, ...], rate: float, rng: torch.Generator) -> Tensor:
@@ -111,6 +111,6 @@ def first_masks(
 def start_generators(
     seed: int, victim_ids: Sequence[str], purpose: str, restart: int
 ) -> list[torch.Generator]:
-    """One generator a victim for the draws of one start; the first start is the same however many follow."""
+    """One generator per victim for the draws of one start; the first start is the same however many follow."""
     which = (purpose,) if restart == 0 else (purpose, restart)
     return [generator(seed, victim, *which) for victim in victim_ids]
