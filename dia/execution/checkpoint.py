@@ -10,20 +10,18 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dia.attacks.optimisation.state import SearchProgress, SearchState
-from dia.errors import AttackInterrupted
+from dia.errors import AttackError, AttackInterrupted
 from dia.evaluation.history import Curves
 from dia.execution.signals import StopRequest
 from dia.utils.files import atomic_path
+from dia.utils.npz import read_npz
+from dia.utils.tensors import pack_tensors, unpack_tensors
 
 FORMAT = 4
 SECONDS_BETWEEN = 300.0
@@ -84,8 +82,8 @@ class Checkpointer:
             "fingerprint": self.fingerprint,
             "chunk_size": progress.chunk_size,
             "pending": [(restart, victims.tolist()) for restart, victims in progress.pending],
-            "active": _packed(list(progress.active), "active", arrays),
-            "finished": _packed(progress.finished, "finished", arrays),
+            "active": pack_tensors(list(progress.active), "active", arrays),
+            "finished": pack_tensors(progress.finished, "finished", arrays),
             "points": curves.points,
         }
         with atomic_path(self.path) as temporary:
@@ -97,21 +95,23 @@ class Checkpointer:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                meta = json.loads(str(file["meta"]))
-                if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
-                    raise ValueError("it belongs to another cell, other settings, victims or code")
-                progress = SearchProgress(
-                    chunk_size=meta["chunk_size"],
-                    pending=deque((restart, torch.tensor(victims)) for restart, victims in meta["pending"]),
-                    active=deque(_unpacked(list[SearchState], meta["active"], file)),
-                    finished=_unpacked(list[SearchState], meta["finished"], file),
-                )
-                points = [[tuple(point) for point in victim] for victim in meta["points"]]
+            arrays = read_npz(self.path, None, what="checkpoint", error=AttackError)
+            meta = json.loads(str(arrays["meta"]))
+            if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
+                raise ValueError("it belongs to another cell, other settings, victims or code")
+            progress = SearchProgress(
+                chunk_size=meta["chunk_size"],
+                pending=deque((restart, torch.tensor(victims)) for restart, victims in meta["pending"]),
+                active=deque(unpack_tensors(list[SearchState], meta["active"], arrays)),
+                finished=unpack_tensors(list[SearchState], meta["finished"], arrays),
+            )
+            points = [[tuple(point) for point in victim] for victim in meta["points"]]
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
             aside = self.path.with_suffix(".refused.npz")
             self.path.replace(aside)
-            self.announce(f"checkpoint refused and set aside as {aside}, starting afresh: {error}")
+            self.announce(
+                f"checkpoint refused and set aside as {aside}, starting from the beginning: {error}"
+            )
             return None
         curves.points = points
         self.announce(
@@ -123,29 +123,3 @@ class Checkpointer:
     def remove(self) -> None:
         """The cell is finished and written: its checkpoint goes."""
         self.path.unlink(missing_ok=True)
-
-
-def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON that describes ``value``; its tensors go to ``arrays`` under names that begin with ``name``."""
-    if isinstance(value, Tensor):
-        arrays[name] = value.cpu().numpy()
-        return name
-    if isinstance(value, list):
-        return [_packed(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
-    if is_dataclass(value):
-        return {f.name: _packed(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)}
-    return value
-
-
-def _unpacked(kind: Any, value: Any, arrays: Any) -> Any:
-    """The inverse of :func:`_packed` for a value of type ``kind``."""
-    if isinstance(kind, UnionType):  # something or None
-        return value if value is None else _unpacked(get_args(kind)[0], value, arrays)
-    if kind is Tensor:
-        return torch.from_numpy(arrays[value])
-    if get_origin(kind) is list:
-        return [_unpacked(get_args(kind)[0], item, arrays) for item in value]
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{name: _unpacked(hints[name], item, arrays) for name, item in value.items()})  # type: ignore[operator]
-    return value

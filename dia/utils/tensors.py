@@ -1,9 +1,12 @@
 """Small helpers for tensors: one value per victim, and tensors inside lists and dataclasses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import numpy as np
+import torch
 from torch import Tensor
 
 Value = TypeVar("Value")
@@ -30,3 +33,36 @@ def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
         changed = type(value)(**{f.name: map_tensors(getattr(value, f.name), change) for f in fields(value)})
     result: Value = changed
     return result
+
+
+def pack_tensors(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON values that describe ``value``, a nest of lists, dataclasses, tensors and JSON values.
+
+    Args:
+        value: What to describe.
+        name: Begins the names of its arrays.
+        arrays: Receives the tensors, as arrays on the CPU.
+    """
+    if isinstance(value, Tensor):
+        arrays[name] = value.cpu().numpy()
+        return name
+    if isinstance(value, list):
+        return [pack_tensors(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    if is_dataclass(value):
+        items = {f.name: getattr(value, f.name) for f in fields(value)}
+        return {key: pack_tensors(item, f"{name}.{key}", arrays) for key, item in items.items()}
+    return value
+
+
+def unpack_tensors(kind: Any, packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The value of type ``kind`` that :func:`pack_tensors` described."""
+    if isinstance(kind, UnionType):  # something or None
+        return packed if packed is None else unpack_tensors(get_args(kind)[0], packed, arrays)
+    if kind is Tensor:
+        return torch.from_numpy(arrays[packed])
+    if get_origin(kind) is list:
+        return [unpack_tensors(get_args(kind)[0], item, arrays) for item in packed]
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{name: unpack_tensors(hints[name], item, arrays) for name, item in packed.items()})
+    return packed
