@@ -50,14 +50,14 @@ def infer_labels(
     auxiliary_images: Tensor,
     scale: float | None,
 ) -> Tensor:
-    """Labels (V, N) in ascending order: a gradient does not tell which position in the batch an image has.
+    """Labels (V, N) in ascending order: a gradient does not tell the position of an image in its batch.
 
     Args:
         model: The model that the server sent out, its dropout off.
         received: What the clients sent, on the CPU.
         images: Images N of a victim.
         num_classes: Number of classes C.
-        auxiliary_images: (K, channels, H, W) normalised images of the attacker's own, on the model's device; used for batches.
+        auxiliary_images: (K, channels, H, W) normalised images of the attacker's own, where the model is; for batches.
         scale: Factor on the gradient that was sent; None where the server cannot know it.
 
     Raises:
@@ -121,7 +121,7 @@ def _rounded(missing: Tensor, images: int) -> Tensor:
 def align_to(inferred: Tensor, true: Tensor) -> Tensor:
     """The inferred labels (V, N) in the order of the true ones, as far as they agree; the wrong ones fill the gaps.
 
-    The positions in a batch are interchangeable, so this tells an attack nothing. It makes position n stand for image n,
+    Positions in a batch are interchangeable, so this tells an attack nothing. It makes position n stand for image n,
     as in the masks of well-informed attacks.
     """
     result = torch.empty_like(true)
