@@ -5,8 +5,8 @@
 
 One line per scenario: the median over victims of matching distance, SSIM, mask accuracy and iterations, then of the
 iterations after which its distance is first below the one that the *first* scenario ends with, victim by victim, and
-how many victims get there; ``--per-victim`` adds a line per victim. ``--gelu`` shows what the kinks of ReLU cost. Images
-are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.
+how many victims get there; ``--per-victim`` adds a line per victim. ``--gelu`` shows what the kinks of ReLU cost.
+Images are those of ``mnist_128.npz`` and ``cifar10_128.npz`` in the folder ``--data``.
 """
 
 import argparse

@@ -21,8 +21,8 @@ class AttackEntry:
     Attributes:
         builder: ``module:function`` of its :class:`~dia.attacks.attack.AttackBuilder`.
         assumes_dropout_rate: Whether it depends on the rate that the attacker assumes (``attacker_dropout_rate``).
-        defaults: Its own defaults, where they are not the paper's; of :class:`~dia.settings.optimisation.SearchSettings`
-            alone, since client and model are the same for all attacks.
+        defaults: Its own defaults, where they are not the paper's; of
+            :class:`~dia.settings.optimisation.SearchSettings` alone: client and model are the same for all attacks.
     """
 
     builder: str

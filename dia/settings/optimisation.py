@@ -1,7 +1,7 @@
 """Settings of iterative attacks: the recipe of the paper, and what may improve on it.
 
-The defaults are the paper's, as far as they could be read from its authors' released code. Others say that they are ours;
-``config/studies/stronger_dia.yaml`` measures each.
+The defaults are the paper's, as far as they could be read from its authors' released code. Others say that they are
+ours; ``config/studies/stronger_dia.yaml`` measures each.
 """
 
 from typing import Annotated, Literal

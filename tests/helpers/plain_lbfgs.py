@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PlainLBFGS:
-    """Args: ``sizes`` entries of each variable; ``low``, ``high`` (D,); ``max_step`` of an entry; ``history_size`` pairs."""
+    """Args: ``sizes`` of the variables; ``low``, ``high`` (D,); ``max_step`` per entry; ``history_size`` pairs."""
 
     def __init__(
         self, sizes: list[int], low: Tensor, high: Tensor, max_step: float, history_size: int

@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "dia"
 LAYERS = (
-    "cli", "verification", "reporting", "execution", "results", "config", "evaluation", "attacks", "federated", "jobs", "gradients",
-    "defences", "models", "datasets", "settings", "ops", "utils", "errors",
+    "cli", "verification", "reporting", "execution", "results", "config", "evaluation", "attacks", "federated", "jobs",
+    "gradients", "defences", "models", "datasets", "settings", "ops", "utils", "errors",
 )  # fmt: skip
 """From top to bottom; docs/how-it-works.md shows them."""
 OUTSIDE = {"__init__", "__main__"}

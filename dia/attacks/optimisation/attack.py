@@ -170,7 +170,7 @@ class GradientMatchingAttack:
                 chunk = chunk.select(rows)
 
     def _iterate(self, chunk: Chunk, state: SearchState, observe: Observer | None) -> None:
-        """One iteration; nothing in ``state`` changes before it is evaluated, so running out of memory costs nothing."""
+        """One iteration; ``state`` changes only after it is evaluated, so running out of memory costs nothing."""
         found = evaluate(chunk, state, self.mask_variables)
         if observe is not None:
             observe(state, found.total_loss, found.matching_distance)

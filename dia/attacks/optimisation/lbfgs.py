@@ -1,4 +1,4 @@
-"""Limited-history_size BFGS inside a box, one row per victim: steps for a badly conditioned search, one evaluation an iteration.
+"""Limited-memory BFGS inside a box, one row per victim: for badly conditioned searches, one evaluation per iteration.
 
 The two-loop recursion of Nocedal & Wright (2006, algorithm 7.4) over the pairs of the last iterations. It begins from a
 diagonal, the inverse root of each entry's mean square gradient: the slopes of pixels and of the masks of different
@@ -37,7 +37,8 @@ class BatchedLBFGS:
         direction: (V, D) from there.
         length: (V,) fraction of ``direction`` that is being tried.
         hessian_scale: (V,) factor that makes an inverse curvature of the diagonal; 0 while that is not known.
-        steps, changes: The most recent pairs, oldest first: (V, D) between two accepted points, and between their gradients.
+        steps, changes: The most recent pairs, oldest first: (V, D) between two accepted points, and between their
+            gradients.
         curvatures: (V,) per pair: their product; infinite where it is not to be used.
     """
 

@@ -1,4 +1,4 @@
-"""The loss that an iterative attack minimises, per victim (Geiping et al. 2020, eq. 4; Scheliga et al. 2022, section 4)."""
+"""The loss that an iterative attack minimises, per victim (Geiping et al. 2020, eq. 4; Scheliga et al. 2022, §4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -33,7 +33,7 @@ class Plateau:
         return cls(full, torch.full_like(full, torch.inf), torch.zeros_like(full, dtype=torch.int64))
 
     def step(self, loss: Tensor, factor: float, patience: int) -> None:
-        """Note the (V,) losses of one iteration; multiply a victim's learning rate by ``factor`` when its patience is exhausted."""
+        """Note the (V,) losses of one iteration; a victim's rate is multiplied by ``factor`` when its patience ends."""
         loss = loss.to(self.best.dtype)
         better = loss < self.best * (1 - RELATIVE_THRESHOLD)
         self.best = torch.where(better, loss, self.best)

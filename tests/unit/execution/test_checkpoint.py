@@ -185,7 +185,9 @@ def test_a_foreign_checkpoint_is_set_aside(run: Runner, other: AttackJob, reason
         run(other, stop_at=5)
     assert_same(run(of), wanted)
     assert len(run.said) == 1
-    assert "checkpoint refused and set aside as" in run.said[0] and "starting from the beginning" in run.said[0]
+    assert (
+        "checkpoint refused and set aside as" in run.said[0] and "starting from the beginning" in run.said[0]
+    )
     assert reason in run.said[0]
     assert run.path.with_suffix(".refused.npz").exists()
 
