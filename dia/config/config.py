@@ -144,11 +144,11 @@ class Config(StrictModel):
 
     def model(self, name: str) -> FingerprintedModel | None:
         """A model of the config, as its files are when this is first asked; None for a built-in architecture."""
-        return self._pinned.get(name)
+        return self._fingerprinted.get(name)
 
     @cached_property
-    def _pinned(self) -> dict[str, FingerprintedModel]:
-        return {name: own.pinned() for name, own in self.models.items()}
+    def _fingerprinted(self) -> dict[str, FingerprintedModel]:
+        return {name: own.with_fingerprint() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
         """The settings of a cell; see :mod:`dia.config.resolution`."""

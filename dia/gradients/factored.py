@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dia.gradients.cost_model import keep_factors
-from dia.ops.gram import match
+from dia.ops.gram import norm_and_inner_product
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FactoredGradient:
 
     def square_norm(self) -> Tensor:
         """(V,)."""
-        return match(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
+        return norm_and_inner_product(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
 
     def select(self, victims: Tensor) -> "FactoredGradient":
         return FactoredGradient(self.deltas[victims], self.inputs[victims], self.shape)
@@ -90,7 +90,7 @@ def compare(piece: ParameterGradient, received: ParameterGradient | None) -> tup
         if not keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
             piece = DenseGradient(piece.dense())
     if isinstance(piece, FactoredGradient) and isinstance(received, FactoredGradient):
-        return match(piece.deltas, piece.inputs, received.deltas, received.inputs)
+        return norm_and_inner_product(piece.deltas, piece.inputs, received.deltas, received.inputs)
     if isinstance(piece, FactoredGradient):
         victims, groups, _, fan_out = piece.deltas.shape
         target = received.dense().reshape(victims, groups, fan_out, -1)

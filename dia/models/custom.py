@@ -81,7 +81,7 @@ class CustomModel(StrictModel):
             )
         return model
 
-    def pinned(self) -> "FingerprintedModel":
+    def with_fingerprint(self) -> "FingerprintedModel":
         """This model as its source files in the working directory are now."""
         return FingerprintedModel(
             factory=self.factory, arguments=self.arguments, source=source_fingerprint(self.module, Path())
@@ -122,7 +122,7 @@ class FingerprintedModel(CustomModel):
     )
 
     def make(self, shape: tuple[int, int, int], num_classes: int, p: float) -> "nn.Module":
-        """As of any model, from the files that this one was pinned to.
+        """Call the factory, if its files are those of the fingerprint.
 
         Raises:
             ModelError: Also where they are others now, whose numbers would stand under a wrong name.

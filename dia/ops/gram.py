@@ -28,7 +28,7 @@ def _combined(matrix: Tensor, rows: Tensor) -> Tensor:
     return matrix * rows if matrix.shape[-1] == matrix.shape[-2] == 1 else matrix @ rows
 
 
-class _Match(torch.autograd.Function):
+class _NormAndInnerProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, deltas: Tensor, inputs: Tensor, e: Tensor, b: Tensor) -> Any:
         dd, aa = _products(deltas, deltas), _products(inputs, inputs)
@@ -38,9 +38,9 @@ class _Match(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_square: Tensor, of_inner: Tensor) -> Any:
+    def backward(ctx: Any, to_square: Tensor, to_inner: Tensor) -> Any:
         deltas, inputs, e, b, dd, aa, de, ab = ctx.saved_tensors
-        twice, once = (per_victim(g, deltas) for g in (2 * of_square, of_inner))
+        twice, once = (per_victim(g, deltas) for g in (2 * to_square, to_inner))
         to_deltas = to_inputs = None
         if ctx.needs_input_grad[0]:
             to_deltas = _combined(aa * twice, deltas) + _combined(ab * once, e)
@@ -49,11 +49,11 @@ class _Match(torch.autograd.Function):
         return to_deltas, to_inputs, None, None
 
 
-def match(deltas: Tensor, inputs: Tensor, e: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def norm_and_inner_product(deltas: Tensor, inputs: Tensor, e: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """``|G|^2`` and ``<G, H>``, each (V,), differentiable once in ``deltas`` and ``inputs``.
 
     Args:
         deltas, inputs: (V, groups, T, out) and (V, groups, T, in), the factors of G.
         e, b: (V, groups, S, out) and (V, groups, S, in), the factors of H, constant.
     """
-    return _Match.apply(deltas, inputs, e, b)  # type: ignore[no-any-return]
+    return _NormAndInnerProduct.apply(deltas, inputs, e, b)  # type: ignore[no-any-return]
