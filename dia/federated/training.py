@@ -1,10 +1,8 @@
-"""Federated training with dropout and the clients' defences, and what the model is worth afterwards.
+"""Train a model federatedly, with dropout and the clients' defences, and measure its test accuracy.
 
 Clients own disjoint parts of the training images. In a round some of them compute what the scenario's clients compute
 (a gradient, or local steps), defend it, and the server takes a step along the mean of what it receives.
 """
-
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -34,27 +32,26 @@ Batch = tuple[Tensor, Tensor]
 def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.device) -> TrainedModel:
     """Train a model from its initialisation.
 
-    Its ``utility``: ``test_accuracy`` and ``test_loss`` with dropout off, ``test_accuracy_chance`` (always the most
-    frequent class), ``train_loss`` (of the last round's clients before it, dropout off), ``train_images`` and
-    ``tested_images``.
-
     Args:
         job: What to train, and how.
         split: Images, without the victims.
         victims: The victim set, for its normalisation.
-        device: Where.
+        device: The device that trains it.
+
+    Returns:
+        The weights, and as ``utility``: ``test_accuracy`` and ``test_loss`` with dropout off, ``test_accuracy_chance``
+        (always the most frequent class), ``train_loss`` (of the last round's clients before it, dropout off),
+        ``train_images`` and ``tested_images``.
 
     Raises:
         TrainingError: There are fewer clients than a round needs, or the loss is not finite.
         ModelError: The model cannot take these images.
     """
-    settings, seed, classes = job.settings, job.seed, victims.num_classes
-    dtype = PRECISIONS[settings.precision]
-    size = settings.training_batch_size
+    settings, seed, size = job.settings, job.seed, job.settings.training_batch_size
     engine = build_engine(
         job.model_name,
         victims.shape,
-        classes,
+        victims.num_classes,
         float(job.dropout_rate),
         seed,
         settings,
@@ -62,18 +59,19 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
         device=device,
         own=job.model,
     )
-    normalisation = Normalisation.per_channel(victims.mean, victims.std, dtype, device)
-
-    def images(pixels: Tensor) -> Tensor:
-        return normalisation.normalise(pixels.to(device, dtype).movedim(-1, -3) / 255)
-
+    normalisation = Normalisation.per_channel(
+        victims.mean, victims.std, PRECISIONS[settings.precision], device
+    )
     clients = _clients(len(split.train_labels), size, settings.training_clients, seed)
     pixels, labels = torch.tensor(split.train_images), torch.tensor(split.train_labels)
     rounds, loss = settings.federated_rounds, float("nan")
     for number in range(1, rounds + 1):
         rng = generator(seed, "training_round", number)
         chosen = torch.randperm(len(clients), generator=rng)[: settings.training_clients].tolist()
-        batches = [(images(pixels[clients[c]])[None], labels[clients[c]].to(device)[None]) for c in chosen]
+        batches = [
+            (_images(pixels[clients[c]], normalisation)[None], labels[clients[c]].to(device)[None])
+            for c in chosen
+        ]
         names = [f"round{number}-client{c}" for c in chosen]
         try:
             if number == rounds or number % max(1, rounds // REPORTS) == 0:
@@ -85,14 +83,19 @@ def train(job: TrainingJob, split: Split, victims: VictimSet, device: torch.devi
             raise TrainingError(
                 f"training {job.name} diverges in round {number} of {rounds}; lower {rate} ({error})"
             ) from error
-    utility = _tested(engine.model, images, split)
+    utility = _evaluate(engine.model, normalisation, split)
     utility |= {"train_loss": loss, "train_images": len(clients) * size}
     LOG.info("test accuracy %.4f, chance %.4f", utility["test_accuracy"], utility["test_accuracy_chance"])
     return TrainedModel.of(engine.model, job.canonical_json(), victims.sha256, utility)
 
 
+def _images(pixels: Tensor, normalisation: Normalisation) -> Tensor:
+    """Stored images, uint8 (n, H, W, C), as the model sees them, (n, C, H, W)."""
+    return normalisation.normalise(pixels.to(normalisation.mean).movedim(-1, -3) / 255)
+
+
 def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:
-    """The images of every client, (clients, size): a shuffled deal, the rest left over."""
+    """Deal shuffled images to clients of ``size`` images each: indices (clients, size); the rest is left over."""
     count = images // size
     if count < wanted:
         raise TrainingError(
@@ -104,7 +107,7 @@ def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:
 
 
 def _round(engine: GradientEngine, batches: list[Batch], names: list[str], job: TrainingJob) -> None:
-    """One round: every client computes, defends and sends; the server takes a step."""
+    """Run one round: every client computes, defends and sends; the server takes a step."""
     settings, parameters = job.settings, dict(engine.model.named_parameters())
     summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for (x, labels), name in zip(batches, names, strict=True):
@@ -127,12 +130,14 @@ def _loss(engine: GradientEngine, batches: list[Batch]) -> float:
 
 
 @torch.no_grad()
-def _tested(model: nn.Module, images: Callable[[Tensor], Tensor], split: Split) -> dict[str, float]:
+def _evaluate(model: nn.Module, normalisation: Normalisation, split: Split) -> dict[str, float]:
     """Accuracy and loss on the test images, dropout off, and the accuracy of the most frequent class."""
     pixels, labels = torch.tensor(split.test_images), torch.tensor(split.test_labels)
     training = model.training
     model.eval()
-    logits = torch.cat([model(images(part)).cpu().double() for part in pixels.split(TESTED_AT_ONCE)])
+    logits = torch.cat(
+        [model(_images(part, normalisation)).cpu().double() for part in pixels.split(TESTED_AT_ONCE)]
+    )
     model.train(training)
     return {
         "test_accuracy": float((logits.argmax(1) == labels).double().mean()),
