@@ -51,7 +51,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     if not torch.cuda.is_available():
         config = workplace.config(mapping(grid("quick", "ig"), execution={"device": "cuda"}))
         printed = workplace.snakemake("--configfile", config, status=1)
-        assert "dia attack: error: device 'cuda' was asked for, but torch" in printed
+        assert re.search(r"dia attack: error: cell \S+: device 'cuda' was asked for, but torch", printed)
         assert "sees no CUDA device here" in attempt(workplace, IG)["error"]
     bad = (
         grid("bad", "dia"),
