@@ -36,7 +36,7 @@ def probe_batch(model: GradientEngine, victims: int, images: int, *, seed: int =
     """
     reference = next(model.model.parameters())
     rng = torch.Generator().manual_seed(seed)
-    x = torch.randn(victims, images, *model.shape, generator=rng).to(reference)
+    x = torch.randn(victims, images, *model.shape, generator=rng, dtype=torch.float64).to(reference)
     labels = torch.randint(model.num_classes, (victims, images), generator=rng).to(reference.device)
     masks = [
         (torch.rand(victims, *site.mask_shape(images), generator=rng) < 0.5 + 0.5 * (1 - site.rate)).to(x)
