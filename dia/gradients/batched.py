@@ -63,7 +63,7 @@ class BatchedGradientEngine:
         reference = next(model.parameters())
         self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
         self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
-        self._faster = forward_overrides(model)
+        self._overrides = forward_overrides(model)
         self._covered_by_rules = {
             f"{name}.{parameter}".lstrip(".")
             for name, module in self._layers.items()
@@ -101,11 +101,11 @@ class BatchedGradientEngine:
             differentiable: Whether the result is to be differentiated with respect to ``x`` and ``masks``.
 
         Returns:
-            A piece a parameter, in ``named_parameters`` order; parameters that take no part are absent.
+            One gradient per parameter, in ``named_parameters`` order; parameters that take no part are absent.
         """
         found: dict[str, list[ParameterGradient]] = defaultdict(list)
         if len(self.per_victim_parameters) < len(list(self.model.parameters())):
-            for name, piece in self._ruled_pieces(x, masks, labels, differentiable):
+            for name, piece in self._gradients_by_rule(x, masks, labels, differentiable):
                 found[name].append(piece)
         if self.per_victim_parameters:
             values = per_victim.gradients(
@@ -128,7 +128,7 @@ class BatchedGradientEngine:
             logits = self.model(x.flatten(0, 1))
         return F.cross_entropy(logits, labels.flatten(), reduction="none").view(labels.shape).mean(1)
 
-    def _ruled_pieces(
+    def _gradients_by_rule(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
     ) -> Iterator[tuple[str, ParameterGradient]]:
         victims, batch_size = x.shape[:2]
@@ -157,7 +157,7 @@ class BatchedGradientEngine:
 
     @contextmanager
     def _recording(self) -> Iterator[list[Call]]:
-        """Inside the block layers compute by their rules, collecting every call, and the rest by faster forms."""
+        """Inside the block layers compute by their rules, recording every call; modules with an override use that."""
         calls: list[Call] = []
 
         def recording(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -172,7 +172,7 @@ class BatchedGradientEngine:
             return forward
 
         forwards = [(module, recording(name, module)) for name, module in self._layers.items()]
-        forwards += self._faster
+        forwards += self._overrides
         for module, forward in forwards:
             module.forward = forward  # type: ignore[method-assign]
         try:

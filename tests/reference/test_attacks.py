@@ -55,8 +55,8 @@ def assert_same(got: Run, expected: Run) -> None:
         assert torch.equal(mine, theirs)
 
 
-def some(of: Problem, *victims: int) -> Problem:
-    return of.select(torch.tensor(victims))
+def some(problem: Problem, *victims: int) -> Problem:
+    return problem.select(torch.tensor(victims))
 
 
 @pytest.mark.parametrize("images", [1, 2])
@@ -189,8 +189,8 @@ class Steep(Starved):
         return self.engine.gradients(x, *args, **how)  # type: ignore[arg-type]
 
 
-def starved(of: Problem, fails_at: Sequence[int]) -> Problem:
-    return replace(of, model=Starved(of.model, fails_at))  # type: ignore[arg-type]
+def starved(problem: Problem, fails_at: Sequence[int]) -> Problem:
+    return replace(problem, model=Starved(problem.model, fails_at))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("attack", ITERATIVE)

@@ -50,8 +50,8 @@ def prepared(victim_set: VictimSet, *, settings: dict[str, Any] | None = None, *
     return build_experiment(AttackJob.from_config(cell, chosen, {}), victim_set, torch.device("cpu")).problem
 
 
-def weights(of: Problem) -> dict[str, Tensor]:
-    return dict(of.model.model.named_parameters())
+def weights(problem: Problem) -> dict[str, Tensor]:
+    return dict(problem.model.model.named_parameters())
 
 
 def assert_shared(a: Problem, b: Problem, victims: int) -> None:

@@ -160,11 +160,13 @@ def test_masks_start_by_victim_and_seed() -> None:
 # Restarts
 
 
-def restarting(of: Problem, restarts: int) -> Problem:
+def restarting(problem: Problem, restarts: int) -> Problem:
     """The same problem with further starts, drawn as a cell draws them."""
-    shape = (of.labels.shape[1], *of.shape)
-    starts = RandomInitialisation(0, shape, of.model.sites, "bernoulli", torch.float64)
-    return replace(of, settings=of.settings.model_copy(update={"restarts": restarts}), starts=starts)
+    shape = (problem.labels.shape[1], *problem.shape)
+    starts = RandomInitialisation(0, shape, problem.model.sites, "bernoulli", torch.float64)
+    return replace(
+        problem, settings=problem.settings.model_copy(update={"restarts": restarts}), starts=starts
+    )
 
 
 @pytest.mark.parametrize("victims_per_chunk", [None, 2])

@@ -75,9 +75,9 @@ def test_accuracy_leaves_them_out(experiment: Experiment) -> None:
     assert mask_accuracy_chance(true, counted).tolist() == pytest.approx([max(s, 1 - s) for s in shares])
 
 
-def dead_entries(of: Problem) -> list[torch.Tensor]:
+def dead_entries(problem: Problem) -> list[torch.Tensor]:
     """Which entries of one image's masks are dead, per site."""
-    dead = [torch.zeros(site.shape, dtype=torch.bool) for site in of.model.sites]
+    dead = [torch.zeros(site.shape, dtype=torch.bool) for site in problem.model.sites]
     attention, *others = dead[-4:]
     attention[:, 1:] = True
     for site in others:
