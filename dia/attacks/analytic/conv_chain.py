@@ -103,6 +103,15 @@ class Stage:
             at_outputs, at_inputs = torch.autograd.grad((u.flatten(1) * deltas).sum(), (z, a))
         return at_outputs.flatten(2) if at_outputs.dim() > 2 else at_outputs[..., None], at_inputs
 
+    def reach(self, units: Tensor) -> Tensor:
+        """(H W,) bool, the input pixels on which some of the units (U,) bool depend."""
+        outputs, _ = self.pull_back(units.to(self.offset())[None])  # linear pooling has positive weights
+        used = (outputs[0] != 0).any(0)
+        seen = self.taps()[:, used].flatten()
+        pixels = torch.zeros(self.input_shape[1] * self.input_shape[2], dtype=torch.bool, device=seen.device)
+        pixels[seen[seen >= 0]] = True
+        return pixels
+
     def taps(self) -> Tensor:
         """(K, T) which input pixel (y W + x) tap k of the kernel sees at position t; -1 for padding."""
         _, height, width = self.input_shape

@@ -118,17 +118,29 @@ def recover(stages: Sequence[Stage], gradients: Mapping[str, Tensor], head: Head
     layers = [LayerInput(head.inputs.view(shape), std, known, std.numel(), std.numel())]
     units: list[Units] = []
     deltas = last.pull_back(head.deltas)[1]
+    reached = seen_inputs(stages)
     for number in range(len(stages) - 2, -1, -1):
         stage = stages[number]
         behind = layers[0]
         of_units = invert(stage.unitwise, behind.value.flatten(1), behind.std.flatten(1))
         at_outputs, at_inputs = stage.pull_back(deltas.flatten(1) * of_units.slope)
         weight = gradients[f"{stage.name}.weight"] / head.factor
-        found = solve(stage, _as_convolution(weight), at_outputs, of_units, image_scale if number == 0 else None)
+        scale = image_scale if number == 0 else None
+        found = solve(stage, _as_convolution(weight), at_outputs, of_units, reached[number], scale)
         layers.insert(0, found)
         units.insert(0, of_units)
         deltas = at_inputs
     return Recovered(layers[0], layers, units)
+
+
+def seen_inputs(stages: Sequence[Stage]) -> list[Tensor]:
+    """Of every stage, (H W,) bool, the pixels of its input on which the logits depend at all."""
+    reached: list[Tensor] = []
+    units = torch.ones_like(stages[-1].offset(), dtype=torch.bool)
+    for stage in reversed(stages):
+        reached.insert(0, stage.reach(units))
+        units = reached[0].repeat(stage.input_shape[0])
+    return reached
 
 
 def _as_convolution(weight: Tensor) -> Tensor:

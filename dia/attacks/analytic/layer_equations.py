@@ -15,6 +15,7 @@ determine: the standard error of every entry of a, and the rank. The prior's pul
 only decides what nothing else does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +48,10 @@ class LayerInput:
         value: (N, C, H, W); what nothing determines is 0 there.
         std: (N, C, H, W) standard errors; that of the prior where nothing is known.
         determined: (N, C, H, W) bool.
-        unknowns: Entries that the layer sees.
+        unknowns: Entries on which anything depends.
         rank: Dimensions of them that the equations determine.
-        free: (unknowns that are entries of ``value.flatten()``, K) orthonormal, the directions that they leave free;
-            None where nothing is free, or too much to tell.
+        openness: Maps a change (N, C, H, W) of the input to the part of it that the equations do not forbid (about a
+            projector on what they leave free); None where nothing is free, or too much to tell.
     """
 
     value: Tensor
@@ -58,7 +59,7 @@ class LayerInput:
     determined: Tensor
     unknowns: int
     rank: int
-    free: Tensor | None = None
+    openness: Callable[[Tensor], Tensor] | None = None
 
 
 def gradient_matrix(taps: Tensor, deltas: Tensor, pixels: int) -> Tensor:
@@ -78,7 +79,9 @@ def gradient_matrix(taps: Tensor, deltas: Tensor, pixels: int) -> Tensor:
 
 
 @torch.no_grad()
-def solve(stage: Stage, gradient: Tensor, deltas: Tensor, units: Units | None, scale: float | None) -> LayerInput:
+def solve(
+    stage: Stage, gradient: Tensor, deltas: Tensor, units: Units | None, seen: Tensor, scale: float | None
+) -> LayerInput:
     """The input of a stage.
 
     Args:
@@ -86,14 +89,13 @@ def solve(stage: Stage, gradient: Tensor, deltas: Tensor, units: Units | None, s
         gradient: Of its weight, float64, (out, C / groups, ...).
         deltas: (N, out, T) the loss's derivatives by the layer's outputs.
         units: (N, U) behind the layer; None where nothing is known of them.
+        seen: (H W,) bool, the pixels on which anything depends.
         scale: Standard deviation of the prior; None: that of what the gradient equations tell strongly.
     """
     images, out = deltas.shape[:2]
     channels, height, width = stage.input_shape
     pixels, groups = height * width, stage.groups
     taps = stage.taps()
-    seen = torch.zeros(pixels, dtype=torch.bool, device=taps.device)
-    seen[taps[taps >= 0]] = True
     columns = seen.repeat(images).nonzero()[:, 0]
     target = gradient.flatten(2).view(groups, out // groups, channels // groups, -1)
     target = target.transpose(2, 3).flatten(1, 2)  # (groups, out K, C / groups)
@@ -114,14 +116,13 @@ def solve(stage: Stage, gradient: Tensor, deltas: Tensor, units: Units | None, s
         scale = float(strongly.square().mean().sqrt()) or 1.0
     weak = basis[:, :, ~strong]
     problem = _Weak(stage, weak, precision[:, ~strong], information[:, ~strong], columns, images, scale)
-    coefficients, variance, rank, free = problem.solve(problem.image(strongly), units)
+    coefficients, variance, rank, openness = problem.solve(problem.image(strongly), units)
     value = problem.image(strongly + weak @ coefficients)
     every = problem.image(spread[..., None].expand_as(strongly)) + problem.image(variance)
     std = torch.where(seen.view(height, width), every.sqrt(), torch.full_like(every, scale))
     unknowns = len(columns) * channels
-    return LayerInput(
-        value, std, (std < DETERMINED * scale), unknowns, unknowns - weak.shape[2] * channels + rank, free
-    )
+    rank += unknowns - weak.shape[2] * channels
+    return LayerInput(value, std, std < DETERMINED * scale, unknowns, rank, openness)
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,10 @@ class _Weak:
         whole[:, self.columns] = entries.transpose(1, 2).flatten(0, 1)
         return whole.view(channels, self.images, height, width).transpose(0, 1)
 
-    def solve(self, start: Tensor, units: Units | None) -> tuple[Tensor, Tensor, int, Tensor | None]:
-        """Coefficients, variance (groups, columns, C / groups) of the entries, rank, free directions."""
+    def solve(
+        self, start: Tensor, units: Units | None
+    ) -> tuple[Tensor, Tensor, int, Callable[[Tensor], Tensor] | None]:
+        """Coefficients, variance (groups, columns, C / groups) of the entries, rank, openness."""
         groups, q, per_group = self.information.shape
         count = groups * q * per_group
         nothing = self.basis.new_zeros(groups, self.basis.shape[1], per_group)
@@ -177,8 +180,8 @@ class _Weak:
         blocks = blocks.permute(2, 0, 1).view(groups, per_group, q, q)
         basis = self.basis[:, None]
         variance = ((basis @ blocks) * basis).sum(3).transpose(1, 2)
-        free = self._free(covariance) if rank < count else None
-        return solution.view(groups, per_group, q).transpose(1, 2), variance, rank, free
+        openness = self._openness(covariance) if rank < count else None
+        return solution.view(groups, per_group, q).transpose(1, 2), variance, rank, openness
 
     def _forward(self, start: Tensor, units: Units) -> tuple[Tensor, Tensor]:
         """The weighted forward equations of the known units, by sending every basis image through the stage."""
@@ -201,13 +204,20 @@ class _Weak:
         target = (units.value - self.stage.units(start))[units.known] * weight
         return matrix, target
 
-    def _free(self, covariance: Tensor) -> Tensor:
-        """Directions of (N, C, H, W), flattened, whose posterior variance is about the prior's."""
-        values, vectors = torch.linalg.eigh(covariance)
-        open_ = vectors[:, values > (DETERMINED * self.scale) ** 2].T
-        groups, q, per_group = self.information.shape
-        parts = open_.view(-1, groups, per_group, q).transpose(2, 3)
-        return torch.stack([self.image(self.basis @ part).flatten() for part in parts], dim=1)
+    def entries(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to (groups, columns, C / groups)."""
+        whole = image.transpose(0, 1).flatten(1)[:, self.columns]
+        return whole.view(len(self.basis), -1, whole.shape[1]).transpose(1, 2)
+
+    def _openness(self, covariance: Tensor) -> Callable[[Tensor], Tensor]:
+        share = covariance / self.scale**2
+
+        def open_part(change: Tensor) -> Tensor:
+            along = (self.basis.transpose(1, 2) @ self.entries(change)).transpose(1, 2)
+            moved = (share @ along.reshape(-1)).view(along.shape).transpose(1, 2)
+            return self.image(self.basis @ moved)
+
+        return open_part
 
     def _guess(self, start: Tensor, units: Units | None) -> Tensor:
         return torch.zeros_like(self.information)

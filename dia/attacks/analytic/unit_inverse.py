@@ -24,6 +24,9 @@ HALVINGS = 60
 ZERO = 1e-6
 """Values below this share of the largest are zero, float32 rounding taken into account."""
 
+UNCERTAIN = 1e-2
+"""Where standard errors are more than this share of the largest value, nothing is known to be zero."""
+
 SIGMAS = 8.0
 """A value fewer standard errors than this away from zero is taken for zero."""
 
@@ -63,6 +66,7 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
     kept: dict[int, Tensor] = {}
     drops = any(step.activation is None for step in unitwise)
     floor = torch.maximum(SIGMAS * std, ZERO * outputs.abs().max())
+    certain = floor < UNCERTAIN * outputs.abs().max()
     for step in reversed(unitwise):
         zero = value.abs() <= floor
         if step.activation is None:
@@ -74,7 +78,7 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
         elif isinstance(step.activation, nn.ReLU):
             active = value > floor
             if not drops:
-                inactive = inactive | ~active
+                inactive = inactive | (~active & certain)
             known = known & active
             value = torch.where(active, value, torch.zeros_like(value))
         else:
