@@ -88,6 +88,12 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
     return Units(value, slope * known, std, known, inactive, kept)
 
 
+def below_turning_point(unitwise: Sequence[Unitwise], value: Tensor) -> Tensor | None:
+    """(N, U) bool, pre-activations on the falling side of a GELU or SiLU; None where all activations rise."""
+    turns = [TURNING_POINTS[type(s.activation)] for s in unitwise if type(s.activation) in TURNING_POINTS]
+    return value < turns[0] if len(turns) == 1 else None
+
+
 def _inverse(activation: nn.Module, value: Tensor, left: Tensor | None) -> Tensor:
     """By bisection, on the branch asked for; values that are not taken end at the nearest end of the branch."""
     if isinstance(activation, nn.LeakyReLU):
