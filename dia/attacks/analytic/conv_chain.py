@@ -1,4 +1,5 @@
-"""A convolutional network as the attacker sees it: a chain of layers, each with linear pooling and units behind it."""
+"""A convolutional network as the attacker sees it: a chain of layers, each with linear pooling and units behind
+it."""
 
 import copy
 from dataclasses import dataclass
@@ -75,11 +76,11 @@ class Stage:
     def groups(self) -> int:
         return self.layer.groups if isinstance(self.layer, nn.Conv2d) else 1
 
-    def outputs(self, a: Tensor) -> Tensor:
-        """(B, C, H, W) inputs to the layer's own outputs (B, out, positions), with the bias."""
-        if isinstance(self.layer, nn.Linear):
-            return self.layer(a.flatten(1))[..., None]
-        return self.layer(a).flatten(2)
+    @property
+    def linear(self) -> nn.Linear:
+        """The layer of the last stage."""
+        assert isinstance(self.layer, nn.Linear)
+        return self.layer
 
     def units(self, a: Tensor) -> Tensor:
         """(B, C, H, W) inputs to the units (B, U) before :attr:`unitwise`, with the bias."""
@@ -93,7 +94,7 @@ class Stage:
         return self.units(next(self.layer.parameters()).new_zeros(1, *self.input_shape))[0]
 
     def pull_back(self, deltas: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss's derivatives by the units (B, U) to those by outputs (B, out, positions) and inputs (B, C, H, W)."""
+        """The loss's derivatives by the units (B, U) to those by the layer's outputs (B, out, T) and inputs (B, C, H, W)."""
         with torch.enable_grad():
             a = deltas.new_zeros(len(deltas), *self.input_shape, requires_grad=True)
             z = self.layer(a.flatten(1) if isinstance(self.layer, nn.Linear) else a)
@@ -127,26 +128,27 @@ class Stage:
 
 
 @torch.no_grad()
-def read_chain(model: BatchedGradientEngine, shape: Shape) -> tuple[Stage, ...]:
+def read_chain(model: BatchedGradientEngine) -> tuple[Stage, ...]:
     """The network's stages in the order of their calls, the last one giving the logits.
 
-    What is between two modules must be a reshaping: each module's input is compared with the output of the one before.
+    The stages are on the CPU, where closed forms are computed. What is between two modules must be a reshaping:
+    each module's input is compared with the output of the one before.
 
     Raises:
         NotApplicable: The network is no chain, or has a layer that cannot be inverted; the message names it.
     """
-    calls = _calls(model, shape)
+    calls = _calls(model)
     stages: list[dict[str, Any]] = []
     sites = _site_numbers(model.sites)
     for name, module, inputs, outputs in calls:
-        if isinstance(module, RESHAPING) or torch.equal(inputs.flatten(), outputs.flatten()):
-            if not isinstance(module, Dropout) or module.p == 0:
-                continue  # does nothing here
+        drops = isinstance(module, Dropout) and module.p > 0
+        if isinstance(module, RESHAPING) or (not drops and torch.equal(inputs.flatten(), outputs.flatten())):
+            continue  # does nothing here
         if type(module) in (nn.Conv2d, nn.Linear):
             if type(module) is nn.Linear and inputs.dim() != 2:
                 raise NotApplicable(f"{name} sees more than one position an image")
             where = tuple(inputs.shape[1:]) if inputs.dim() == 4 else (inputs.shape[1], 1, 1)
-            layer = copy.deepcopy(module).double().requires_grad_(False)
+            layer = copy.deepcopy(module).double().cpu().requires_grad_(False)
             stages.append(dict(name=name, layer=layer, pooling=[], unitwise=[], input_shape=where))
         elif not stages:
             raise NotApplicable(f"{name} ({type(module).__name__}) comes before the first convolution")
@@ -160,12 +162,10 @@ def read_chain(model: BatchedGradientEngine, shape: Shape) -> tuple[Stage, ...]:
             stages[-1]["unitwise"].append(Unitwise(None, sites[module], module.scale))
         else:
             raise NotApplicable(f"{name} ({type(module).__name__}) does not fit into a chain of convolutions")
-    if not stages or stages[-1]["unitwise"] or type(stages[-1]["layer"]) is not nn.Linear:
+    if len(stages) < 2 or stages[-1]["unitwise"] or type(stages[-1]["layer"]) is not nn.Linear:
         raise NotApplicable("the network does not end in a linear layer")
     return tuple(
-        Stage(
-            s["name"], s["layer"], tuple(s["pooling"]), tuple(s["unitwise"]), s["input_shape"]
-        )
+        Stage(s["name"], s["layer"], tuple(s["pooling"]), tuple(s["unitwise"]), s["input_shape"])
         for s in stages
     )
 
@@ -174,7 +174,7 @@ def _site_numbers(sites: list[Site]) -> dict[nn.Module, int]:
     return {site.module: number for number, site in enumerate(sites)}
 
 
-def _calls(model: BatchedGradientEngine, shape: Shape) -> list[tuple[str, nn.Module, Tensor, Tensor]]:
+def _calls(model: BatchedGradientEngine) -> list[tuple[str, nn.Module, Tensor, Tensor]]:
     """Name, module, input and output of every call of a module without children, on a random image."""
     calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
     leaves = {m: name for name, m in model.model.named_modules() if next(m.children(), None) is None}
@@ -187,7 +187,7 @@ def _calls(model: BatchedGradientEngine, shape: Shape) -> list[tuple[str, nn.Mod
 
     hooks = [module.register_forward_hook(remember, with_kwargs=True) for module in leaves]
     rng = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *shape, generator=rng, dtype=torch.float64).to(model.device, model.dtype)
+    x = torch.randn(1, *model.shape, generator=rng, dtype=torch.float64).to(model.device, model.dtype)
     try:
         with replayed(model.sites, None):
             logits = model.model(x)
@@ -197,7 +197,9 @@ def _calls(model: BatchedGradientEngine, shape: Shape) -> list[tuple[str, nn.Mod
     flow = [x, *(value for call in calls for value in call[2:]), logits]
     for before, after in list(pairwise(flow))[::2]:
         if not torch.equal(before.flatten(), after.flatten()):
-            raise NotApplicable("the network is not a chain: between two of its modules something else is computed")
+            raise NotApplicable(
+                "the network is not a chain: between two of its modules something else is computed"
+            )
     if len({module for _, module, *_ in calls}) < len(calls):
         raise NotApplicable("the network calls a module twice")
     return calls

@@ -1,12 +1,14 @@
-r"""Images from the gradient of a convolutional network, from its last layer to its first, dropout on and masks unknown.
+r"""Images from the gradient of a convolutional network, from its last layer to its first, dropout on and masks
+unknown.
 
-The last layer's gradient gives its input and its deltas. From there on down: a layer's input tells which units before it
-are silent (dropped, or inactive) and what the others' pre-activations are; with them the deltas of the layer before follow
-by backpropagation, and its input is a linear least squares (:mod:`dia.attacks.analytic.layer_equations`).
+The last layer's gradient gives its input and its deltas. From there on down: a layer's input tells which units
+before it are silent (dropped, or inactive) and what the others' pre-activations are; with them the deltas of the
+layer before follow by backpropagation, and its input is a linear least squares
+(:mod:`dia.attacks.analytic.layer_equations`).
 
 The recursion is that of R-GAP (Zhu & Blaschko, ICLR 2021, arXiv 2010.07733) and R-CONV (Eltaras et al. 2024, arXiv
-2406.04227), which know no dropout; COPA (Chen & Campbell 2021) poses the same constraints as an optimisation. Dropout adds
-nothing to solve: a dropped unit is a zero in the next layer's input, like that of a ReLU.
+2406.04227), which know no dropout; COPA (Chen & Campbell 2021) poses the same constraints as an optimisation.
+Dropout adds nothing to solve: a dropped unit is a zero in the next layer's input, like that of a ReLU.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +45,9 @@ class Recovered:
         return next(units.kept[site] for units in self.units if site in units.kept)
 
 
-def recover(stages: Sequence[Stage], gradients: Mapping[str, Tensor], head: Head, image_scale: float) -> Recovered:
+def recover(
+    stages: Sequence[Stage], gradients: Mapping[str, Tensor], head: Head, image_scale: float
+) -> Recovered:
     """Go from the last layer to the first.
 
     Args:
@@ -65,14 +69,15 @@ def recover(stages: Sequence[Stage], gradients: Mapping[str, Tensor], head: Head
         stage, (outputs, std) = stages[number], (layers[0].value.flatten(1), layers[0].std.flatten(1))
         weight = _as_convolution(gradients[f"{stage.name}.weight"] / head.factor)
         scale = image_scale if number == 0 else None
-        left = None
+        left: Tensor | None = None
         for _ in range(BRANCH_ROUNDS):
             of_units = invert(stage.unitwise, outputs, std, left)
             at_outputs, at_inputs = stage.pull_back(deltas.flatten(1) * of_units.slope)
             found = solve(stage, weight, at_outputs, of_units, reached[number], scale)
-            before, left = left, below_turning_point(stage.unitwise, stage.units(found.value))
-            if left is None or torch.equal(left, torch.zeros_like(left) if before is None else before):
+            below = below_turning_point(stage.unitwise, stage.units(found.value))
+            if below is None or torch.equal(below, torch.zeros_like(below) if left is None else left):
                 break
+            left = below
         layers.insert(0, found)
         units.insert(0, of_units)
         deltas = at_inputs

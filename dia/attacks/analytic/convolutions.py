@@ -1,8 +1,8 @@
 """The analytic attack on convolutional chains: head, recursion, certificate.
 
-A claim is a certificate: the images with the masks read are replayed through the model and give the received gradient of
-every parameter, and the equations determine every pixel that the network sees. An image that they do not determine is
-filled (:mod:`dia.attacks.analytic.free_pixels`) and not claimed.
+A claim is a certificate: the images with the masks read are replayed through the model and give the received
+gradient of every parameter, and the equations determine every pixel that the network sees. An image that they do
+not determine is filled (:mod:`dia.attacks.analytic.free_pixels`) and not claimed.
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,10 @@ from dia.attacks.analytic.conv_recursion import recover, seen_inputs
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.free_pixels import fill
 from dia.attacks.analytic.network_head import Head
-from dia.attacks.mask_readout import batch_separation
+from dia.attacks.analytic.replay import REPLAYED, replay_error
+from dia.attacks.mask_readout.batch_separation import match_labels, separate_layers
 from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
-
-REPLAYED = 1e-4
-"""Largest relative error of a parameter's replayed gradient (float32 rounding stays below 1e-5)."""
 
 MOST_IMAGES = 4
 
@@ -49,23 +47,21 @@ class Reconstruction:
     replay_error: float
 
     @property
-    def exact(self) -> bool:
-        """Whether the images are known, unseen pixels apart."""
-        return self.rank == self.unknowns and self.replay_error <= REPLAYED
+    def replays(self) -> bool:
+        """Whether the images and masks give the gradient that was received."""
+        return self.replay_error <= REPLAYED
 
 
-class Convolutions:
+class ConvolutionSolver:
     """The solver for one problem.
 
     Raises:
         NotApplicable: The network is no chain of convolutions, gradients are missing, or the batch is too large.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        if not isinstance(problem.model, BatchedGradientEngine):
-            raise NotApplicable("what was sent is not the gradient of one step")
+    def __init__(self, problem: Problem, model: BatchedGradientEngine) -> None:
         self.problem = problem
-        self.stages = read_chain(problem.model, problem.shape)
+        self.stages = read_chain(model)
         for stage in self.stages:
             if f"{stage.name}.weight" not in problem.received.pieces:
                 raise NotApplicable(f"the gradient of {stage.name}.weight was not sent (frozen)")
@@ -81,28 +77,25 @@ class Convolutions:
             NotApplicable: The gradient is zero, or the batch cannot be taken apart.
         """
         problem = self.problem
-        gradients = {
-            f"{s.name}.weight": problem.gradient(victim, f"{s.name}.weight").double() for s in self.stages
-        }
+        weights = [f"{stage.name}.weight" for stage in self.stages]
+        gradients = {name: problem.gradient(victim, name).double().cpu() for name in weights}
         head = self._head(victim, gradients)
         found = recover(self.stages, gradients, head, image_scale=1.0)
-        low, high = problem.low.double(), problem.high.double()
+        low, high = problem.low.double().cpu(), problem.high.double().cpu()
         images = fill(found.image, self.stages[0], self.seen, found.units[0].inactive, low, high)
         x = images.nan_to_num().clamp(low, high)
-        masks = [
-            found.kept(number).view(-1, *site.shape) for number, site in enumerate(problem.model.sites)
-        ]
+        masks = [found.kept(number).view(-1, *site.shape) for number, site in enumerate(problem.model.sites)]
         error = replay_error(problem, victim, x, masks, head.factor)
         image = found.image
         return Reconstruction(x, masks, image.determined, self.seen, image.rank, image.unknowns, error)
 
     def _head(self, victim: int, gradients: dict[str, Tensor]) -> Head:
-        last, labels = self.stages[-1], self.problem.labels[victim].to(self.problem.device)
+        last, labels = self.stages[-1], self.problem.labels[victim].cpu()
         name, weight = f"{last.name}.bias", gradients[f"{last.name}.weight"]
         pieces = self.problem.received.pieces
-        bias = self.problem.gradient(victim, name).double() if name in pieces else None
+        bias = self.problem.gradient(victim, name).double().cpu() if name in pieces else None
         if len(labels) == 1:
-            return network_head.of_one_image(last.name, last.layer, weight, bias, int(labels[0]))
+            return network_head.of_one_image(last.name, last.linear, weight, bias, int(labels[0]))
         return _head_of_batch(self.stages, gradients, bias, labels)
 
 
@@ -118,39 +111,15 @@ def _head_of_batch(
     while first > 0 and stages[first - 1].taps().shape[1] == 1 and not stages[first - 1].pooling:
         first -= 1
     weights = [gradients[f"{stage.name}.weight"].flatten(1) for stage in stages[first:]]
-    rates = [
-        1 - 1 / max((step.factor for step in stage.unitwise), default=1.0)
-        for stage in stages[max(first, len(stages) - len(weights)) : -1] or stages[-2:-1]
-    ]
-    layers = batch_separation.chain(weights, len(labels), rates)
-    if len(layers) < len(weights) or layers[-1].rows.right.shape[1] < len(labels):
+    behind = stages[first:-1] or stages[-2:-1]  # of a single layer, the rate before it
+    rates = [1 - 1 / max((step.factor for step in stage.unitwise), default=1.0) for stage in behind]
+    layers = separate_layers(weights, len(labels), rates or [0.0])
+    if len(layers) < len(weights) or layers[-1].rows.inputs.shape[1] < len(labels):
         raise NotApplicable("the batch cannot be taken apart at the last layers")
-    order = batch_separation.order(layers[-1], labels)
+    order = match_labels(layers[-1], labels)
     if order is None:
         raise NotApplicable("the images found do not have the labels")
     rows = layers[-1].rows
-    return network_head.of_factors(stages[-1].layer, rows.left[:, order], rows.right[:, order], bias, labels)
-
-
-@torch.no_grad()
-def replay_error(problem: Problem, victim: int, x: Tensor, masks: Sequence[Tensor], factor: float = 1.0) -> float:
-    """The largest relative error, over the parameters, of the gradient that images and masks give.
-
-    Args:
-        problem: The problem.
-        victim: Its number.
-        x: (N, C, H, W).
-        masks: Per site (N, *site.shape).
-        factor: By what the received gradient was multiplied.
-    """
-    like = next(problem.model.model.parameters())
-    labels = problem.labels[victim][None].to(like.device)
-    pieces = problem.model.gradients(
-        x[None].to(like), [mask[None].to(like) for mask in masks], labels, differentiable=False
+    return network_head.of_factors(
+        stages[-1].linear, rows.deltas[:, order], rows.inputs[:, order], bias, labels
     )
-    worst = 0.0
-    for name in problem.received.pieces:
-        received = problem.gradient(victim, name).double()
-        error = (pieces[name].dense()[0].double() * factor - received).norm()
-        worst = max(worst, float(error / received.norm().clamp_min(torch.finfo(torch.float64).tiny)))
-    return worst

@@ -1,7 +1,7 @@
 """What the equations leave free of an image, filled by a convex programme: plausible, never claimed.
 
-Among the images that satisfy the equations, that of the least total variation that stays in the pixel box and keeps the
-inactive units inactive, both as quadratic penalties. Pixels that no equation sees move freely.
+Among the images that satisfy the equations, that of the least total variation that stays in the pixel box and keeps
+the inactive units inactive, both as quadratic penalties. Pixels that no equation sees move freely.
 """
 
 import torch
@@ -58,7 +58,9 @@ def fill(
             return float(value.detach()), slope.flatten().cpu().numpy()
 
         begin = change.flatten().cpu().numpy()
-        result = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": 20})
+        result = minimize(
+            loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "maxcor": 20}
+        )
         change = torch.from_numpy(result.x).view(shape).to(start)
     return extended(image(change), seen)
 

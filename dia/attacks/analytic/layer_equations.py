@@ -5,10 +5,10 @@ and positions t; tap k of the kernel sees pixel p(k, t)):
 
 .. math:: G_{ock} = \sum_{n,t} d_{not} \, a_{n,c,p(k,t)}
 
-The matrix of these *gradient equations* is the same for every channel c of a group, so that one factorisation serves
-them all. Directions that it tells only weakly, or not at all, are left to the *forward equations* of the known units,
-``u = (W a + b)_u``, in which all channels meet. Both kinds are those of R-GAP (Zhu & Blaschko, ICLR 2021); the gradient
-equations alone are R-CONV (Eltaras et al. 2024).
+The matrix of these *gradient equations* is the same for every channel c of a group, so that one factorisation
+serves them all. Directions that it tells only weakly, or not at all, are left to the *forward equations* of the
+known units, ``u = (W a + b)_u``, in which all channels meet. Both kinds are those of R-GAP (Zhu & Blaschko, ICLR
+2021); the gradient equations alone are R-CONV (Eltaras et al. 2024).
 
 All are weighted by their errors, under a wide Gaussian prior for a. The posterior covariance says what the equations
 determine: the standard error of every entry of a, and the rank. The prior's pull is removed by iterating, so that it
@@ -73,7 +73,7 @@ def gradient_matrix(taps: Tensor, deltas: Tensor, pixels: int) -> Tensor:
     (images, out, _), kernel = deltas.shape, len(taps)
     matrix = deltas.new_zeros(kernel, images * out, pixels + 1)
     for k, seen in enumerate(taps):
-        matrix[k].index_add_(1, seen % (pixels + 1), deltas.flatten(0, 1))  # -1 goes to the column that is cut off
+        matrix[k].index_add_(1, seen % (pixels + 1), deltas.flatten(0, 1))  # padding: the column cut off
     matrix = matrix[..., :pixels].view(kernel, images, out, pixels)
     return matrix.permute(2, 0, 1, 3).reshape(out * kernel, images * pixels)
 

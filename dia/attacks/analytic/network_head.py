@@ -1,7 +1,7 @@
 """The last linear layer of a network taken apart into its inputs and deltas, ``G = sum_n deltas_n inputs_n^T``.
 
-The deltas are ``softmax - onehot``: they tell the label and, with the bias or without, the scale of the inputs, and by how
-much the whole gradient was scaled before it was sent (clipping).
+The deltas are ``softmax - onehot``: they tell the label and, with the bias or without, the scale of the inputs, and
+by how much the whole gradient was scaled before it was sent (clipping).
 """
 
 from collections.abc import Callable
@@ -94,7 +94,9 @@ def _size(layer: nn.Linear, left: Tensor, right: Tensor, onehot: Tensor) -> Tens
     return sign * size
 
 
-def _least(mismatch: Callable[[Tensor], Tensor], low: float, high: float, like: Tensor) -> tuple[Tensor, float]:
+def _least(
+    mismatch: Callable[[Tensor], Tensor], low: float, high: float, like: Tensor
+) -> tuple[Tensor, float]:
     """The number of least mismatch, by ever finer grids of its logarithm, and that mismatch."""
     for _ in range(12):
         grid = torch.linspace(low, high, 201, dtype=like.dtype, device=like.device)

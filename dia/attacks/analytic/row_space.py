@@ -1,25 +1,27 @@
-r"""What the row space of a convolution's weight gradient says about the convolution's input: no mask, delta or label needed.
+r"""What the row space of a convolution's weight gradient says about the convolution's input: no mask, delta or
+label needed.
 
-**Statement.** A convolution's weight gradient is ``G = sum_t delta_t patch_t(a)^T``, over the T positions (of all N images).
-Where the deltas are linearly independent, which needs ``T <= out`` channels, the row space of G *is* the span of the patches.
-So with P the projector on it, the input satisfies
+**Statement.** A convolution's weight gradient is ``G = sum_t delta_t patch_t(a)^T``, over the T positions (of all N
+images). Where the deltas are linearly independent, which needs ``T <= out`` channels, the row space of G *is* the
+span of the patches. So with P the projector on it, the input satisfies
 
 .. math:: (I - P) \, \mathrm{patch}_t(b) = 0 \quad \text{for every } t,
 
-which is linear in b and holds for each image's input a_n, and for everything that the N inputs span. Nothing that comes
-behind the convolution matters: dropout, activations, normalisation and shortcuts only change the deltas.
+which is linear in b and holds for each image's input a_n, and for everything that the N inputs span. Nothing that
+comes behind the convolution matters: dropout, activations, normalisation and shortcuts only change the deltas.
 
 **Conditions.**
 
 * ``N T <= out`` and independent deltas: the rank of G is then the dimension of the patches' span, at most ``N T``.
 * The patches overlap (stride below the kernel's size), or the solutions are as many as the products of positions and
-  rank: without overlap every patch may be any vector of the row space. Zero padding helps: it asks entries of the patches
-  at the border to be zero. With stride 1 and padding the solutions were found to have N dimensions, no more; with stride 2
-  they may have more. :func:`solutions` counts them.
+  rank: without overlap every patch may be any vector of the row space. Zero padding helps: it asks entries of the
+  patches at the border to be zero. With stride 1 and padding the solutions were found to have N dimensions, no
+  more; with stride 2 they may have more. :func:`solutions` counts them.
 * The patches do not span everything: ``N T < C K``, or the condition is empty (a 1 x 1 convolution of few channels).
 * Groups: the statement holds for each group's own rows and channels (not done here: ``groups`` must be 1).
 
-We know of no paper that states it; R-CONV (Eltaras et al., arXiv 2406.04227) uses the same gradient with known deltas.
+We know of no paper that states it; R-CONV (Eltaras et al., arXiv 2406.04227) uses the same gradient with known
+deltas.
 """
 
 from dataclasses import dataclass
@@ -64,9 +66,10 @@ class RowSpace:
 def may_determine(conv: nn.Conv2d, shape: tuple[int, int, int], images: int = 1) -> bool:
     """Whether the sizes allow a convolution's gradient to determine its input (C, H, W), up to N scalars."""
     positions = len(_taps(conv, shape).T)
-    overlap = any(s < d * (k - 1) + 1 for s, k, d in zip(conv.stride, conv.kernel_size, conv.dilation, strict=True))
-    fan_in = conv.weight[0].numel()
-    return conv.groups == 1 and overlap and images * positions <= conv.out_channels and images * positions < fan_in
+    sizes = zip(conv.stride, conv.kernel_size, conv.dilation, strict=True)
+    overlap = any(stride < dilation * (kernel - 1) + 1 for stride, kernel, dilation in sizes)
+    few = images * positions <= conv.out_channels and images * positions < conv.weight[0].numel()
+    return conv.groups == 1 and overlap and few
 
 
 @torch.no_grad()
@@ -102,11 +105,9 @@ def solutions(conv: nn.Conv2d, gradient: Tensor, shape: tuple[int, int, int], im
 
 
 def _smallest(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` smallest eigenvalues of a positive semidefinite matrix and their vectors, by inverse iteration."""
-    shifted = matrix.clone()
-    shifted.diagonal().add_(1e-10)
-    factor, failed = torch.linalg.cholesky_ex(shifted)
-    if int(failed):
+    """The ``count`` smallest eigenvalues of a positive semidefinite matrix and their vectors, by inverse
+    iteration.""" shifted = matrix.clone() shifted.diagonal().add_(1e-10) factor, failed =
+    torch.linalg.cholesky_ex(shifted) if int(failed):
         shifted.diagonal().add_(1e-7)
         factor = torch.linalg.cholesky(shifted)
     rng = torch.Generator().manual_seed(0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.analytic import batch, mlp, vit
+from dia.attacks.analytic.convolutions import ConvolutionSolver
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
 from dia.attacks.analytic.linear_chain import LinearChain
@@ -23,6 +24,7 @@ CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
 
 SOLVED, INEXACT, PARTIAL, NOT_SEPARABLE = "solved", "inexact", "partial", "not_separable"
+UNDERDETERMINED = "underdetermined"
 
 
 class Solution(NamedTuple):
@@ -34,7 +36,8 @@ class Solution(NamedTuple):
             pixel box tells them).
         masks: Per dropout site (N, *site.shape) bool as read off, or None where they were not.
         reason: ``solved`` (every image recovered), ``partial``, ``not_separable`` (no image of a batch could be told
-            from the others), or ``inexact`` (the equations contradict each other: the gradient was altered).
+            from the others), ``underdetermined`` (convolutions whose gradient other images have as well; the rest is
+            a plausible guess), or ``inexact`` (the equations contradict each other: the gradient was altered).
     """
 
     x: Tensor
@@ -57,7 +60,8 @@ def build_solver(problem: Problem) -> Solver:
         raise NotApplicable("what was sent is not the gradient of one step")
     layers = pixel_layers(model)
     if not layers:
-        raise NotApplicable("no linear layer sees the image's pixels")
+        convolutions = ConvolutionSolver(problem, model)
+        return lambda victim: _solve_by_convolutions(problem, convolutions, victim)
     layer = layers[0]
     if len(layer.index) > 1:
         positions = vit.find_positions(problem, model, layer)
@@ -88,6 +92,19 @@ def _linear_chain(problem: Problem, model: BatchedGradientEngine) -> LinearChain
     if any(f"{link.name}.weight" not in problem.received.pieces for link in chain.links):
         raise NotApplicable("not every layer's gradient was sent (frozen layers)")
     return chain
+
+
+def _solve_by_convolutions(problem: Problem, solve: ConvolutionSolver, victim: int) -> Solution:
+    """The images from the gradient of a chain of convolutions."""
+    found = solve(victim)
+    if not found.replays:
+        reason = INEXACT
+    elif found.rank < found.unknowns:
+        reason = UNDERDETERMINED
+    else:
+        reason = SOLVED
+    claimed = torch.full((len(found.x),), reason == SOLVED)
+    return Solution(found.x.to(problem.dtype), claimed, found.masks, reason)
 
 
 def _solve_by_positions(problem: Problem, positions: vit.Positions, victim: int) -> Solution:

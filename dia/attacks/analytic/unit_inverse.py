@@ -1,9 +1,9 @@
 """From a unit's output back to its pre-activation, its slope, and whether dropout or a ReLU silenced it.
 
-A unit that is exactly zero behind dropout was dropped, and behind a ReLU was dropped or inactive: either way its delta
-is zero, so that neither needs to be told from the other (R-GAP, Zhu & Blaschko 2021, and R-CONV, Eltaras et al. 2024,
-read ReLUs likewise; they know no dropout). GELU and SiLU take a value below zero at two points: the one above the turning
-point is taken unless the caller knows better.
+A unit that is exactly zero behind dropout was dropped, and behind a ReLU was dropped or inactive: either way its
+delta is zero, so that neither needs to be told from the other (R-GAP, Zhu & Blaschko 2021, and R-CONV, Eltaras et
+al. 2024, read ReLUs likewise; they know no dropout). GELU and SiLU take a value below zero at two points: the one
+above the turning point is taken unless the caller knows better.
 """
 
 from collections.abc import Sequence
@@ -61,7 +61,8 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
         std: (N, U) standard error of that.
         left: (N, U) bool, units below the turning point of their activation; None: none.
     """
-    value, known, inactive = outputs, torch.ones_like(outputs, dtype=torch.bool), torch.zeros_like(outputs).bool()
+    value, known = outputs, torch.ones_like(outputs, dtype=torch.bool)
+    inactive = torch.zeros_like(known)
     steps: list[Tensor] = []
     kept: dict[int, Tensor] = {}
     drops = any(step.activation is None for step in unitwise)
@@ -90,7 +91,8 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
 
 def below_turning_point(unitwise: Sequence[Unitwise], value: Tensor) -> Tensor | None:
     """(N, U) bool, pre-activations on the falling side of a GELU or SiLU; None where all activations rise."""
-    turns = [TURNING_POINTS[type(s.activation)] for s in unitwise if type(s.activation) in TURNING_POINTS]
+    activations = [type(step.activation) for step in unitwise if step.activation is not None]
+    turns = [TURNING_POINTS[kind] for kind in activations if kind in TURNING_POINTS]
     return value < turns[0] if len(turns) == 1 else None
 
 

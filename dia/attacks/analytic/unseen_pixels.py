@@ -1,9 +1,10 @@
 """Pixels that nothing depends on: no attack can recover them, and no score should count them.
 
-A strided convolution without padding may never reach the last rows and columns of an image, and a later layer may skip more
-of what it did reach. Derivatives on random images tell which pixels are suspect (exactly zero on every one of them), and
-one more pass proves it: with *not a number* in all suspects the logits stay numbers, which no weights can bring about
-where a suspect takes part at all. Logits that do not depend on a pixel, whatever the weights, have gradients that do not.
+A strided convolution without padding may never reach the last rows and columns of an image, and a later layer may
+skip more of what it did reach. Derivatives on random images tell which pixels are suspect (exactly zero on every
+one of them), and one more pass proves it: with *not a number* in all suspects the logits stay numbers, which no
+weights can bring about where a suspect takes part at all. Logits that do not depend on a pixel, whatever the
+weights, have gradients that do not.
 """
 
 from collections.abc import Sequence
