@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dia.attacks.analytic.errors import NotApplicable
 from dia.gradients.batched import BatchedGradientEngine
-from dia.models.dropout import Dropout, Site, replayed
+from dia.models.dropout import Dropout, Site, use_masks
 
 Shape = tuple[int, int, int]
 
@@ -94,7 +94,7 @@ class Stage:
         return self.units(next(self.layer.parameters()).new_zeros(1, *self.input_shape))[0]
 
     def pull_back(self, deltas: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss's derivatives by the units (B, U) to those by the layer's outputs (B, out, T) and inputs (B, C, H, W)."""
+        """Derivatives by the units (B, U) to those by the layer's outputs (B, out, T) and inputs (B, C, H, W)."""
         with torch.enable_grad():
             a = deltas.new_zeros(len(deltas), *self.input_shape, requires_grad=True)
             z = self.layer(a.flatten(1) if isinstance(self.layer, nn.Linear) else a)
@@ -159,7 +159,7 @@ def read_chain(model: BatchedGradientEngine) -> tuple[Stage, ...]:
         elif isinstance(module, ACTIVATIONS):
             stages[-1]["unitwise"].append(Unitwise(module))
         elif isinstance(module, Dropout):
-            stages[-1]["unitwise"].append(Unitwise(None, sites[module], module.scale))
+            stages[-1]["unitwise"].append(Unitwise(None, sites[module], module.keep_scale))
         else:
             raise NotApplicable(f"{name} ({type(module).__name__}) does not fit into a chain of convolutions")
     if len(stages) < 2 or stages[-1]["unitwise"] or type(stages[-1]["layer"]) is not nn.Linear:
@@ -189,7 +189,7 @@ def _calls(model: BatchedGradientEngine) -> list[tuple[str, nn.Module, Tensor, T
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(1, *model.shape, generator=rng, dtype=torch.float64).to(model.device, model.dtype)
     try:
-        with replayed(model.sites, None):
+        with use_masks(model.sites, None):
             logits = model.model(x)
     finally:
         for hook in hooks:

@@ -46,7 +46,11 @@ class Recovered:
 
 
 def recover(
-    stages: Sequence[Stage], gradients: Mapping[str, Tensor], head: Head, image_scale: float
+    stages: Sequence[Stage],
+    gradients: Mapping[str, Tensor],
+    head: Head,
+    image_scale: float,
+    caution: float = 1.0,
 ) -> Recovered:
     """Go from the last layer to the first.
 
@@ -55,6 +59,7 @@ def recover(
         gradients: What was received of every stage's weight, float64.
         head: The last layer taken apart.
         image_scale: Standard deviation that the pixels have before anything is known of them.
+        caution: As for :func:`~dia.attacks.analytic.unit_inverse.invert`.
     """
     last = stages[-1]
     shape = (len(head.inputs), *last.input_shape)
@@ -71,7 +76,7 @@ def recover(
         scale = image_scale if number == 0 else None
         left: Tensor | None = None
         for _ in range(BRANCH_ROUNDS):
-            of_units = invert(stage.unitwise, outputs, std, left)
+            of_units = invert(stage.unitwise, outputs, std, left, caution)
             at_outputs, at_inputs = stage.pull_back(deltas.flatten(1) * of_units.slope)
             found = solve(stage, weight, at_outputs, of_units, reached[number], scale)
             below = below_turning_point(stage.unitwise, stage.units(found.value))

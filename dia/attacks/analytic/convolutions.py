@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dia.attacks.analytic import network_head
 from dia.attacks.analytic.conv_chain import Stage, read_chain
-from dia.attacks.analytic.conv_recursion import recover, seen_inputs
+from dia.attacks.analytic.conv_recursion import Recovered, recover, seen_inputs
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.free_pixels import fill
 from dia.attacks.analytic.network_head import Head
@@ -23,6 +23,9 @@ from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
 
 MOST_IMAGES = 4
+
+CAUTIONS = (1.0, 0.2, 5.0)
+"""Factors on the size below which a value is taken for zero, tried one after the other."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Reconstruction:
         determined: (N, C, H, W) bool, the entries that the gradient determines.
         seen: (H, W) bool, the pixels on which the gradient depends.
         rank, unknowns: Dimensions of the seen pixels that are determined, and all of them.
+        complete: Whether the equations determine all of every layer's input; nothing is certain where they do not.
         replay_error: Largest relative error of a parameter's gradient in the replay.
     """
 
@@ -44,6 +48,7 @@ class Reconstruction:
     seen: Tensor
     rank: int
     unknowns: int
+    complete: bool
     replay_error: float
 
     @property
@@ -73,21 +78,40 @@ class ConvolutionSolver:
     def __call__(self, victim: int) -> Reconstruction:
         """Solve for one victim.
 
+        A unit may be so close to zero that rounding hides on which side: where the replay fails, the line between zero
+        and not is drawn elsewhere.
+
         Raises:
             NotApplicable: The gradient is zero, or the batch cannot be taken apart.
         """
-        problem = self.problem
         weights = [f"{stage.name}.weight" for stage in self.stages]
-        gradients = {name: problem.gradient(victim, name).double().cpu() for name in weights}
+        gradients = {name: self.problem.gradient(victim, name).double().cpu() for name in weights}
         head = self._head(victim, gradients)
-        found = recover(self.stages, gradients, head, image_scale=1.0)
-        low, high = problem.low.double().cpu(), problem.high.double().cpu()
-        images = fill(found.image, self.stages[0], self.seen, found.units[0].inactive, low, high)
-        x = images.nan_to_num().clamp(low, high)
-        masks = [found.kept(number).view(-1, *site.shape) for number, site in enumerate(problem.model.sites)]
-        error = replay_error(problem, victim, x, masks, head.factor)
-        image = found.image
-        return Reconstruction(x, masks, image.determined, self.seen, image.rank, image.unknowns, error)
+        found = []
+        for caution in CAUTIONS:
+            recovered = recover(self.stages, gradients, head, image_scale=1.0, caution=caution)
+            found.append(self._reconstruction(victim, recovered, head.factor))
+            if found[-1].replays or not found[-1].complete:
+                break
+        return min(found, key=lambda one: one.replay_error)
+
+    def _reconstruction(self, victim: int, found: Recovered, factor: float) -> Reconstruction:
+        low, high = self.problem.low.double().cpu(), self.problem.high.double().cpu()
+        image, behind = found.image, all(layer.rank == layer.unknowns for layer in found.layers[1:])
+        filled = fill(image, self.stages[0], self.seen, found.units[0].inactive, low, high)
+        x = filled.nan_to_num().clamp(low, high)
+        sites = enumerate(self.problem.model.sites)
+        masks = [_of_site(found.kept(number), site.shape) for number, site in sites]
+        return Reconstruction(
+            x=x,
+            masks=masks,
+            determined=image.determined & behind,
+            seen=self.seen,
+            rank=image.rank,
+            unknowns=image.unknowns,
+            complete=behind and image.rank == image.unknowns,
+            replay_error=replay_error(self.problem, victim, x, masks, factor),
+        )
 
     def _head(self, victim: int, gradients: dict[str, Tensor]) -> Head:
         last, labels = self.stages[-1], self.problem.labels[victim].cpu()
@@ -123,3 +147,9 @@ def _head_of_batch(
     return network_head.of_factors(
         stages[-1].linear, rows.deltas[:, order], rows.inputs[:, order], bias, labels
     )
+
+
+def _of_site(kept: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(N, U) units to the mask (N, *shape) of their site; one that drops channels kept those with any unit."""
+    entries = int(torch.Size(shape).numel())
+    return kept.view(len(kept), entries, -1).any(2).view(-1, *shape)

@@ -13,10 +13,10 @@ comes behind the convolution matters: dropout, activations, normalisation and sh
 **Conditions.**
 
 * ``N T <= out`` and independent deltas: the rank of G is then the dimension of the patches' span, at most ``N T``.
-* The patches overlap (stride below the kernel's size), or the solutions are as many as the products of positions and
-  rank: without overlap every patch may be any vector of the row space. Zero padding helps: it asks entries of the
-  patches at the border to be zero. With stride 1 and padding the solutions were found to have N dimensions, no
-  more; with stride 2 they may have more. :func:`solutions` counts them.
+* The patches overlap (stride below the kernel's size), or every patch may be any vector of the row space by itself.
+  With stride 1 and padding N dimensions were found, no more; with stride 2 there may be more. Dilation d splits the
+  pixels into lattices that share no patch, each of which has a scale of its own. Zero padding helps: it asks entries
+  of the patches at the border to be zero. :func:`solutions` counts the dimensions.
 * The patches do not span everything: ``N T < C K``, or the condition is empty (a 1 x 1 convolution of few channels).
 * Groups: the statement holds for each group's own rows and channels (not done here: ``groups`` must be 1).
 
@@ -66,10 +66,9 @@ class RowSpace:
 def may_determine(conv: nn.Conv2d, shape: tuple[int, int, int], images: int = 1) -> bool:
     """Whether the sizes allow a convolution's gradient to determine its input (C, H, W), up to N scalars."""
     positions = len(_taps(conv, shape).T)
-    sizes = zip(conv.stride, conv.kernel_size, conv.dilation, strict=True)
-    overlap = any(stride < dilation * (kernel - 1) + 1 for stride, kernel, dilation in sizes)
+    overlap = all(stride < kernel for stride, kernel in zip(conv.stride, conv.kernel_size, strict=True))
     few = images * positions <= conv.out_channels and images * positions < conv.weight[0].numel()
-    return conv.groups == 1 and overlap and few
+    return conv.groups == 1 and set(conv.dilation) == {1} and overlap and few
 
 
 @torch.no_grad()
@@ -105,9 +104,11 @@ def solutions(conv: nn.Conv2d, gradient: Tensor, shape: tuple[int, int, int], im
 
 
 def _smallest(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` smallest eigenvalues of a positive semidefinite matrix and their vectors, by inverse
-    iteration.""" shifted = matrix.clone() shifted.diagonal().add_(1e-10) factor, failed =
-    torch.linalg.cholesky_ex(shifted) if int(failed):
+    """The smallest eigenvalues of a positive semidefinite matrix and their vectors, by inverse iteration."""
+    shifted = matrix.clone()
+    shifted.diagonal().add_(1e-10)
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    if int(failed):
         shifted.diagonal().add_(1e-7)
         factor = torch.linalg.cholesky(shifted)
     rng = torch.Generator().manual_seed(0)

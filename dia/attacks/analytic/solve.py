@@ -97,12 +97,8 @@ def _linear_chain(problem: Problem, model: BatchedGradientEngine) -> LinearChain
 def _solve_by_convolutions(problem: Problem, solve: ConvolutionSolver, victim: int) -> Solution:
     """The images from the gradient of a chain of convolutions."""
     found = solve(victim)
-    if not found.replays:
-        reason = INEXACT
-    elif found.rank < found.unknowns:
-        reason = UNDERDETERMINED
-    else:
-        reason = SOLVED
+    consistent = SOLVED if found.replays else INEXACT
+    reason = consistent if found.complete else UNDERDETERMINED
     claimed = torch.full((len(found.x),), reason == SOLVED)
     return Solution(found.x.to(problem.dtype), claimed, found.masks, reason)
 

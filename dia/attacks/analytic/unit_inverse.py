@@ -52,7 +52,13 @@ class Units:
     kept: dict[int, Tensor]
 
 
-def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Tensor | None = None) -> Units:
+def invert(
+    unitwise: Sequence[Unitwise],
+    outputs: Tensor,
+    std: Tensor,
+    left: Tensor | None = None,
+    caution: float = 1.0,
+) -> Units:
     """Undo a stage's activations and dropout.
 
     Args:
@@ -60,13 +66,14 @@ def invert(unitwise: Sequence[Unitwise], outputs: Tensor, std: Tensor, left: Ten
         outputs: (N, U) what the next stage sees.
         std: (N, U) standard error of that.
         left: (N, U) bool, units below the turning point of their activation; None: none.
+        caution: Factor on the size below which a value is taken for zero.
     """
     value, known = outputs, torch.ones_like(outputs, dtype=torch.bool)
     inactive = torch.zeros_like(known)
     steps: list[Tensor] = []
     kept: dict[int, Tensor] = {}
     drops = any(step.activation is None for step in unitwise)
-    floor = torch.maximum(SIGMAS * std, ZERO * outputs.abs().max())
+    floor = caution * torch.maximum(SIGMAS * std, ZERO * outputs.abs().max())
     certain = floor < UNCERTAIN * outputs.abs().max()
     for step in reversed(unitwise):
         zero = value.abs() <= floor

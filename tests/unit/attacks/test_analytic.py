@@ -173,13 +173,13 @@ REFUSALS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], tuple[str, ..
     "vit batch": (vit(), dict(images=2), (), "sums over the 2 images of a batch"),
     "frozen first layer": (mlp(), {}, ("layers.0.linear.weight",), "layers.0.linear.weight was not sent"),
     "frozen later layer": (mlp(), {}, ("layers.2.linear.weight",), "not every layer's gradient was sent"),
-    "convolution": (
+    "max pooling": (
         lambda: nn.Sequential(
-            nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(180, CLASSES)
+            nn.Conv2d(2, 3, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(45, CLASSES)
         ),
         {},
         (),
-        "no linear layer sees the image's pixels",
+        "1 (MaxPool2d) does not fit into a chain of convolutions",
     ),
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dia.models.dropout import Site, replayed
+from dia.models.dropout import Site, use_masks
 
 PROBES = 4
 """Random images of which the derivatives are taken."""
@@ -35,7 +35,7 @@ def unseen_pixels(model: nn.Module, sites: Sequence[Site], shape: tuple[int, int
     training = model.training
     model.eval()
     try:
-        with replayed(sites, None):
+        with use_masks(sites, None):
             x = probes.clone().requires_grad_()
             with torch.enable_grad():
                 logits = model(x)
