@@ -20,12 +20,14 @@ class AttackEntry:
 
     Attributes:
         builder: ``module:function`` of its :class:`~dia.attacks.attack.AttackBuilder`.
+        optimises_masks: Whether it searches for dropout masks.
         assumes_dropout_rate: Whether it depends on the rate that the attacker assumes (``attacker_dropout_rate``).
         defaults: Its own defaults, where they are not the paper's; of
             :class:`~dia.settings.optimisation.SearchSettings` alone: client and model are the same for all attacks.
     """
 
     builder: str
+    optimises_masks: bool = False
     assumes_dropout_rate: bool = False
     defaults: Mapping[str, object] = field(default_factory=dict)
 
@@ -38,6 +40,7 @@ LBFGS_DEFAULTS = {
     "tv_weight": 1e-6,
     "tv_initial_factor": 1000.0,
     "tv_decay_iterations": 450,
+    "loss_tolerance": 1e-6,  # a tenth of the paper's, as the weight of total variation, which the loss includes
 }
 """The recipe that docs/stronger-dia.md measures."""
 
@@ -45,9 +48,11 @@ LBFGS_DEFAULTS = {
 ATTACKS = {
     "ig": AttackEntry("dia.attacks.ig:build"),
     "wiig": AttackEntry("dia.attacks.wiig:build"),
-    "dia": AttackEntry("dia.attacks.dia:build", assumes_dropout_rate=True),
-    "dia_lbfgs": AttackEntry("dia.attacks.dia:build", assumes_dropout_rate=True, defaults=LBFGS_DEFAULTS),
-    "dia_readout": AttackEntry("dia.attacks.dia_readout:build"),
+    "dia": AttackEntry("dia.attacks.dia:build", optimises_masks=True, assumes_dropout_rate=True),
+    "dia_lbfgs": AttackEntry(
+        "dia.attacks.dia:build", optimises_masks=True, assumes_dropout_rate=True, defaults=LBFGS_DEFAULTS
+    ),
+    "dia_readout": AttackEntry("dia.attacks.dia_readout:build", optimises_masks=True),
     "analytic": AttackEntry("dia.attacks.analytic.attack:build"),
     "seed_search": AttackEntry("dia.attacks.seed_search:build"),
 }

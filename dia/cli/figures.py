@@ -30,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--scenario", help="default: the first one, where the figure shows one")
     parser.add_argument("--dataset", help="likewise")
     parser.add_argument("--model", help="likewise")
+    parser.add_argument("--attack", help="likewise")
     parser.add_argument("--seed", type=int, help="likewise")
     parser.add_argument("--rows", type=int, default=4, metavar="N", help="victims to show (default 4)")
     parser.add_argument("--out", type=Path, required=True, nargs="+", metavar="FILE", help=".png, .pdf")
@@ -69,12 +70,17 @@ def _from_cells(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
 def _from_rows(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
     from dia.config.config import Config
     from dia.reporting.expected_cells import expected_cells
+    from dia.reporting.figures.registry import has_masks
     from dia.reporting.figures.rows import NothingToShow
     from dia.reporting.figures.style import placeholder
     from dia.utils.lazy_import import load_object
 
     _require(args, "config", "results")
     expected = expected_cells(Config.from_file(args.config))
+    if kind.masks:
+        expected = expected[
+            [has_masks(a, p) for a, p in zip(expected["attack"], expected["dropout_rate"], strict=True)]
+        ]
     where, left = {}, expected
     for axis in kind.axes:
         where[axis] = _chosen_value(args, axis, list(dict.fromkeys(left[axis])), args.config)

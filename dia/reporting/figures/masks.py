@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dia.reporting.figures.curves import draw_median
 from dia.reporting.figures.rows import read_rows
-from dia.reporting.figures.style import GREY, legend, legend_handle, panel_grid, set_panel_title
+from dia.reporting.figures.style import GREY, attack_style, legend, legend_handle, panel_grid, set_panel_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,22 +17,22 @@ _MOST_ACROSS = 4
 """Most panels in a row: wider figures are unreadable on a page."""
 
 
-def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "Figure":
-    """Draw the accuracy of dia's masks over the iterations: a panel per (dataset, model), a line per rate.
+def masks(results: str | Path, expected: "pd.DataFrame", *, scenario: str, attack: str) -> "Figure":
+    """Draw the accuracy of an attack's masks over the iterations: a panel per (dataset, model), a line per rate.
 
     Raises:
         RecordError: There are no such rows.
     """
     columns = ["history_iteration", "history_mask_accuracy", "mask_accuracy_chance"]
-    sought = expected[(expected["attack"] == "dia") & (expected["dropout_rate"].astype(float) > 0)]
-    rows = read_rows(results, sought, columns, {"scenario": scenario})
+    sought = expected[(expected["attack"] == attack) & (expected["dropout_rate"].astype(float) > 0)]
+    rows = read_rows(results, sought, columns, {"scenario": scenario, "attack": attack})
     panels, rates = rows.panels(), rows.planned("dropout_rate")
     note = rows.note("Median and quartiles over victims and seeds")
     # Masks are found early: logarithmic, but linear up to the first sample.
     first = max(1, min(int(i[1]) for i in rows.frame["history_iteration"] if len(i) > 1))
     across = min(_MOST_ACROSS, len(panels))
     down = -(-len(panels) // across)
-    title = f"Mask recovery by DIA ({scenario})"
+    title = f"Mask recovery by {attack_style(attack).name} ({scenario})"
     figure, grid = panel_grid(down, across, title, note, panel=(2.6, 2.1), sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

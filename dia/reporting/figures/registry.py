@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dia.attacks.registry import ATTACKS
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
 from dia.utils.validation_errors import unknown_name_message
@@ -19,7 +20,7 @@ class FigureKind:
         axes: There is one file for each combination of values of these axes.
         description: Its content in a few words.
         cell_files: Whether it is drawn from the cells' own files, which have the images, not from the collected rows.
-        masks: Whether it only exists where an attack recovers masks: ``dia`` at a rate above 0.
+        masks: Whether it only exists where an attack optimises masks, at a rate above 0.
     """
 
     draw: str
@@ -47,7 +48,10 @@ FIGURES: dict[str, FigureKind] = {
         "gradient distance and image error over iterations",
     ),
     "masks": FigureKind(
-        "dia.reporting.figures.masks:masks", ("scenario",), "mask recovery over iterations", masks=True
+        "dia.reporting.figures.masks:masks",
+        ("scenario", "attack"),
+        "mask recovery over iterations",
+        masks=True,
     ),
     "victims": FigureKind(
         "dia.reporting.figures.victims:victims",
@@ -86,6 +90,13 @@ def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
         groups.setdefault("/".join([kind, *parts]), []).append(cell)
     if FIGURES[kind].masks:
         groups = {
-            name: group for name, group in groups.items() if any(c.attack == "dia" and c.p for c in group)
+            name: group
+            for name, group in groups.items()
+            if any(has_masks(cell.attack, cell.dropout_rate) for cell in group)
         }
     return groups
+
+
+def has_masks(attack: str, dropout_rate: str) -> bool:
+    """Whether rows of a cell have masks that the attack optimised."""
+    return ATTACKS[attack].optimises_masks and float(dropout_rate) > 0

@@ -101,12 +101,14 @@ def test_jobs_tables_and_reduced_configs_have_the_resolved_settings() -> None:
 
 def test_notes_name_the_attack_whose_defaults_they_list() -> None:
     assert non_default_settings(expected_cells(config(max_iterations=300))) == (
-        "max_iterations 300; victims 2; dia_lbfgs: tv_weight 1e-06, tv_initial_factor 1000, "
+        "max_iterations 300; victims 2; dia_lbfgs: loss_tolerance 1e-06, tv_weight 1e-06, tv_initial_factor 1000, "
         "tv_decay_iterations 450, mask_penalty_weight 0, lbfgs_start_iteration 30, lbfgs_history_size 20, "
         "mask_init mean"
     )
     overridden = non_default_settings(expected_cells(config(mask_init="ones", tv_initial_factor=2)))
-    assert overridden.startswith("victims 2; tv_initial_factor 2; mask_init ones; dia_lbfgs: tv_weight")
+    assert overridden.startswith(
+        "victims 2; tv_initial_factor 2; mask_init ones; dia_lbfgs: loss_tolerance 1e-06, tv_weight"
+    )
     alone = non_default_settings(expected_cells(config(("dia",), tv_weight=0.5)))
     assert alone == "tv_weight 0.5; victims 2"
 

@@ -163,13 +163,13 @@ def test_curves_show_the_median_victim(tmp_path: Path) -> None:
 
 def test_masks_show_recovery_beside_chance(tmp_path: Path) -> None:
     results, expected = collected(tmp_path)
-    figure = masks(results, expected, scenario="default")
+    figure = masks(results, expected, scenario="default", attack="dia")
     assert [axes.get_title("left") for axes in figure.axes] == ["mnist, mlp", "mnist, vit"]
     found, chance = figure.axes[0].lines
     assert (found.get_ydata()[0], found.get_ydata()[-1]) == pytest.approx((0.5, 0.95))
     assert list(chance.get_ydata()) == [0.5, 0.5]
     unfinished = [expected.assign(cell_id=expected["cell_id"] + name, model=name) for name in "abc"]
-    figure = masks(results, pd.concat([expected, *unfinished]), scenario="default")
+    figure = masks(results, pd.concat([expected, *unfinished]), scenario="default", attack="dia")
     assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False] * 3  # two rows of four
 
 
