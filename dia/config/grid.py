@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 from dia.attacks.registry import ATTACKS
 from dia.jobs.cell import Cell
 from dia.models.registry import MODELS
+from dia.settings.optimisation import SearchSettings
 from dia.settings.scenario import Settings
 from dia.utils.patterns import NAME, RATE
 from dia.utils.strict_model import StrictInt, StrictModel
@@ -62,6 +63,11 @@ class Scenario(Settings):
     per_model: dict[ModelName, Settings] = Field(
         {},
         description="Exceptions for single models: model name -> any of the keys above.",
+    )
+    per_attack: dict[AttackName, SearchSettings] = Field(
+        {},
+        description="Exceptions for single attacks: attack name -> any of the settings of the optimisation, from "
+        "max_iterations on. They win over per_model; clients and victims stay the same for all attacks.",
     )
 
 

@@ -102,6 +102,15 @@ def reduced(config: Config, reduction: Reduction) -> Config:
             needed = Settings(**by_attack[0].model_dump() | bounded)
             for name in given.datasets:
                 most_images[name] = max(most_images[name], needed.victims * needed.batch_size)
+        # An attack's own exceptions win over those of models, so they are bounded too.
+        for settings in mapping["scenarios"][given.scenario].get("per_attack", {}).values():
+            for bounds in (
+                reduction.settings,
+                *(reduction.per_model.get(model, {}) for model in given.models),
+            ):
+                settings.update(
+                    {key: min(settings[key], bounds[key]) for key in settings.keys() & bounds.keys()}
+                )
     for name, dataset in config.datasets.items():
         if dataset.source in reduction.datasets:
             stand_in = reduction.datasets[dataset.source]

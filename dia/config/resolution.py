@@ -4,6 +4,7 @@
 2. The defaults of the cell's attack, where it has its own (:data:`dia.attacks.registry.ATTACKS`).
 3. Everything that the scenario writes, whatever the value.
 4. The scenario's exceptions for the cell's model (``per_model``).
+5. The scenario's exceptions for the cell's attack (``per_attack``).
 """
 
 from dia.attacks.registry import ATTACKS
@@ -23,9 +24,10 @@ INEFFECTIVE_UNLESS = {
 
 def resolve_settings(scenario: Scenario, model: str, attack: str) -> Settings:
     """The settings of the cells of a scenario, a model and an attack."""
-    written = scenario.model_dump(exclude={"per_model"}, exclude_unset=True)
-    if model in scenario.per_model:
-        written |= scenario.per_model[model].model_dump(exclude_unset=True)
+    written = scenario.model_dump(exclude={"per_model", "per_attack"}, exclude_unset=True)
+    for exceptions in (scenario.per_model.get(model), scenario.per_attack.get(attack)):
+        if exceptions is not None:
+            written |= exceptions.model_dump(exclude_unset=True)
     paper = Settings()
     settings = Settings(**{**ATTACKS[attack].defaults, **written})
     # Where the scenario makes a default of the attack ineffective, rows do not show it as if it had been used.

@@ -1,4 +1,4 @@
-"""Which source of a cell's settings wins: paper < attack < scenario < exceptions for a model."""
+"""Precedence of the sources of a cell's settings: paper < attack < scenario < per_model < per_attack."""
 
 from typing import Any
 
@@ -99,6 +99,21 @@ def test_jobs_tables_and_reduced_configs_have_the_resolved_settings() -> None:
     )
 
 
+def test_exceptions_for_an_attack_win_over_those_for_a_model() -> None:
+    exceptions = {
+        "per_model": {"vit": {"max_iterations": 7, "victims": 3}},
+        "per_attack": {"dia": {"max_iterations": 5}},
+    }
+    found = {attack: settings(attack, "vit", **exceptions) for attack in ("ig", "dia")}
+    assert [(f["max_iterations"], f["victims"]) for f in found.values()] == [(7, 3), (5, 3)]
+
+
+def test_exceptions_for_an_attack_cannot_change_its_victims() -> None:
+    """Attacks are compared on the same client gradients."""
+    with pytest.raises(ConfigError, match=r"scenarios\.default\.per_attack\.dia: unknown key 'victims'"):
+        settings("dia", per_attack={"dia": {"victims": 3}})
+
+
 def test_notes_name_the_attack_whose_defaults_they_list() -> None:
     assert non_default_settings(expected_cells(config(max_iterations=300))) == (
         "max_iterations 300; victims 2; dia_lbfgs: loss_tolerance 1e-06, tv_weight 1e-06, tv_initial_factor 1000, "
@@ -118,3 +133,12 @@ def test_attacks_differ_in_the_optimisation_alone() -> None:
     for entry in ATTACKS.values():
         assert set(entry.defaults) <= set(SearchSettings.model_fields)
         Settings(**entry.defaults)
+
+
+def test_exceptions_for_an_attack_are_reduced_too() -> None:
+    axes = {"dropout_rates": ["0.5"], "seeds": [0]}
+    bounds = {"settings": {"max_iterations": 20}, "images": 8, "axes": axes, "datasets": {}}
+    exceptions = {"dia": {"max_iterations": 900, "tv_weight": 0.1}}
+    small = reduced(config(per_attack=exceptions), Reduction.model_validate(bounds))
+    found = {attack: small.settings_of("default", "mlp", attack) for attack in ("dia", "dia_lbfgs")}
+    assert [(f.max_iterations, f.tv_weight) for f in found.values()] == [(20, 0.1), (20, 1e-6)]
