@@ -30,8 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RANK = 1e-6
-"""Singular values of a gradient below this share of the largest are rounding to float32."""
+RANK = 2e-8
+"""Singular values of a gradient below this share of the largest are rounding to float32. A direction too many only
+weakens the condition a little; one too few excludes the input."""
 
 SOLVED = 1e-6
 """Mean square share of patches outside the row space, below which a direction is a solution (float32 leaves 1e-9)."""
@@ -39,7 +40,7 @@ SOLVED = 1e-6
 EXTRA = 6
 """Directions computed beyond those expected, so that the number of solutions can be counted."""
 
-ITERATIONS = 12
+ITERATIONS = 4
 """Of inverse iteration."""
 
 
@@ -84,10 +85,10 @@ def solutions(conv: nn.Conv2d, gradient: Tensor, shape: tuple[int, int, int], im
     channels, height, width = shape
     rows = gradient.double().flatten(1)
     values, vectors = torch.linalg.svd(rows, full_matrices=False)[1:]
-    rank = int((values > RANK * values[0]).sum())
-    basis = vectors[:rank]
     taps = _taps(conv, shape)
     kernel, positions = taps.shape
+    rank = min(int((values > RANK * values[0]).sum()), images * positions)
+    basis = vectors[:rank]
     outside = torch.eye(basis.shape[1], dtype=basis.dtype, device=basis.device) - basis.T @ basis
     outside = outside.view(channels, kernel, channels, kernel)
     pixels = height * width
