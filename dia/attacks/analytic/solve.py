@@ -15,6 +15,7 @@ from dia.attacks.analytic.convolutions import ConvolutionSolver
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
 from dia.attacks.analytic.linear_chain import LinearChain
+from dia.attacks.analytic.resnet import ResNetSolver, is_resnet
 from dia.attacks.analytic.scale_search import Box
 from dia.attacks.mask_readout.batch_separation import separate_layers
 from dia.attacks.problem import Problem
@@ -24,7 +25,7 @@ CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
 
 SOLVED, INEXACT, PARTIAL, NOT_SEPARABLE = "solved", "inexact", "partial", "not_separable"
-UNDERDETERMINED = "underdetermined"
+UNDERDETERMINED, APPROXIMATE = "underdetermined", "approximate"
 
 
 class Solution(NamedTuple):
@@ -36,8 +37,9 @@ class Solution(NamedTuple):
             pixel box tells them).
         masks: Per dropout site (N, *site.shape) bool as read off, or None where they were not.
         reason: ``solved`` (every image recovered), ``partial``, ``not_separable`` (no image of a batch could be told
-            from the others), ``underdetermined`` (convolutions whose gradient other images have as well; the rest is
-            a plausible guess), or ``inexact`` (the equations contradict each other: the gradient was altered).
+            from the others), ``underdetermined`` (other images have the gradient of these convolutions as well; the
+            rest is a plausible guess), ``approximate`` (a ResNet: its features are exact, the image behind them was
+            sought), or ``inexact`` (the equations contradict each other: the gradient was altered).
     """
 
     x: Tensor
@@ -59,6 +61,9 @@ def build_solver(problem: Problem) -> Solver:
     if not isinstance(model, BatchedGradientEngine):
         raise NotApplicable("what was sent is not the gradient of one step")
     layers = pixel_layers(model)
+    if not layers and is_resnet(model.model):
+        resnet = ResNetSolver(problem, model)
+        return lambda victim: _solve_resnet(problem, resnet, victim)
     if not layers:
         convolutions = ConvolutionSolver(problem, model)
         return lambda victim: _solve_by_convolutions(problem, convolutions, victim)
@@ -92,6 +97,12 @@ def _linear_chain(problem: Problem, model: BatchedGradientEngine) -> LinearChain
     if any(f"{link.name}.weight" not in problem.received.pieces for link in chain.links):
         raise NotApplicable("not every layer's gradient was sent (frozen layers)")
     return chain
+
+
+def _solve_resnet(problem: Problem, solve: ResNetSolver, victim: int) -> Solution:
+    """One image, nearly, from the gradient of a ResNet: its features exactly, its scale by a guess."""
+    x, masks, consistent = solve(victim)
+    return Solution(x.to(problem.dtype), torch.tensor([False]), masks, APPROXIMATE if consistent else INEXACT)
 
 
 def _solve_by_convolutions(problem: Problem, solve: ConvolutionSolver, victim: int) -> Solution:

@@ -2,30 +2,31 @@ r"""An image from what comes out of a network's stem: convolution, group normali
 
 Known are the pooled features a, and the loss's derivatives d at them. Each feature is the largest of its window, which
 tells one linear equation in the image, ``w_o . patch_t = sigma_g (a - beta_o) / gamma_o + mu_g``, once it is known
-*which* unit t of the window it is; all units are at most the smallest feature of the windows they are in. That excludes
-most candidates: where a feature exceeds those of the neighbouring windows, it can only be the unit that no neighbour has;
-where two windows have the same feature, it is one that both have.
+*which* unit t of the window it is; all units are at most the smallest feature of the windows they are in. That
+excludes most candidates: where a feature exceeds those of the neighbouring windows, it can only be the unit that no
+neighbour has; where two windows have the same feature, it is one that both have.
 
 The rest is found by expectation and maximisation under falling temperature: candidates are weighted by how near the
-largest they are in the current image, the image is the least squares solution with these weights (plus a smoothness that
-is annealed away), and units above their bound are pulled down to it. Two more facts make it work:
+largest they are in the current image, the image is the least squares solution with these weights (plus a smoothness
+that is annealed away), and units above their bound are pulled down to it. Two more facts make it work:
 
 * the group's means are linear in the image, its standard deviations only stretch the targets: one unknown per group;
-* the convolution's weight gradient is ``G = sum_t D_t patch_t^T`` with ``sigma D = gamma d' - m_1 - m_2 xhat``, where d' are
-  the derivatives d put where the largest units are, and the means m_1 and m_2 over a group are those that the
+* the convolution's weight gradient is ``G = sum_t D_t patch_t^T`` with ``sigma D = gamma d' - m_1 - m_2 xhat``, where
+  d' are the derivatives d put where the largest units are, and the means m_1 and m_2 over a group are those that the
   normalisation's own gradient tells. With the current d' and xhat it is linear in the image as well.
 
-All is blind to the scale of the image, but for the eps of the normalisation: the image returned has a standard deviation
-of 1 in the first group.
+All is blind to the scale of the image, but for the eps of the normalisation: the image returned has a standard
+deviation of 1 in the first group.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 
 class Schedule(NamedTuple):
@@ -55,6 +56,7 @@ EQUAL = 3e-4
 """Features closer than this share of the largest are equal."""
 
 RIDGE = 1e-7
+SMALLEST_GAIN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -87,36 +89,35 @@ class StemInversion:
 
     def __init__(self, stem: Stem, dtype: torch.dtype = torch.float32) -> None:
         self.stem = stem
-        to = lambda value: value.detach().to(dtype)  # noqa: E731
-        self.kernel = to(stem.conv.weight)
-        self.features, self.deltas = to(stem.features).flatten(1), to(stem.deltas).flatten(1)
-        self.weight, gain, shift = to(stem.weight), to(stem.gain), to(stem.shift)
-        channels, groups = len(self.kernel), stem.norm.num_groups
-        with torch.no_grad():
-            self.sides = tuple(stem.conv(torch.zeros(1, *stem.shape).to(stem.conv.weight)).shape[2:])
-        self.units = self.sides[0] * self.sides[1]
+        kernel, features, deltas, self.weight, gain, shift = (
+            value.detach().to(dtype)
+            for value in (stem.conv.weight, stem.features, stem.deltas, stem.weight, stem.gain, stem.shift)
+        )
+        self.kernel, self.features, self.deltas = kernel, features.flatten(1), deltas.flatten(1)
+        self.mean_square = float(self.weight.square().mean())
+        channels, groups = len(kernel), stem.norm.num_groups
+        self.sides = stem.conv(stem.conv.weight.new_zeros(1, *stem.shape)).shape[2:]
+        self.units = self.sides.numel()
         self.windows = _windows(stem.pool, self.sides)  # (taps, windows), -1 in the padding
         self.group = torch.arange(channels) // (channels // groups)
-        self.gamma = to(stem.norm.weight) if stem.norm.affine else torch.ones(channels, dtype=dtype)
-        self.beta = to(stem.norm.bias) if stem.norm.affine else torch.zeros(channels, dtype=dtype)
+        gamma = stem.norm.weight.detach().to(dtype)[:, None]
+        self.gamma = torch.where(gamma.abs() < SMALLEST_GAIN, SMALLEST_GAIN, gamma)
+        self.beta = stem.norm.bias.detach().to(dtype)[:, None]
         size = channels // groups * self.units
-        self.means = [
-            (self.gamma * part).view(groups, -1).sum(1)[self.group, None] / size for part in (shift, gain)
-        ]
-        self.bound = self._scatter(
-            self.features[:, None].expand(-1, len(self.windows), -1), torch.full_like(self.features[:, :1], torch.inf), "amin"
-        )
-        inside = self.windows >= 0
-        near = self._gather(self.bound) >= self.features[:, None] - EQUAL * float(self.features.max())
-        self.active = (self.features > EQUAL * float(self.features.max()))[:, None]
-        self.candidate = near & inside & self.active
-        self.mean_square = float(self.weight.square().mean())
+        sums = [(self.gamma[:, 0] * part).view(groups, -1).sum(1) for part in (shift, gain)]
+        self.mean_delta, self.mean_product = (total[self.group, None] / size for total in sums)
+        self.level = EQUAL * float(self.features.max())
+        spread_out = self.features[:, None].expand(-1, len(self.windows), -1)
+        self.bound = self._scatter(spread_out, torch.full_like(self.features[:, :1], torch.inf), "amin")
+        near = self._gather(self.bound) >= self.features[:, None] - self.level
+        self.candidate = near & (self.windows >= 0) & (self.features > self.level)[:, None]
 
-    def solve(self, schedules: tuple[Schedule, ...] = SCHEDULES, observe: Callable | None = None) -> Tensor:  # type: ignore[type-arg]
+    @torch.no_grad()
+    def solve(self, schedules: Sequence[Schedule] = SCHEDULES) -> Tensor:
         """The image (C, H, W), up to its scale."""
         x = self.kernel.new_zeros(1, *self.stem.shape)
         spread = self.kernel.new_ones(self.stem.norm.num_groups)
-        responsibility = self.candidate / self.candidate.sum(1, keepdim=True).clamp_min(1)
+        responsibility = self._expect(torch.zeros_like(self.bound), temperature=1.0)
         standard = None
         for schedule in schedules:
             for number in range(schedule.rounds):
@@ -124,22 +125,21 @@ class StemInversion:
                 smoothness, temperature, gradient = (
                     first * (last / first) ** share for first, last in schedule[1:4]
                 )
-                x, spread = self._maximise(x, spread, responsibility, standard, smoothness, gradient, schedule.steps)
+                x, spread = self._maximise(
+                    x, spread, responsibility, standard, smoothness, gradient, schedule.steps
+                )
                 u = self._responses(x)
                 deviation = u.view(len(spread), -1).square().mean(1).sqrt()
                 x, spread = x / deviation[0], deviation / deviation[0]
                 standard = u / deviation[self.group, None]
                 responsibility = self._expect(standard, temperature)
-                if observe is not None:
-                    observe(self, x, spread, standard, schedule, number)
         return x[0]
 
     def _expect(self, standard: Tensor, temperature: float) -> Tensor:
         """(out, taps, windows) how much each candidate is the largest of its window."""
-        y = self._gather(standard * self.gamma[:, None] + self.beta[:, None])
-        y = y.masked_fill(~self.candidate, -torch.inf)
-        weights = ((y - y.amax(1, keepdim=True)) / temperature).exp()
-        weights = torch.where(self.candidate, weights, torch.zeros_like(weights))
+        y = self._gather(standard * self.gamma + self.beta)
+        y = torch.where(self.candidate, y, -torch.inf)
+        weights = ((y - y.amax(1, keepdim=True)) / temperature).exp().nan_to_num()  # no candidates: NaN
         return weights / weights.sum(1, keepdim=True).clamp_min(1e-30)
 
     def _maximise(
@@ -152,21 +152,21 @@ class StemInversion:
         gradient: float,
         steps: int,
     ) -> tuple[Tensor, Tensor]:
-        """Image and standard deviations of the groups, the first being 1, by conjugate gradients from where they are."""
+        """Image and standard deviations of the groups, the first being 1, by conjugate gradients."""
         zeros = torch.zeros_like(self.features[:, :1])
         weight = self._scatter(responsibility, zeros, "sum")
         target = self._scatter(responsibility * self.features[:, None], zeros, "sum")
         if standard is not None:
-            above = (standard * self.gamma[:, None] + self.beta[:, None] > self.bound) * (1 - weight).clamp_min(0)
+            above = (standard * self.gamma + self.beta > self.bound) * (1 - weight).clamp_min(0)
             weight, target = weight + above, target + above * self.bound.nan_to_num(posinf=0.0)
         target = torch.where(weight > 0, target / weight.clamp_min(1e-9), zeros)
-        wanted = (target - self.beta[:, None]) / self.gamma[:, None]  # of the standardised units
-        weight = weight * self.gamma[:, None].square()
+        wanted = (target - self.beta) / self.gamma  # of the standardised units
+        weight = weight * self.gamma.square()
         others = F.one_hot(self.group, len(spread)).to(x)[:, 1:]  # groups whose deviation is unknown
         deltas = None
         if standard is not None and gradient > 0:
             placed = self._scatter(responsibility * self.deltas[:, None], zeros, "sum")
-            deltas = self.gamma[:, None] * placed - self.means[0] - self.means[1] * standard
+            deltas = self.gamma * placed - self.mean_delta - self.mean_product * standard
             deltas = deltas.view(1, -1, *self.sides)
         stress = gradient / self.mean_square
 
@@ -199,9 +199,7 @@ class StemInversion:
     def _responses(self, x: Tensor) -> Tensor:
         """(out, units) of an image, less the mean of their group."""
         conv = self.stem.conv
-        return self._centred(
-            F.conv2d(x, self.kernel, stride=conv.stride, padding=conv.padding)[0].flatten(1)
-        )
+        return self._centred(F.conv2d(x, self.kernel, stride=conv.stride, padding=conv.padding)[0].flatten(1))
 
     def _centred(self, r: Tensor) -> Tensor:
         groups = self.stem.norm.num_groups
@@ -209,17 +207,15 @@ class StemInversion:
 
     def _transposed(self, r: Tensor) -> Tensor:
         conv, shape = self.stem.conv, (1, *self.stem.shape)
-        return torch.nn.grad.conv2d_input(
-            shape, self.kernel, r.view(1, -1, *self.sides), conv.stride, conv.padding
-        )
+        return conv2d_input(shape, self.kernel, r.view(1, -1, *self.sides), conv.stride, conv.padding)
 
     def _weight_gradient(self, x: Tensor, deltas: Tensor) -> Tensor:
         conv = self.stem.conv
-        return torch.nn.grad.conv2d_weight(x, self.kernel.shape, deltas, conv.stride, conv.padding)
+        return conv2d_weight(x, self.kernel.shape, deltas, conv.stride, conv.padding)
 
     def _weight_gradient_transposed(self, error: Tensor, deltas: Tensor) -> Tensor:
         conv, shape = self.stem.conv, (1, *self.stem.shape)
-        return torch.nn.grad.conv2d_input(shape, error, deltas, conv.stride, conv.padding)
+        return conv2d_input(shape, error, deltas, conv.stride, conv.padding)
 
     def _gather(self, of_units: Tensor) -> Tensor:
         """(out, units) to (out, taps, windows)."""
@@ -232,7 +228,7 @@ class StemInversion:
         return whole.scatter_reduce_(1, index, of_windows.flatten(1), how)[:, :-1]
 
 
-def _windows(pool: nn.MaxPool2d, sides: tuple[int, ...]) -> Tensor:
+def _windows(pool: nn.MaxPool2d, sides: torch.Size) -> Tensor:
     """(taps, windows) the unit at each place of each window, -1 in the padding."""
     numbers = torch.arange(1, sides[0] * sides[1] + 1, dtype=torch.float64).view(1, 1, *sides)
     seen = F.unfold(numbers, pool.kernel_size, padding=pool.padding, stride=pool.stride)
