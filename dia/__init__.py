@@ -11,6 +11,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "AttackJob": "dia.jobs.attack_job:AttackJob",
     "Config": "dia.config.config:Config",
+    "FedAvg": "dia.inversion.protocol:FedAvg",
+    "FedSGD": "dia.inversion.protocol:FedSGD",
+    "Inversion": "dia.inversion.result:Inversion",
     "Outcome": "dia.attacks.outcome:Outcome",
     "Problem": "dia.attacks.problem:Problem",
     "VictimSet": "dia.datasets.victim_set:VictimSet",
@@ -18,12 +21,14 @@ _PUBLIC = {
     "build_experiment": "dia.evaluation.experiment:build_experiment",
     "get_attack": "dia.attacks.registry:get_attack",
     "image_scores": "dia.evaluation.metrics:scores",
+    "invert": "dia.inversion.invert:invert",
     "make_victims": "dia.datasets.victim_selection:make_victims",
     "parse_dataset": "dia.datasets.registry:parse_dataset",
     "read_cell": "dia.results.cell_file:read_cell",
     "read_results": "dia.results.collected:read_results",
     "run_cell": "dia.execution.run_cell:run_cell",
-    "score": "dia.evaluation.scores:score",
+    "read_update": "dia.federated.update_file:read_update",
+    "score": "dia.inversion.result:score",
 }
 """Name -> where it is written."""
 

@@ -25,6 +25,10 @@ class AttackInterrupted(AttackError):
     """An attack was told to stop and has saved its state; running the cell again continues it."""
 
 
+class UpdateError(DiaError):
+    """What a client sent cannot be read, or cannot be attacked in the way it is described."""
+
+
 class TrainingError(DiaError):
     """A model cannot be trained: it diverges, or there are too few images."""
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dia.errors import AttackError
 from dia.federated.update import ClientUpdate
+from dia.models.dropout import eval_mode
 
 AUXILIARY_IMAGES = 64
 """Number of random images from which the attacker estimates average features and probabilities."""
@@ -98,12 +99,11 @@ def _averages(model: nn.Module, layer: nn.Linear, images: Tensor) -> tuple[Tenso
     """Average input (features,) of ``layer`` and average softmax (C,) over ``images``, dropout off."""
     seen: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    training = model.training
     try:
-        logits = model.eval()(images)
+        with eval_mode(model):
+            logits = model(images)
     finally:
         handle.remove()
-        model.train(training)
     return seen[-1].flatten(0, -2).mean(0), logits.softmax(1).mean(0)
 
 

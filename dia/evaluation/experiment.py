@@ -101,7 +101,24 @@ def build_experiment(
     received, client_masks = simulate_clients(
         client, normalisation.normalise(original), labels, settings, job.cell.seed, ids
     )
-    problem = attacker_view(job, client, build, received, client_masks, labels, normalisation, ids)
+    known = labels
+    if settings.attacker_labels == "inferred":
+        found = inferred_labels(
+            client, received, settings.batch_size, job.cell.seed, normalisation, keeps_scale(settings)
+        )
+        known = align_to(found, labels)
+    problem = attacker_view(
+        job.cell.attack,
+        job.cell.seed,
+        settings,
+        client,
+        build,
+        received,
+        client_masks,
+        known,
+        normalisation,
+        ids,
+    )
     attacker = problem.model
     scoring_engine, true_masks = client, client_masks
     if not client.sites and attacker.sites:
@@ -131,7 +148,9 @@ def private_batches(job: AttackJob, victim_set: VictimSet) -> tuple[Tensor, Tens
 
 
 def attacker_view(
-    job: AttackJob,
+    attack: str,
+    seed: int,
+    settings: Settings,
     client: GradientEngine,
     build: Callable[[float], GradientEngine],
     received: ClientUpdate,
@@ -143,23 +162,19 @@ def attacker_view(
     """The problem that the attack is given.
 
     Args:
-        job: The cell and its settings.
+        attack: Name of the attack.
+        seed: Where its starts are drawn from.
+        settings: The attack's settings.
         client: The model as the clients run it.
         build: Builds it with another dropout rate.
         received: What the clients sent, on the CPU.
-        client_masks: The clients' masks, for well-informed attacks.
-        labels: (V, N) the true labels, for attackers that know them.
-        normalisation: In the cell's precision.
+        client_masks: The clients' masks, for well-informed attacks alone.
+        labels: (V, N) as the attacker knows or infers them, on the CPU.
+        normalisation: In the engine's precision.
         victim_ids: Ids of the V victims.
-
-    Raises:
-        AttackError: Labels are to be inferred and cannot be.
     """
-    settings, seed = job.settings, job.cell.seed
-    attacker = _attackers_engine(job, client, build)
+    attacker = _attackers_engine(attack, settings, client, build)
     device = next(attacker.model.parameters()).device
-    if settings.attacker_labels == "inferred":
-        labels = _inferred_labels(job, client, received, labels, normalisation)
     low, high = normalisation.bounds()
     return Problem(
         model=attacker,
@@ -229,29 +244,40 @@ def _build_engine(
 
 
 def _attackers_engine(
-    job: AttackJob, client: GradientEngine, build: Callable[[float], GradientEngine]
+    attack: str, settings: Settings, client: GradientEngine, build: Callable[[float], GradientEngine]
 ) -> GradientEngine:
     """The model as the attacker believes the clients run it; only some attacks assume anything."""
-    assumed = job.settings.attacker_dropout_rate
-    if not ATTACKS[job.cell.attack].assumes_dropout_rate or assumed == "known":
+    assumed = settings.attacker_dropout_rate
+    if not ATTACKS[attack].assumes_dropout_rate or assumed == "known":
         return client
     if assumed == "unknown":
         return UnknownRateEngine(build(START))
     return build(float(assumed))
 
 
-def _inferred_labels(
-    job: AttackJob,
+def inferred_labels(
     client: GradientEngine,
     received: ClientUpdate,
-    labels: Tensor,
+    images: int,
+    seed: int,
     normalisation: Normalisation,
+    scale_known: bool,
 ) -> Tensor:
-    """(V, N) inferred labels, on the CPU, in the order of the true ``labels`` as far as they agree."""
-    rng = generator(job.cell.seed, "made_up_images")
+    """(V, N) labels inferred from what the clients sent, on the CPU, in ascending order.
+
+    Args:
+        client: The model as the clients run it.
+        received: What they sent, on the CPU.
+        images: Images N of a client.
+        seed: Where the attacker's own images are drawn from.
+        normalisation: In the engine's precision.
+        scale_known: Whether the magnitude of what was sent tells that of the gradient.
+
+    Raises:
+        AttackError: The model has no last linear layer.
+    """
+    rng = generator(seed, "made_up_images")
     pixels = torch.rand((AUXILIARY_IMAGES, *client.shape), generator=rng, dtype=torch.float64)
     auxiliary_images = normalisation.normalise(pixels).to(next(client.model.parameters()).device)
-    scale = float(steps_per_update(client)) if keeps_scale(job.settings) else None
-    images = job.settings.batch_size
-    found = infer_labels(client.model, received, images, client.num_classes, auxiliary_images, scale)
-    return align_to(found, labels)
+    scale = float(steps_per_update(client)) if scale_known else None
+    return infer_labels(client.model, received, images, client.num_classes, auxiliary_images, scale)

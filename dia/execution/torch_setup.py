@@ -2,8 +2,8 @@
 
 import torch
 
-from dia.errors import AttackError
 from dia.settings.scenario import Settings
+from dia.utils.devices import select_device
 
 
 def configure_torch(settings: Settings, device: str, threads: int) -> torch.device:
@@ -22,10 +22,4 @@ def configure_torch(settings: Settings, device: str, threads: int) -> torch.devi
     """
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.tf32
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise AttackError(
-            f"device '{device}' was asked for, but torch {torch.__version__} sees no CUDA device here"
-        )
-    return torch.device(device)
+    return select_device(device)

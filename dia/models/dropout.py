@@ -137,12 +137,11 @@ def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
         ModelError: Two different passes would be needed (a dropout module was never called).
     """
     modules = dropout_modules(model)
-    training = model.training
-    model.eval()
     try:
         for module in modules.values():
             module.shapes = []
-        model(image)
+        with eval_mode(model):
+            model(image)
         sites = []
         for name, module in modules.items():
             if not module.shapes:
@@ -154,7 +153,18 @@ def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
     finally:
         for module in modules.values():
             module.shapes = None
-        model.train(training)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside the block the model is in eval mode; then every module has its own mode again (a frozen BatchNorm)."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextmanager

@@ -1,0 +1,216 @@
+"""The front door: attack one client's update of any torch model."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dia.attacks.outcome import Outcome
+from dia.attacks.problem import Problem
+from dia.attacks.stop_reasons import NOT_APPLICABLE
+from dia.errors import UpdateError
+from dia.evaluation.experiment import inferred_labels
+from dia.inversion.checks import Case, check_direction, check_update, range_warnings
+from dia.inversion.client_model import (
+    DropoutRates,
+    Shape,
+    client_copy,
+    count_classes,
+    plain_attention,
+    unwrap,
+)
+from dia.inversion.protocol import FedSGD, Protocol, check_protocol
+from dia.inversion.received import Kind, Sign, Tensors, receive
+from dia.inversion.result import Inversion
+from dia.inversion.setting import SETTINGS, Progress, Setting
+from dia.models.dropout import Site
+
+EXPLAINED = 0.05
+"""Up to this matching distance the images count as an explanation of the update."""
+TWIN_MIN_SSIM = 0.5
+
+
+def invert(
+    model: nn.Module,
+    update: Tensors,
+    *,
+    shape: Shape,
+    labels: Sequence[int] | Tensor | int | Literal["infer"] = "infer",
+    images: int | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    kind: Kind = "gradient",
+    before: Tensors | None = None,
+    sign: Sign = "after-before",
+    protocol: Protocol | None = None,
+    dropout_rates: DropoutRates = "own",
+    client_mode: Literal["train", "eval"] | None = None,
+    method: str = "dia",
+    device: str = "auto",
+    seed: int = 0,
+    twin: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Inversion:
+    """Reconstruct the images behind what a client sent.
+
+    Args:
+        model: The model that the server sent out, a classifier with mean cross-entropy; it is copied, never changed.
+            Its dropout must be ``nn.Dropout`` modules.
+        update: What came back: tensors or arrays by name, or in the order of ``model.parameters()`` (or
+            ``state_dict()``), such as ``[p.grad for p in model.parameters()]``; or the trained module.
+        shape: (channels, height, width) of one image.
+        labels: The images' classes, or ``"infer"``: read off the gradient, exact for one image.
+        images: Number of images in the client's batch; None: as many as ``labels``, or one.
+        mean, std: Normalisation of [0, 1] pixels before the model, one per channel; None: 0 and 1.
+        kind: ``gradient``; ``difference`` of weights; or ``weights`` after training.
+        before: The weights that the server sent, as ``update`` is given; None: those of ``model``.
+        sign: Which way round a difference is.
+        protocol: How the client trained: :class:`~dia.inversion.protocol.FedSGD` (None: one step) or
+            :class:`~dia.inversion.protocol.FedAvg`.
+        dropout_rates: ``own``: those of the model's modules; one rate for all; rates by module name; or ``unknown``
+            (``dia`` then finds them).
+        client_mode: ``train`` or ``eval``; None: as ``model`` is, and train, with a warning, where that is in eval.
+        method: Name of the attack: ``dia``, ``dia_lbfgs``, ``dia_readout``, ``ig``, ``analytic``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        seed: Where the attack's starts are drawn from.
+        twin: Whether a made-up client in the same setting is attacked first.
+        progress: Called in every iteration of an iterative attack.
+        **settings: Settings of the attack, such as ``max_iterations`` (docs/config.md, and ``precision``).
+
+    Raises:
+        UpdateError: The update, or what is said about it, cannot be right; the message says what would be.
+        ModelError: The model cannot be attacked, such as for dropout that is no module.
+        ConfigError: A setting that does not exist or is out of range.
+        AttackError: No such device, or the attack cannot go on.
+    """
+    protocol = protocol or FedSGD()
+    with plain_attention():
+        network, warnings = client_copy(unwrap(model), dropout_rates, client_mode)
+        num_classes = count_classes(network, shape)
+        known = _known_labels(labels, num_classes)
+        count = _image_count(images, known)
+        warnings += check_protocol(protocol, count, kind == "gradient")
+        received = receive(network, update, kind, before, sign, protocol)
+        setting = Setting.of(
+            network,
+            shape,
+            num_classes,
+            count,
+            protocol,
+            dropout_rates,
+            method,
+            device,
+            seed,
+            mean,
+            std,
+            settings,
+        )
+        warnings += received.warnings + setting.warnings
+        client = setting.engine()
+        case = Case(client, received, known, count, len(protocol.minibatches(count)), setting.normalisation)
+        warnings += check_update(case)
+        sent = received.client_update(setting.dtype)
+        if known is None:
+            scale_known = received.scale_known
+            known = inferred_labels(client, sent, count, seed, setting.normalisation, scale_known)[0]
+        warnings += check_direction(case, known, seed)
+        imitation = setting.twin(client, known) if twin else None
+        if imitation is not None and float(imitation.scores.ssim.mean()) < TWIN_MIN_SSIM:
+            warnings.append(
+                f"twin: the images of a made-up client in this setting do not come back either (SSIM "
+                f"{float(imitation.scores.ssim.mean()):.2f}): whatever comes back here, the setting does not leak to "
+                "this attack"
+            )
+        problem = setting.problem(client, sent, known)
+        outcome = setting.run(problem, progress)
+    pixels = setting.normalisation.to_pixels(outcome.x[0].cpu())
+    return Inversion(
+        images=pixels.float(),
+        masks={} if outcome.masks is None else _named(problem.model.sites, outcome.masks),
+        labels=known,
+        distance=float(outcome.matching_distance[0]),
+        iterations=int(outcome.iterations[0]),
+        claimed=None if outcome.claimed is None else outcome.claimed[0].cpu(),
+        stop_reason=outcome.stop_reason[0],
+        warnings=tuple([*warnings, *_doubts(outcome, problem, pixels)]),
+        notes=tuple(outcome.notes),
+        gradient_norms=received.norms,
+        settings=setting.settings.model_dump(mode="json", include=set(SETTINGS)),
+        seconds=float(outcome.seconds[0]),
+        twin=imitation,
+    )
+
+
+def _known_labels(labels: Any, num_classes: int) -> Tensor | None:
+    """Labels (N,), or None where they are to be inferred."""
+    if isinstance(labels, str):
+        if labels != "infer":
+            raise UpdateError(f"labels is {labels!r}; it must be class numbers or 'infer'")
+        return None
+    known = torch.as_tensor(labels).cpu().reshape(-1)
+    if known.is_floating_point() or known.dtype == torch.bool or not known.numel():
+        raise UpdateError(f"labels is {labels!r}; it must be whole numbers, one class per image")
+    wrong = [label for label in known.tolist() if not 0 <= label < num_classes]
+    if wrong:
+        raise UpdateError(
+            f"labels: {wrong[0]} is no class of the model, whose outputs are 0 to {num_classes - 1}"
+        )
+    return known.long()
+
+
+def _image_count(images: int | None, labels: Tensor | None) -> int:
+    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
+        raise UpdateError(f"images is {images!r}; it must be a whole number of at least 1")
+    if images is not None and labels is not None and images != len(labels):
+        raise UpdateError(f"images is {images}, and there are {len(labels)} labels; one per image is needed")
+    return images or (1 if labels is None else len(labels))
+
+
+def _named(sites: Sequence[Site], masks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Masks (N, *shape) of the one victim by dropout module, and call and local step where there are several."""
+    calls = {site.name for site in sites if site.call}
+    steps = any(site.step for site in sites)
+    return {
+        (site.name or "model")
+        + (f"[call {site.call}]" if site.name in calls else "")
+        + (f"[step {site.step}]" if steps else ""): mask[0].cpu()
+        for site, mask in zip(sites, masks, strict=True)
+    }
+
+
+def _doubts(outcome: Outcome, problem: Problem, pixels: Tensor) -> list[str]:
+    """What speaks against believing the pictures."""
+    distance, reason = float(outcome.matching_distance[0]), outcome.stop_reason[0]
+    if reason.startswith(NOT_APPLICABLE):
+        return [f"the attack does not apply, and the images are blank: {reason}"]
+    if distance <= EXPLAINED:
+        return range_warnings(pixels, "the reconstruction", certain=False)
+    pieces = _worst_layers(outcome, problem)
+    at_limits = float(((pixels <= 0) | (pixels >= 1)).double().mean())
+    return [
+        f"the images do not explain the update: the matching distance is {distance:.3f} (0 is a perfect match, "
+        f"{EXPLAINED} the most that is believed); the gradients of {pieces} differ most. Do not trust the pictures. "
+        "Possible causes: too few iterations or restarts; wrong labels, number of images, learning rate or steps; "
+        f"dropout rates, mean or std that are not the client's ({at_limits:.0%} of the pixels are at 0 or 1); noise or "
+        "compression; a setting that does not leak (twin=True tells)"
+    ]
+
+
+def _worst_layers(outcome: Outcome, problem: Problem, most: int = 3) -> str:
+    """The parameters whose reproduced gradients contribute most to the mismatch."""
+    one = problem.placed()
+    x = outcome.x.to(one.device)
+    masks = None if outcome.masks is None else [mask.to(x) for mask in outcome.masks]
+    pieces = one.model.gradients(x, masks, one.labels, differentiable=False)
+    gaps = {}
+    for name, piece in pieces.items():
+        found = piece.dense()[0].flatten()
+        sent = (
+            problem.gradient(0, name).flatten()
+            if name in problem.received.pieces
+            else torch.zeros_like(found)
+        )
+        gaps[name] = float(1 - torch.nn.functional.cosine_similarity(found, sent, dim=0))
+    return ", ".join(sorted(gaps, key=lambda name: -gaps[name])[:most])

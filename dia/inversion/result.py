@@ -1,0 +1,101 @@
+"""What an inversion finds, and how it compares with the truth where someone has that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dia.evaluation.assignment import assign_reconstructions
+from dia.evaluation.metrics import check_images, scores_per_image
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N reconstructions, each (N,) float64 in the order of the private images.
+
+    Attributes:
+        ssim, psnr, mse: On [0, 1] images; PSNR in dB, at most 100.
+        order: (N,) int64: entry i is the position of the reconstruction that was assigned to private image i.
+    """
+
+    ssim: Tensor
+    psnr: Tensor
+    mse: Tensor
+    order: Tensor
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A made-up client in the same setting, attacked in the same way: does this setting leak at all?
+
+    Attributes:
+        images: (N, C, H, W) what was recovered, in [0, 1].
+        private: (N, C, H, W) its true images, in [0, 1].
+        scores: Of ``images``.
+        distance: The matching distance that the attack ended with.
+        stop_reason: Why it ended.
+    """
+
+    images: Tensor
+    private: Tensor
+    scores: Scores
+    distance: float
+    stop_reason: str
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """What an attack found behind one client's update.
+
+    Attributes:
+        images: (N, C, H, W) reconstructions in [0, 1], float32 on the CPU. A gradient says nothing about their order.
+        masks: By dropout module (with call and local step where there are several) (N, *shape) bool, True where an
+            entry was kept; empty where the attack recovers none.
+        labels: (N,) as known or inferred.
+        distance: The matching distance in [0, 2], 0 where the images explain the update exactly.
+        iterations: Iterations made.
+        claimed: (N,) bool, images that the attack proved to be private ones; None where it cannot prove any.
+        stop_reason: See :mod:`dia.attacks.stop_reasons`.
+        warnings: What speaks against believing the pictures, or was odd about the update.
+        notes: Remarks of the attack itself.
+        gradient_norms: The norm of every parameter's gradient, by name.
+        settings: The settings of the attack.
+        seconds: Time that the attack took.
+        twin: The made-up client that was attacked first; None where it was not asked for.
+    """
+
+    images: Tensor
+    masks: Mapping[str, Tensor]
+    labels: Tensor
+    distance: float
+    iterations: int
+    claimed: Tensor | None
+    stop_reason: str
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    gradient_norms: Mapping[str, float]
+    settings: Mapping[str, Any] = field(repr=False)
+    seconds: float = 0.0
+    twin: Twin | None = None
+
+
+def score(images: Tensor, private: Tensor) -> Scores:
+    """Compare reconstructions with the private images, matched one to one so that the sum of the MSEs is least.
+
+    Args:
+        images: (N, C, H, W) in [0, 1], H and W at least 11, such as :attr:`Inversion.images`; (C, H, W) for one.
+        private: The same shape, in any order.
+
+    Raises:
+        ValueError: Shapes differ, or values are not in [0, 1] (normalised images, perhaps).
+        VictimError: The images are too small for SSIM.
+    """
+    found, true = (
+        torch.as_tensor(x)[None] if torch.as_tensor(x).ndim == 3 else torch.as_tensor(x)
+        for x in (images, private)
+    )
+    true, found = check_images(true[None], found[None])
+    order = assign_reconstructions(true, found)[0]
+    return Scores(**scores_per_image(true[0], found[0][order]), order=order)
