@@ -16,6 +16,7 @@ VERBS = {
     "victims": "dia.cli.victims:add_parser",
     "train": "dia.cli.train:add_parser",
     "attack": "dia.cli.attack:add_parser",
+    "invert": "dia.cli.invert:add_parser",
     "cells": "dia.cli.cells:add_parser",
     "collect": "dia.cli.collect:add_parser",
     "utility": "dia.cli.utility:add_parser",

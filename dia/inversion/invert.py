@@ -36,6 +36,7 @@ def invert(
     update: Tensors,
     *,
     shape: Shape,
+    classes: int | None = None,
     labels: Sequence[int] | Tensor | int | Literal["infer"] = "infer",
     images: int | None = None,
     mean: float | Sequence[float] | None = None,
@@ -61,6 +62,7 @@ def invert(
         update: What came back: tensors or arrays by name, or in the order of ``model.parameters()`` (or
             ``state_dict()``), such as ``[p.grad for p in model.parameters()]``; or the trained module.
         shape: (channels, height, width) of one image.
+        classes: Number of classes, to be checked; None: as many as the model has outputs.
         labels: The images' classes, or ``"infer"``: read off the gradient, exact for one image.
         images: Number of images in the client's batch; None: as many as ``labels``, or one.
         mean, std: Normalisation of [0, 1] pixels before the model, one per channel; None: 0 and 1.
@@ -89,6 +91,8 @@ def invert(
     with plain_attention():
         network, warnings = client_copy(unwrap(model), dropout_rates, client_mode)
         num_classes = count_classes(network, shape)
+        if classes not in (None, num_classes):
+            raise UpdateError(f"classes is {classes}, and the model has {num_classes} outputs")
         known = _known_labels(labels, num_classes)
         count = _image_count(images, known)
         warnings += check_protocol(protocol, count, kind == "gradient")

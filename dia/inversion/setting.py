@@ -137,7 +137,8 @@ class Setting:
     def twin(self, client: GradientEngine, labels: Tensor) -> Twin:
         """Attack a made-up client with these labels: smooth images, masks of its own, nothing else different."""
         rng = generator(self.seed, "twin")
-        coarse = torch.rand(self.images, self.shape[0], 4, 4, generator=rng, dtype=torch.float64)
+        size = [max(2, side // 4) for side in self.shape[1:]]
+        coarse = torch.rand(self.images, self.shape[0], *size, generator=rng, dtype=torch.float64)
         smooth = torch.nn.functional.interpolate(coarse, self.shape[1:], mode="bicubic").clamp(0, 1)
         x = self.normalisation.normalise(smooth)[None]
         sent, _ = simulate_clients(client, x, labels[None], self.settings, self.seed, ["0000"])

@@ -42,7 +42,10 @@ def read_npz(
             if missing:
                 found = _names(archive.files) or "nothing"
                 raise error(f"{what} {path}: no array {_names(missing)}; it holds {found}")
-            return {name: archive[name] for name in names}
+            arrays = {name: archive[name] for name in names}
+            if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                raise ValueError(f"{_names(foreign)}: no array")  # numpy hands other members out as bytes
+            return arrays
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as cause:
         raise error(
             f"{what} {path}: truncated, damaged or not an .npz of plain arrays "
