@@ -47,7 +47,9 @@ def save_pictures(rows: Sequence[Sequence[Attacked]], path: Path) -> None:
     """The private images above, and below them what came back in each round."""
     originals = [private_data(found.client)[0][0, 0].numpy() for found in rows[0]]
     lines = [originals, *([found.result.images[0, 0].numpy() for found in row] for row in rows)]
-    whole = np.concatenate([np.concatenate([np.pad(x, 1, constant_values=1) for x in line], 1) for line in lines])
+    whole = np.concatenate(
+        [np.concatenate([np.pad(x, 1, constant_values=1) for x in line], 1) for line in lines]
+    )
     size = (whole.shape[1] * 2, whole.shape[0] * 2)
     Image.fromarray((whole * 255).round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST).save(path)
 
@@ -74,7 +76,9 @@ def main() -> None:
             )
             row.append(found)
         ssim = np.array([found.ssim for found in row])
-        print(f"steps {steps}: SSIM {ssim.mean():.3f}, above 0.9 for {(ssim > 0.9).sum()} of {len(row)} clients")
+        print(
+            f"steps {steps}: SSIM {ssim.mean():.3f}, above 0.9 for {(ssim > 0.9).sum()} of {len(row)} clients"
+        )
         rows.append(row)
     save_pictures(rows, args.updates / "reconstructions.png")
 

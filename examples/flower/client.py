@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from flwr.client import NumPyClient
 from task import MEAN, STD, network, private_data
 
-
 TRAINING = threading.Lock()
 """One client trains at a time: those of one process share torch's random generator."""
 
