@@ -30,7 +30,9 @@ import yaml  # noqa: E402
 from helpers import result_rows  # noqa: E402
 
 from dia.config.config import Config  # noqa: E402
-from dia.config.jobs import job_json  # noqa: E402
+from dia.config.jobs import attack_job, job_json  # noqa: E402
+from dia.results.cell_file import write_cell  # noqa: E402
+from dia.results.job_list import job_list_text  # noqa: E402
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 RATES = ["0", "0.1", "0.25", "0.5", "0.75"]
@@ -90,9 +92,10 @@ def written(cells: int) -> Path:
     for cell in config.cells:
         curves = {name: np.linspace(1, 0, 100) for name in CURVES[: 4 if cell.attack == "dia" else 3]}
         curves["history_iteration"] = np.arange(0, 1000, 10)
-        result_rows.write(folder / config.results / "cells", cell, **curves)
-    lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in config.cells]
-    (folder / "cells.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        rows = result_rows.rows(cell, **config.settings(cell).model_dump(), **curves)
+        write_cell(folder / config.cell_path(cell), rows, attack_job(config, cell))
+    jobs = ((attack_job(config, cell), config.cell_path(cell)) for cell in config.cells)
+    (folder / "cells.jsonl").write_text(job_list_text(jobs))
     return folder
 
 
@@ -181,7 +184,7 @@ checkpoint = Checkpointer(Path("c.npz"), fingerprint(job, victims), print, StopR
 run_options = dict(device="cpu", threads=1, victims_per_chunk=None, checkpointer=checkpoint)
 rows = run_cell(job, victims, **run_options)
 step("model, gradient, one iteration, scores")
-dia.results.cell_file.write_cell("cell.parquet", rows); step("write the rows")
+dia.results.cell_file.write_cell("cell.parquet", rows, job); step("write the rows")
 """
 
 

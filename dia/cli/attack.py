@@ -98,7 +98,7 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         record=record,
         trained=trained,
     )
-    write_cell(args.out, rows)
+    write_cell(args.out, rows, job)
     if checkpointer:
         checkpointer.remove()
     if held:

@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "cells",
         help="list the cells of a config",
-        description="Write one JSON line per cell: its axes and the path of its result file.",
+        description="Write one JSON line per cell: its job (axes, settings, dataset) and the path of its result file.",
     )
     parser.set_defaults(run=run)
     source = parser.add_mutually_exclusive_group(required=True)
@@ -37,6 +37,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the list."""
     from dia.config.config import Config
+    from dia.config.jobs import attack_job
+    from dia.results.job_list import job_list_text
     from dia.utils.files import atomic_path
 
     if args.config is not None:
@@ -47,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         except json.JSONDecodeError as error:
             raise ConfigError(f"--config-json is not JSON: {error}") from None
     cells = _finished(config) if args.finished else config.cells
-    lines = [json.dumps({"cell": cell.axes(), "path": str(config.cell_path(cell))}) for cell in cells]
-    text = "".join(f"{line}\n" for line in lines)
+    text = job_list_text((attack_job(config, cell), config.cell_path(cell)) for cell in cells)
     if args.out is None:
         sys.stdout.write(text)
     else:

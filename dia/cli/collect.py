@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = read_job_list(args.job_list)
     _, missing = split_by_existence(jobs)
     if missing:
-        names = shorten([cell.id for cell, _ in missing], 10)
+        names = shorten([job.cell.id for job, _ in missing], 10)
         raise RecordError(
             f"{len(missing)} of {len(jobs)} cells have no result file: {names}; "
             "run them, or list what can be collected with `dia cells --finished`"

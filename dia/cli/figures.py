@@ -58,9 +58,9 @@ def _from_cells(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
         raise ConfigError(f"--rows is {args.rows}; at least 1 victim must be shown")
     jobs = read_job_list(args.job_list)
     for axis in kind.axes:
-        values = list(dict.fromkeys(getattr(cell, axis) for cell, _ in jobs))
+        values = list(dict.fromkeys(getattr(job.cell, axis) for job, _ in jobs))
         chosen = _chosen_value(args, axis, values, args.job_list)
-        jobs = [job for job in jobs if getattr(job[0], axis) == chosen]
+        jobs = [(job, path) for job, path in jobs if getattr(job.cell, axis) == chosen]
     if not jobs:
         raise ConfigError(f"{args.job_list} lists no cell")
     figure: Figure = load_object(kind.draw)(jobs, args.rows)

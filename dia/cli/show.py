@@ -64,10 +64,11 @@ def run(args: argparse.Namespace) -> int:
 def _locate(cell: str, name: str) -> "tuple[Cell, Path]":
     """The cell that is asked for by its id or by its result file, and that file."""
     from dia.jobs.cell import Cell
-    from dia.results.cell_file import read_cell
+    from dia.results.cell_head import open_cell
 
     if cell.endswith(".parquet"):
-        return Cell.parse(read_cell(cell, None, ["cell_id"])["cell_id"][0].as_py()), Path(cell)
+        with open_cell(cell, head_only=True) as (_, head):
+            return Cell.parse(head.cell_id), Path(cell)
     found = Cell.parse(cell)
     return found, Path("results", name, "cells", found.path)
 

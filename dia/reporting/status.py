@@ -3,14 +3,13 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from dia.config.config import Config
 from dia.config.jobs import attack_job
 from dia.errors import RecordError
 from dia.execution.attempts import read_attempt
 from dia.jobs.cell import Cell
-from dia.utils.canonical_json import canonical
 
 CellState = Literal["done", "running", "interrupted", "failed", "missing"]
 STATES: tuple[CellState, ...] = ("done", "running", "interrupted", "failed", "missing")
@@ -22,7 +21,7 @@ class CellStatus:
 
     Attributes:
         cell: The cell.
-        state: ``done`` (its file is there, whole, and made with the config's settings), ``running``,
+        state: ``done`` (its file is there, whole, unchanged, and made for the config's job), ``running``,
             ``interrupted`` (stopped with its state saved), ``failed``, or ``missing`` (not started, or its file
             cannot be used).
         reason: Why it is not done; empty where it is.
@@ -42,23 +41,17 @@ def grid_status(config: Config) -> list[CellStatus]:
 
 def cell_status(config: Config, cell: Cell) -> CellStatus:
     """Look at one cell: at its file, and where there is none at its attempt record."""
-    from dia.results.cell_file import read_cell
+    from dia.results.cell_head import open_cell
 
     path = config.cell_path(cell)
     if not path.exists():
         return _without_file(config, cell)
-    job = attack_job(config, cell)
-    settings = job.settings.model_dump(mode="json") | {"model_definition": job.model_definition}
     try:
-        rows = read_cell(path, cell, [*settings, "seconds"])
+        with open_cell(path, attack_job(config, cell)) as (file, _):
+            seconds = file.read(["seconds"], use_threads=False)["seconds"]
     except RecordError as error:
         return CellStatus(cell, "missing", str(error))
-    first = rows.slice(0, 1).to_pylist()[0]
-    if others := {
-        key: first[key] for key, value in settings.items() if _as_text(first[key]) != _as_text(value)
-    }:
-        return CellStatus(cell, "missing", f"made with other settings: {others}")
-    return CellStatus(cell, "done", seconds=float(sum(rows["seconds"].to_pylist())))
+    return CellStatus(cell, "done", seconds=float(sum(seconds.to_pylist())))
 
 
 def _without_file(config: Config, cell: Cell) -> CellStatus:
@@ -102,8 +95,3 @@ def _similarity_groups(cell: Cell) -> Iterable[tuple[str, ...]]:
     yield cell.scenario, cell.dataset, cell.model, cell.attack
     yield cell.model, cell.attack
     yield (cell.model,)
-
-
-def _as_text(value: Any) -> str:
-    """A setting as text: text as it is, all else as canonical JSON, which rows also store for structured settings."""
-    return value if isinstance(value, str) else canonical(value)

@@ -1,7 +1,7 @@
 """All cells of a grid in one Parquet file, without pictures."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 
 from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell
+from dia.results.cell_head import check_heads, refuse_cells
 from dia.results.columns import FORMAT, schema
 from dia.utils.files import atomic_path
 from dia.utils.text import shorten
 
 if TYPE_CHECKING:
+    from dia.jobs.attack_job import AttackJob
     from dia.jobs.cell import Cell
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,15 @@ class Collected:
     rows: int = 0
     fingerprints: dict[str, list[str]] = field(default_factory=dict)
     victim_sets: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, cell: "Cell", rows: pa.Table) -> None:
+        """Count a cell's rows."""
+        self.cells += 1
+        self.rows += rows.num_rows
+        for fingerprint in set(rows["code_fingerprint"].to_pylist()):
+            self.fingerprints.setdefault(fingerprint, []).append(cell.id)
+        for victims in set(rows["victims_sha256"].to_pylist()):
+            self.victim_sets.setdefault(cell.dataset, {}).setdefault(victims, []).append(cell.id)
 
     def check_victims(self) -> None:
         """Refuse cells of one dataset that attacked different victim sets: their mean would compare nothing.
@@ -68,35 +79,38 @@ def results_schema() -> pa.Schema:
     return pa.schema(kept, metadata=_METADATA)
 
 
-def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Collected:
-    """Copy the rows of the given cell files, in the given order, to one file, atomically.
+def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collected:
+    """Copy the rows of cells that are done, in the given order, to one file, atomically.
 
-    Files are read one after the other and written in groups, so memory does not grow with their number.
+    The heads of all files come first: a cell that was made for another job, or cut off, is told before any is read. Then
+    files are read one after the other and written in groups, so memory does not grow with their number.
 
     Args:
-        cells: Each cell with its file: an explicit list, folders are never searched.
+        jobs: Each cell's job with its file: an explicit list, folders are never searched.
         out: The collected Parquet file. Without any cell it is a table without rows.
 
     Raises:
-        RecordError: A file is missing, damaged or of another cell, a cell is listed twice, or cells of one
-            dataset attacked different victim sets; ``out`` is left as it was.
+        RecordError: Cells are not done (the message names all of them, or the first ones), one is listed twice, or
+            cells of one dataset attacked different victim sets; ``out`` is left as it was.
     """
-    summary, seen = Collected(), set()
+    seen = set()
+    for job, path in jobs:
+        if job.cell.id in seen:
+            raise RecordError(f"{path}: the cell {job.cell.id} is listed twice")
+        seen.add(job.cell.id)
+    check_heads(jobs)
+    summary, faults = Collected(), list[str]()
     wanted = results_schema()
     group: list[pa.Table] = []
     size = 0
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, wanted, compression="zstd") as writer:
-        for cell, path in cells:
-            if cell.id in seen:
-                raise RecordError(f"{path}: the cell {cell.id} is listed twice")
-            seen.add(cell.id)
-            table = read_cell(path, cell, wanted.names).cast(wanted)
-            summary.cells += 1
-            summary.rows += table.num_rows
-            for fingerprint in set(table["code_fingerprint"].to_pylist()):
-                summary.fingerprints.setdefault(fingerprint, []).append(cell.id)
-            for victims in set(table["victims_sha256"].to_pylist()):
-                summary.victim_sets.setdefault(cell.dataset, {}).setdefault(victims, []).append(cell.id)
+        for job, path in jobs:
+            try:
+                table = read_cell(path, job, wanted.names).cast(wanted)
+            except RecordError as error:
+                faults.append(str(error))
+                continue
+            summary.add(job.cell, table)
             group.append(table)
             size += table.nbytes
             if size > _GROUP_BYTES:
@@ -104,6 +118,7 @@ def collect(cells: "Iterable[tuple[Cell, str | Path]]", out: str | Path) -> Coll
                 group, size = [], 0
         if group:
             writer.write_table(pa.concat_tables(group).combine_chunks())
+        refuse_cells(faults, len(jobs))
         summary.check_victims()
     if warning := summary.warning():
         log.warning(warning)

@@ -15,7 +15,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-FORMAT = 1  # raised when a file of an older format can no longer be read
+FORMAT = 2  # raised when a file of an older format can no longer be read
 
 TYPES: dict[str, pa.DataType] = {
     "str": pa.string(),

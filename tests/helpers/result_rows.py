@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from dia.datasets.registry import parse_dataset
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.results.cell_file import write_cell
 from dia.results.images import picture_columns
@@ -92,8 +94,23 @@ def rows(
     return made
 
 
+def job(of: Cell, victims: int = 2, images: int = 1, model: Any = None, **changes: Any) -> AttackJob:
+    """The job that made-up rows are made for: 16 images of bundled-mnist; ``changes`` are settings."""
+    settings = Settings(**({"victims": victims, "batch_size": images} | changes))
+    dataset = parse_dataset('{"source": "bundled-mnist", "images": 16}', of.dataset)
+    return AttackJob.from_config(of, settings, dataset.model_dump(mode="json"), model)
+
+
+def made(
+    folder: Path, of: Cell, ssim: Sequence[float] = (0.9, 0.5), images: int = 1, **changes: Any
+) -> tuple[AttackJob, Path]:
+    """Write the made-up rows of a cell to its path below ``folder``; the job and the file."""
+    settings = {name: value for name, value in changes.items() if name in Settings.model_fields}
+    pair = job(of, len(ssim), images, **settings), folder / of.path
+    write_cell(pair[1], rows(of, ssim, images, **changes), pair[0])
+    return pair
+
+
 def write(folder: Path, of: Cell, ssim: Sequence[float] = (0.9, 0.5), **changes: Any) -> Path:
     """Write the made-up rows of a cell to its path below ``folder``."""
-    path = folder / of.path
-    write_cell(path, rows(of, ssim, **changes))
-    return path
+    return made(folder, of, ssim, **changes)[1]

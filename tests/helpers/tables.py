@@ -42,7 +42,7 @@ def results(folder: Path, of: Config, leave_out: tuple[str, ...] = (), **changes
     for cell in of.cells:
         if cell.id not in leave_out:
             scores = [s - 0.1 * cell.seed for s in SSIM[cell.dropout_rate, cell.attack]]
-            pairs.append((cell, result_rows.write(folder, cell, scores, **changes)))
+            pairs.append(result_rows.made(folder, cell, scores, **changes))
     collect(pairs, folder / "results.parquet")
     return folder / "results.parquet"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dia.errors import RecordError
-from dia.jobs.cell import Cell
+from dia.jobs.attack_job import AttackJob
 from dia.reporting.figures.style import FONT_SIZE, GREY, SMALL, attack_style, new_figure
 from dia.results.cell_file import read_pictures
 from dia.results.job_list import split_by_existence
@@ -83,27 +83,30 @@ class _Layout:
         return min(FONT_SIZE, FONT_SIZE * (self.image + self.gap) / (len(name) * self.bold_letter))
 
 
-def reconstructions(cells: Sequence[tuple[Cell, Path]], victims: int = 4) -> "Figure":
+def reconstructions(jobs: Sequence[tuple[AttackJob, Path]], victims: int = 4) -> "Figure":
     """Draw the first victims of one (scenario, dataset, model, seed) under all its rates and attacks.
 
     Args:
-        cells: The cells with their files; a file that does not exist leaves blank panels.
+        jobs: The cells' jobs with their files; a file that does not exist leaves blank panels.
         victims: Number of victims to show, a row each; of a batch its first image.
 
     Raises:
         RecordError: No cell has a file, a file is damaged, cells of several grids are mixed, or the cells
             attacked different images.
     """
-    if len({(c.scenario, c.dataset, c.model, c.seed) for c, _ in cells}) != 1:
+    cells = [job.cell for job, _ in jobs]
+    if len({(c.scenario, c.dataset, c.model, c.seed) for c in cells}) != 1:
         raise RecordError("a figure of reconstructions shows one scenario, dataset, model and seed")
-    here, _ = split_by_existence(list(cells))
+    here, _ = split_by_existence(list(jobs))
     if not here:
-        raise RecordError(f"none of the figure's {len(cells)} cells has a result file, such as {cells[0][1]}")
-    pictures = {(c.dropout_rate, c.attack): read_pictures(path, c, victims) for c, path in here}
+        raise RecordError(f"none of the figure's {len(cells)} cells has a result file, such as {jobs[0][1]}")
+    pictures = {
+        (job.cell.dropout_rate, job.cell.attack): read_pictures(path, job, victims) for job, path in here
+    }
     originals = _common_originals(here, pictures)
-    rates = sorted({c.dropout_rate for c, _ in cells}, key=float)
-    attacks = list(dict.fromkeys(c.attack for c, _ in cells))
-    first = here[0][0]
+    rates = sorted({c.dropout_rate for c in cells}, key=float)
+    attacks = list(dict.fromkeys(c.attack for c in cells))
+    first = here[0][0].cell
     title = f"{first.dataset}, {first.model} ({first.scenario})"
     page = _Page(_Layout(len(rates), len(attacks), len(originals), len(title)))
     layout = page.layout
@@ -177,13 +180,13 @@ def _draw_column(page: _Page, x: float, attack: str, victims: Sequence[dict[str,
 
 
 def _common_originals(
-    cells: Sequence[tuple[Cell, Path]], pictures: dict[tuple[str, str], list[dict[str, Any]]]
+    jobs: Sequence[tuple[AttackJob, Path]], pictures: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> list[np.ndarray]:
     """The first image (C, H, W) of each victim, which all cells must share."""
     longest = max(pictures.values(), key=len)
     originals = [victim["original"][0] for victim in longest]
-    for cell, path in cells:
-        for victim, image in zip(pictures[cell.dropout_rate, cell.attack], originals, strict=False):
+    for job, path in jobs:
+        for victim, image in zip(pictures[job.cell.dropout_rate, job.cell.attack], originals, strict=False):
             if not np.array_equal(victim["original"][0], image):
                 raise RecordError(
                     f"{path}: victim {victim['victim_id']} is another image than in other cells: the victim "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.reporting.curves import mean_curve
 from dia.results.cell_file import read_cell, read_pictures
@@ -52,17 +53,19 @@ class RunContent:
     end: float
 
 
-def run_content(cell: Cell, path: Path) -> RunContent:
+def run_content(job: AttackJob, path: Path) -> RunContent:
     """Read the content of a cell's run from its file.
 
     Raises:
-        RecordError: The file is missing, damaged, or another cell's.
+        RecordError: The file is missing, damaged, or made for another job.
     """
     settings = tuple(Settings.model_fields)
     wanted = [*settings, *_MEANS, *_PROVENANCE, "source", "started_at", "history_iteration", *_CURVES]
-    table = read_cell(path, cell, wanted)
+    table = read_cell(path, job, wanted)
     first: dict[str, Any] = table.slice(0, 1).to_pylist()[0]
-    params = {name: str(value) for name, value in {**cell.axes(), **{n: first[n] for n in settings}}.items()}
+    params = {
+        name: str(value) for name, value in {**job.cell.axes(), **{n: first[n] for n in settings}}.items()
+    }
     tags = {f"dia.{name}": str(first[name]) for name in (*_PROVENANCE, "source")}
     start = datetime.fromisoformat(first["started_at"]).timestamp()
     return RunContent(
@@ -88,17 +91,17 @@ def _curves(table: "pa.Table") -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 
-def picture(cell: Cell, path: Path, side: int = 96) -> bytes:
+def picture(expected: AttackJob | Cell, path: Path, side: int = 96) -> bytes:
     """Originals above reconstructions of the first victims, as one PNG; of a batch the first image.
 
     Args:
-        cell: The cell that the file must hold.
+        expected: The job that the file must be made for, or only the cell that it must hold.
         path: Its file.
         side: Smallest side of an image in pixels; small images are enlarged by whole factors, unsmoothed.
     """
     from dia.results.images import png_bytes
 
-    victims = read_pictures(path, cell, PICTURED_VICTIMS)
+    victims = read_pictures(path, expected, PICTURED_VICTIMS)
     factor = max(1, -(-side // max(victims[0]["original"].shape[-2:])))
     rows = []
     for name in ("original", "reconstruction"):

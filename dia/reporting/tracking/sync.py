@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dia.errors import RecordError
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import RunContent, picture, run_content
 from dia.reporting.tracking.store import experiment_id, sqlite_file, tracking_client
 from dia.reporting.tracking.view import set_default_view
-from dia.results.cell_file import content_hash
+from dia.results.cell_head import check_cell, refuse_cells
 from dia.utils.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class SyncSummary:
 
 
 def sync(
-    cells: Sequence[tuple[Cell, Path]], *, uri: str, experiment: str, artifacts: Path | None = None
+    jobs: Sequence[tuple[AttackJob, Path]], *, uri: str, experiment: str, artifacts: Path | None = None
 ) -> SyncSummary:
     """Write one run per cell under a parent run per (dataset, model).
 
@@ -48,30 +50,36 @@ def sync(
     interrupted sync left unfinished is replaced.
 
     Args:
-        cells: The cells with their files.
+        jobs: The cells' jobs with their files.
         uri: MLflow tracking URI.
         experiment: Name of the experiment.
         artifacts: Folder of the pictures; None: beside a SQLite file, or where the server keeps them.
 
     Raises:
         TrackingError: The store cannot be reached or written. Runs written so far stay.
-        RecordError: A cell's file is missing, damaged or another cell's.
+        RecordError: Cells are not done: their files are missing, damaged, edited, or made for another job. All other
+            cells have their runs.
     """
     database = sqlite_file(uri)
     if artifacts is None and database is not None:
         artifacts = database.parent / "artifacts"
-    done = SyncSummary()
+    done, faults = SyncSummary(), list[str]()
     with tracking_client(uri) as client, progress_bar("cell") as bar:
         where = experiment_id(client, experiment, artifacts)
         runs, parents = _existing_runs(client, where)
-        task = bar.add_task("mlflow", total=len(cells))
-        for cell, path in cells:
-            content = content_hash(path, cell)
+        task = bar.add_task("mlflow", total=len(jobs))
+        for job, path in jobs:
+            cell = job.cell
+            try:
+                content = check_cell(path, job).content
+            except RecordError as error:
+                faults.append(str(error))
+                continue
             older = runs.pop(cell.id, [])
             kept = next((run for run in older if _is_current(run, content)), None)
             if kept is None:
                 parent = _parent(client, where, parents, cell)
-                _write(client, where, parent, cell, path, content)
+                _write(client, where, parent, job, path, content)
             for run in older:
                 if run is not kept:
                     client.delete_run(run.info.run_id)
@@ -80,6 +88,7 @@ def sync(
             done.added += kept is None and not older
             bar.update(task, advance=1, refresh=True)
         done.page = set_default_view(client, where)
+    refuse_cells(faults, len(jobs))
     return done
 
 
@@ -125,12 +134,12 @@ def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], ce
 
 
 def _write(
-    client: "MlflowClient", experiment: str, parent: str, cell: Cell, path: Path, content: str
+    client: "MlflowClient", experiment: str, parent: str, job: AttackJob, path: Path, content: str
 ) -> None:
     """Write a cell's run; its final status, which makes it count, comes last."""
     from mlflow.entities import Param
 
-    run = run_content(cell, path)
+    cell, run = job.cell, run_content(job, path)
     tags = {
         KIND: "cell",
         CELL_ID: cell.id,
@@ -147,7 +156,7 @@ def _write(
     run_id = created.info.run_id
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "reconstructions.png")
-        file.write_bytes(picture(cell, path))
+        file.write_bytes(picture(job, path))
         client.log_artifact(run_id, str(file))
     client.log_batch(
         run_id,

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers.result_rows import rows
+from helpers import result_rows
 
 from dia.cli import main
 from dia.config.config import Config
-from dia.reporting.status import _as_text
+from dia.config.jobs import attack_job
 from dia.results.cell_file import write_cell
+from dia.results.job_list import read_job_list
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: small
-datasets: {mnist: {source: bundled-mnist, images: 2}}
+datasets: {mnist: {source: bundled-mnist, images: 16}}
 scenarios: {default: {victims: 2}}
 grids: [{datasets: [mnist], models: [mlp], dropout_rates: ["0", "0.50"], attacks: [ig, dia], seeds: [0]}]
 """)
@@ -42,8 +43,8 @@ def test_all_cells_are_listed_in_order(config: Config, capsys: pytest.CaptureFix
 def test_the_list_and_the_config_can_be_files(config: Config) -> None:
     text = json.dumps(CONFIG)
     assert main(["cells", "--config-json", text, "--out", "cells.jsonl", "--config-out", "config.json"]) == 0
-    first = json.loads(Path("cells.jsonl").read_text().splitlines()[0])
-    assert first == {"cell": config.cells[0].axes(), "path": str(config.cell_path(config.cells[0]))}
+    jobs = read_job_list("cells.jsonl")
+    assert jobs == [(attack_job(config, cell), config.cell_path(cell)) for cell in config.cells]
     assert Config.from_file("config.json") == config
 
 
@@ -51,23 +52,21 @@ def test_finished_cells_alone_and_the_reason_of_the_others(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing, foreign, other, good = config.cells
-    write_cell(config.cell_path(foreign), rows(good))
-    write_cell(config.cell_path(other), rows(other, learning_rate=0.2))
-    write_cell(config.cell_path(good), rows(good))
+    folder = config.results / "cells"
+    write_cell(config.cell_path(foreign), result_rows.rows(good), result_rows.job(good))
+    result_rows.write(folder, other, learning_rate=0.2)
+    result_rows.write(folder, good)
     assert main(["cells", "--config", "config.yaml", "--finished"]) == 0
     printed = capsys.readouterr()
     assert listed(printed.out) == [str(config.cell_path(good))]
     assert f"left out {missing.id}: not started" in printed.err
     assert f"left out {foreign.id}: " in printed.err
     assert f"holds the cell {good.id}, expected {foreign.id}" in printed.err
-    assert f"left out {other.id}: made with other settings: {{'learning_rate': 0.2}}" in printed.err
+    assert (
+        f"left out {other.id}: {config.cell_path(other)}: made with other settings: {{'learning_rate': 0.2}}"
+        in printed.err
+    )
     assert "1 of 4 cells are finished" in printed.err
-
-
-def test_a_setting_that_is_no_plain_value_is_compared_as_the_row_has_it() -> None:
-    assert _as_text({"b": [1, 2], "a": None}) == _as_text('{"a":null,"b":[1,2]}') == '{"a":null,"b":[1,2]}'
-    assert _as_text("auto") == "auto"
-    assert _as_text(1) != _as_text(2)
 
 
 def test_text_that_is_no_json_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

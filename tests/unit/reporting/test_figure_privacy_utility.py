@@ -33,7 +33,7 @@ def test_a_line_a_scenario_through_its_rates_for_each_attack(tmp_path: Path) -> 
     ssim = {cell: 0.1 * number for number, cell in enumerate(config.cells)}
     accuracy = {cell: 0.8 - 0.1 * cell.p - 0.1 * (cell.scenario == "noisy") for cell in config.cells}
     written = [
-        (cell, result_rows.write(tmp_path, cell, [ssim[cell], ssim[cell]], test_accuracy=accuracy[cell]))
+        result_rows.made(tmp_path, cell, [ssim[cell], ssim[cell]], test_accuracy=accuracy[cell])
         for cell in config.cells
     ]
     collect(written, tmp_path / "results.parquet")
@@ -52,8 +52,6 @@ def test_a_line_a_scenario_through_its_rates_for_each_attack(tmp_path: Path) -> 
 
 def test_untrained_models_have_no_utility_to_show(tmp_path: Path) -> None:
     config = made({"default": {"victims": 2}})
-    collect(
-        [(cell, result_rows.write(tmp_path, cell)) for cell in config.cells], tmp_path / "results.parquet"
-    )
+    collect([result_rows.made(tmp_path, cell) for cell in config.cells], tmp_path / "results.parquet")
     with pytest.raises(NothingToShow, match="no cell that attacks a trained model"):
         privacy_utility(tmp_path / "results.parquet", expected_cells(config))

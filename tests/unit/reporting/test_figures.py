@@ -1,6 +1,5 @@
 """Figures: what they show, what they refuse, and that equal results give equal files."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dia.reporting.figures.registry import FIGURES, figure_groups
 from dia.reporting.figures.style import save
 from dia.reporting.figures.victims import victims
 from dia.results.collected import collect
+from dia.results.job_list import job_list_text
 
 Jobs = list[tuple[Cell, Path]]
 
@@ -32,7 +32,7 @@ Jobs = list[tuple[Cell, Path]]
 def jobs(folder: Path, rates: tuple[str, ...] = ("0.5", "0"), **changes: Any) -> Jobs:
     """Cells of ig, wiig and dia at each rate, with their files."""
     cells = [result_rows.cell(dropout_rate=rate, attack=a) for rate in rates for a in ("ig", "wiig", "dia")]
-    return [(cell, result_rows.write(folder, cell, [0.9, 0.8, 0.25], **changes)) for cell in cells]
+    return [result_rows.made(folder, cell, [0.9, 0.8, 0.25], **changes) for cell in cells]
 
 
 def texts(figure: Any) -> list[str]:
@@ -84,21 +84,22 @@ def test_no_cell_at_all_is_an_error(tmp_path: Path) -> None:
         RecordError,
         match=r"none of the figure's 1 cells has a result file, such as .*/x\.parquet",
     ):
-        reconstructions([(result_rows.cell(), tmp_path / "x.parquet")])
+        reconstructions([(result_rows.job(result_rows.cell()), tmp_path / "x.parquet")])
 
 
 def test_cells_of_other_images_are_refused(tmp_path: Path) -> None:
     cells = jobs(tmp_path)
-    other = result_rows.rows(cells[4][0], [0.9, 0.8, 0.25])
+    job, path = cells[4]
+    other = result_rows.rows(job.cell, [0.9, 0.8, 0.25])
     other[1]["original"] = np.zeros(64, np.float32)
-    result_rows.write_cell(cells[4][1], other)
+    result_rows.write_cell(path, other, job)
     with pytest.raises(RecordError, match=r"p0/wiig/seed0\.parquet: victim 0001 is another image"):
         reconstructions(cells)
 
 
 def test_cells_of_several_grids_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="one scenario, dataset, model and seed"):
-        reconstructions([*jobs(tmp_path), (result_rows.cell(seed=1), tmp_path / "x")])
+        reconstructions([*jobs(tmp_path), (result_rows.job(result_rows.cell(seed=1)), tmp_path / "x")])
 
 
 def test_equal_results_give_equal_files(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def collected(folder: Path, **grid: Any) -> tuple[Path, Any]:
         }
     )
     (folder / "config.json").write_text(config.identity())
-    pairs = [(cell, result_rows.write(folder, cell, [0.9, 0.7, 0.2])) for cell in config.cells]
+    pairs = [result_rows.made(folder, cell, [0.9, 0.7, 0.2]) for cell in config.cells]
     collect(pairs, folder / "results.parquet")
     return folder / "results.parquet", expected_cells(config)
 
@@ -196,7 +197,7 @@ def test_batch_sizes_are_compared_where_nothing_else_differs(tmp_path: Path) -> 
     }
     config = Config.load(mapping)
     pairs = [
-        (c, result_rows.write(tmp_path, c, [s, s], images=n))
+        result_rows.made(tmp_path, c, [s, s], images=n)
         for c, n, s in zip(config.cells, (1, 4), (0.9, 0.4), strict=True)
     ]
     collect(pairs, tmp_path / "results.parquet")
@@ -243,9 +244,9 @@ def test_charts_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_figures_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cells = [*jobs(tmp_path, ("0.5",)), (result_rows.cell(model="vit"), tmp_path / "none.parquet")]
+    other = result_rows.job(result_rows.cell(model="vit"))
     path = tmp_path / "cells.jsonl"
-    path.write_text("".join(json.dumps({"cell": c.axes(), "path": str(p)}) + "\n" for c, p in cells))
+    path.write_text(job_list_text([*jobs(tmp_path, ("0.5",)), (other, tmp_path / "none.parquet")]))
     command = ["figures", "reconstructions", "--job-list", str(path), "--out", str(tmp_path / "f" / "x.png")]
     assert main(command) == 0  # the first model of the list
     assert (tmp_path / "f" / "x.png").is_file()

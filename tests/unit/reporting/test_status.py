@@ -10,6 +10,7 @@ from dia.cli import main
 from dia.cli.status import in_words
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
+from dia.models.custom import FingerprintedModel
 from dia.reporting.status import cell_status, grid_status, seconds_left
 from dia.results.cell_file import write_cell
 
@@ -32,7 +33,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 def finish(config: Config, number: int, seconds: float) -> None:
     cell = config.cells[number]
-    write_cell(config.cell_path(cell), result_rows.rows(cell, seconds=seconds / 2))  # two victims
+    result_rows.write(config.results / "cells", cell, seconds=seconds / 2)  # two victims
 
 
 def test_each_state_with_its_reason(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,14 +75,16 @@ def test_a_second_attempt_is_told(config: Config) -> None:
 
 def test_other_settings_and_other_cells_do_not_count_as_done(config: Config) -> None:
     one, other = config.cells[:2]
-    write_cell(config.cell_path(one), result_rows.rows(one, learning_rate=0.5))
-    write_cell(config.cell_path(other), result_rows.rows(one))
+    result_rows.write(config.results / "cells", one, learning_rate=0.5)
+    write_cell(config.cell_path(other), result_rows.rows(one), result_rows.job(one))
     found = grid_status(config)
-    assert found[0].reason == "made with other settings: {'learning_rate': 0.5}"
+    assert "seed0.parquet: made with other settings: {'learning_rate': 0.5}; remove it" in found[0].reason
     assert f"holds the cell {one.id}, expected {other.id}" in found[1].reason
     assert {found[0].state, found[1].state} == {"missing"}
-    write_cell(config.cell_path(one), result_rows.rows(one, model_definition='{"factory":"module:m.old"}'))
-    assert "model_definition" in cell_status(config, one).reason
+    model = FingerprintedModel(factory="module:m.old", source="0")
+    job = result_rows.job(one, model=model)
+    write_cell(config.cell_path(one), result_rows.rows(one, model_definition=job.model_definition), job)
+    assert "made with other settings: {'model_definition': {" in cell_status(config, one).reason
 
 
 def test_the_median_of_like_cells_is_the_estimate(config: Config) -> None:

@@ -27,7 +27,7 @@ def test_cells_settings_versions_and_what_is_missing(tmp_path: Path, monkeypatch
     }
     config = Config.load(mapping)
     ig, wiig, _ = config.cells
-    collect([(ig, result_rows.write(tmp_path, ig, notes="<fell back>"))], tmp_path / "results.parquet")
+    collect([result_rows.made(tmp_path, ig, notes="<fell back>")], tmp_path / "results.parquet")
     log = config.results / "logs" / "attack" / f"{wiig.id}.json"
     log.parent.mkdir(parents=True)
     AttemptRecord(log, wiig.id).end("failed", "the loss is not finite")

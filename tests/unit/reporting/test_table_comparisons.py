@@ -24,7 +24,7 @@ def test_rows_are_compared_on_the_same_victims_and_seeds(tmp_path: Path) -> None
     of = config(dropout_rates=["0.5"])
     scores = {("ig", 0): [0.1, 0.2, 0.3], ("ig", 1): [0.2, 0.2, 0.2]}
     scores |= {("dia", 0): [0.5, 0.9, 0.2], ("dia", 1): [0.5, 0.8, 0.4]}
-    pairs = [(cell, result_rows.write(tmp_path, cell, scores[cell.attack, cell.seed])) for cell in of.cells]
+    pairs = [result_rows.made(tmp_path, cell, scores[cell.attack, cell.seed]) for cell in of.cells]
     collect(pairs, tmp_path / "results.parquet")
     made = build("x", spec(compare=compare), expected_cells(of), tmp_path / "results.parquet")
     found = row(made, "0.5", "dia").comparison
@@ -43,10 +43,7 @@ def test_other_images_are_no_pairs(tmp_path: Path) -> None:
     compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against ig"}
     of = config(dropout_rates=["0.5"], seeds=[0])
     pairs = [
-        (
-            cell,
-            result_rows.write(tmp_path, cell, [0.5, 0.6], source_indices=[7 if cell.attack == "ig" else 8]),
-        )
+        result_rows.made(tmp_path, cell, [0.5, 0.6], source_indices=[7 if cell.attack == "ig" else 8])
         for cell in of.cells
     ]
     collect(pairs, tmp_path / "results.parquet")

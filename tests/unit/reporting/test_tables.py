@@ -58,8 +58,9 @@ def test_success_has_a_wilson_interval_over_images(tmp_path: Path) -> None:
 def test_images_of_a_batch_count_for_wilson(tmp_path: Path) -> None:
     of = config(dropout_rates=["0"], attacks=["ig"], seeds=[0])
     cell = of.cells[0]
-    path = result_rows.write(tmp_path, cell, [0.9, 0.5], images=4, success=0.75)
-    collect([(cell, path)], tmp_path / "results.parquet")
+    collect(
+        [result_rows.made(tmp_path, cell, [0.9, 0.5], images=4, success=0.75)], tmp_path / "results.parquet"
+    )
     metrics = [{"column": "success", "label": "success", "interval": "wilson"}]
     made = build("x", spec(metrics=metrics), expected_cells(of), tmp_path / "results.parquet")
     assert made.rows[0].entries[0].estimate == pytest.approx((0.75, 0.4093, 0.9285), abs=1e-3)  # 6 of 8
@@ -127,7 +128,7 @@ def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
     pairs = []
     for cell, ssim in zip(of.cells, (0.2, 0.9, 0.1, 0.3), strict=True):
         noise = 0.1 if cell.scenario == "noisy" else 0.0
-        pairs.append((cell, result_rows.write(tmp_path, cell, [ssim, ssim], defence_noise_std=noise)))
+        pairs.append(result_rows.made(tmp_path, cell, [ssim, ssim], defence_noise_std=noise))
     collect(pairs, tmp_path / "results.parquet")
     chance = {"by": [], "levels": {"mean_image": "mean image"}}
     compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against IG"}
@@ -257,9 +258,7 @@ def test_where_an_attack_does_not_apply_there_is_a_dash_and_a_reason(tmp_path: P
     (ig, analytic), pairs = of.cells, []
     reasons = {ig: "max_iterations", analytic: "not_applicable: no linear layer sees the image's pixels"}
     for cell, reason in reasons.items():
-        pairs.append(
-            (cell, result_rows.write(tmp_path, cell, [0.4, 0.6], stop_reason=reason, claimed_fraction=0.0))
-        )
+        pairs.append(result_rows.made(tmp_path, cell, [0.4, 0.6], stop_reason=reason, claimed_fraction=0.0))
     collect(pairs, tmp_path / "results.parquet")
     metrics = [{"column": column, "label": column} for column in ("ssim", "claimed_fraction", "seconds")]
     spec = TableSpec.model_validate({"title": "t", "rows": ["attack"], "metrics": metrics})

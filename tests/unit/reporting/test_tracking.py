@@ -16,11 +16,13 @@ from PIL import Image
 
 from dia.cli import main
 from dia.errors import RecordError, TrackingError
+from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import picture
 from dia.reporting.tracking.store import sqlite_file, tracking_client
 from dia.reporting.tracking.sync import SyncSummary, sync
-from dia.results.cell_file import content_hash
+from dia.results.cell_head import check_cell
+from dia.results.job_list import job_list_text
 
 Runs = Callable[..., list[Any]]
 CELLS = [result_rows.cell(attack=attack, dropout_rate=p) for p in ("0.25", "0.5") for attack in ("ig", "dia")]
@@ -41,8 +43,8 @@ def client(uri: str) -> Iterator[Any]:
     yield MlflowClient(tracking_uri=uri)
 
 
-def write(folder: Path, cells: list[Cell] = CELLS) -> list[tuple[Cell, Path]]:
-    return [(cell, result_rows.write(folder, cell)) for cell in cells]
+def write(folder: Path, cells: list[Cell] = CELLS) -> list[tuple[AttackJob, Path]]:
+    return [result_rows.made(folder, cell) for cell in cells]
 
 
 def runs(client: Any, experiment: str, kind: str = "cell") -> list[Any]:
@@ -134,7 +136,11 @@ def test_a_run_left_unfinished_is_replaced(tmp_path: Path, uri: str, client: Any
     jobs = write(tmp_path)
     sync(jobs[:1], uri=uri, experiment="killed")
     where = client.get_experiment_by_name("killed").experiment_id
-    tags = {"dia.kind": "cell", "dia.cell_id": CELLS[1].id, "dia.content": content_hash(jobs[1][1])}
+    tags = {
+        "dia.kind": "cell",
+        "dia.cell_id": CELLS[1].id,
+        "dia.content": check_cell(jobs[1][1], jobs[1][0]).content,
+    }
     client.create_run(where, tags=tags)
     assert sync(jobs, uri=uri, experiment="killed") == SyncSummary(added=2, replaced=1, unchanged=1)
     found = runs(client, "killed")
@@ -142,14 +148,14 @@ def test_a_run_left_unfinished_is_replaced(tmp_path: Path, uri: str, client: Any
     assert {run.info.status for run in found} == {"FINISHED"}
 
 
-def test_a_bad_cell_is_named_and_earlier_runs_stay(tmp_path: Path, uri: str, client: Any) -> None:
+def test_a_bad_cell_is_named_and_the_others_have_their_runs(tmp_path: Path, uri: str, client: Any) -> None:
     jobs = write(tmp_path)
     jobs[2][1].write_bytes(jobs[2][1].read_bytes()[:-20])
     with pytest.raises(RecordError, match=r"p0\.5/ig/seed0\.parquet: truncated or damaged"):
         sync(jobs, uri=uri, experiment="bad")
-    assert len(runs(client, "bad")) == 2
+    assert len(runs(client, "bad")) == 3
     result_rows.write(tmp_path, CELLS[2])
-    assert sync(jobs, uri=uri, experiment="bad") == SyncSummary(added=2, unchanged=2)
+    assert sync(jobs, uri=uri, experiment="bad") == SyncSummary(added=1, unchanged=3)
 
 
 def test_a_deleted_experiment_comes_back(tmp_path: Path, uri: str, client: Any) -> None:
@@ -208,9 +214,9 @@ def test_sync_verb(
         "grids": [grid],
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    lines = [{"cell": cell.axes(), "path": str(path)} for cell, path in write(tmp_path)]
-    (tmp_path / "cells.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    Path(lines[0]["path"]).unlink()
+    jobs = write(tmp_path)
+    (tmp_path / "cells.jsonl").write_text(job_list_text(jobs))
+    jobs[0][1].unlink()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     command = ["sync", "--config", str(tmp_path / "config.yaml"), "--job-list", str(tmp_path / "cells.jsonl")]
     assert main([*command, "--out", str(tmp_path / "tracking.json")]) == 0

@@ -15,7 +15,8 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from dia.errors import RecordError
-from dia.results.cell_file import PICTURE_NAMES, content_hash, read_cell, read_pictures, write_cell
+from dia.results.cell_file import PICTURE_NAMES, read_cell, read_pictures, write_cell
+from dia.results.cell_head import check_cell
 from dia.results.columns import schema, settings_columns
 from dia.results.images import png_bytes
 from dia.settings.scenario import Settings
@@ -57,7 +58,7 @@ def test_a_setting_may_not_take_a_fixed_column() -> None:
 def test_a_cell_comes_back_as_it_was_written(tmp_path: Path) -> None:
     cell = result_rows.cell()
     rows = result_rows.rows(cell, ssim=[0.9, 0.5, 0.25], images=2)
-    write_cell(tmp_path / cell.path, rows)
+    write_cell(tmp_path / cell.path, rows, result_rows.job(cell, 3, 2))
     back = read_cell(tmp_path / cell.path, cell).to_pylist()
     assert len(back) == 3
     for row, read in zip(rows, back, strict=True):
@@ -106,8 +107,9 @@ def test_a_missing_chance_level_is_absent_not_nan(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit_are_refused_and_nothing_is_left(
     tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
+    cell = result_rows.cell()
     with pytest.raises(RecordError, match=message):
-        result_rows.write(tmp_path, result_rows.cell(), **changes)
+        write_cell(tmp_path / "x.parquet", result_rows.rows(cell, **changes), result_rows.job(cell))
     assert list(tmp_path.rglob("*.parquet")) == []
 
 
@@ -115,7 +117,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     rows = result_rows.rows(result_rows.cell())
     del rows[1]["psnr"]
     with pytest.raises(RecordError, match="row 1: missing columns: psnr; unknown columns: none"):
-        write_cell(tmp_path / "x.parquet", rows)
+        write_cell(tmp_path / "x.parquet", rows, result_rows.job(result_rows.cell()))
 
 
 def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -190,11 +192,14 @@ def test_writing_a_cell_imports_neither_pandas_nor_mlflow(tmp_path: Path) -> Non
 
 def test_the_content_hash_follows_the_rows(tmp_path: Path) -> None:
     cell = result_rows.cell()
-    first = content_hash(result_rows.write(tmp_path / "a", cell), cell)
-    assert content_hash(result_rows.write(tmp_path / "b", cell)) == first
-    assert content_hash(result_rows.write(tmp_path / "c", cell, seconds=2.5)) != first
+    job = result_rows.job(cell)
+
+    def content(name: str, **changes: float) -> str:
+        return check_cell(result_rows.write(tmp_path / name, cell, **changes), job).content
+
+    assert content("a") == content("b") != content("c", seconds=2.5)
     with pytest.raises(RecordError, match=r"expected default/mnist/mlp/p0\.50/dia/seed1"):
-        content_hash(tmp_path / "a" / cell.path, result_rows.cell(seed=1))
+        check_cell(tmp_path / "a" / cell.path, result_rows.job(result_rows.cell(seed=1)))
 
 
 def test_pictures_of_the_first_victims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Collecting cells: all of them, in order, whole, and of the same victims."""
 
-import json
 from pathlib import Path
 
 from helpers import result_rows
@@ -13,12 +12,12 @@ from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES
 from dia.results.collected import collect, read_results
 from dia.results.columns import schema
-from dia.results.job_list import read_job_list
+from dia.results.job_list import job_list_text, read_job_list
 
 
 def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
     cells = [result_rows.cell(seed=seed) for seed in (2, 0, 1)]
-    pairs = [(cell, result_rows.write(tmp_path, cell, ssim=[0.1 * cell.seed, 0.5])) for cell in cells]
+    pairs = [result_rows.made(tmp_path, cell, ssim=[0.1 * cell.seed, 0.5]) for cell in cells]
     summary = collect(pairs, tmp_path / "results.parquet")
     assert (summary.cells, summary.rows, summary.warning()) == (3, 6, None)
     table = read_results(tmp_path / "results.parquet")
@@ -30,7 +29,7 @@ def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
 
 def test_collecting_small_groups_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [
-        (cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(4))
+        result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(4))
     ]
     collect(pairs, tmp_path / "one.parquet")
     monkeypatch.setattr("dia.results.collected._GROUP_BYTES", 1)
@@ -47,7 +46,7 @@ def test_collecting_nothing_gives_a_table_without_rows(tmp_path: Path) -> None:
 
 def test_cells_of_different_code_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cells = [result_rows.cell(seed=seed) for seed in range(3)]
-    pairs = [(c, result_rows.write(tmp_path, c, code_fingerprint="ab"[c.seed == 1] * 64)) for c in cells]
+    pairs = [result_rows.made(tmp_path, c, code_fingerprint="ab"[c.seed == 1] * 64) for c in cells]
     summary = collect(pairs, tmp_path / "results.parquet")
     assert "2 cells with aaaaaaaaaaaa" in caplog.text
     assert "1 with bbbbbbbbbbbb: default/mnist/mlp/p0.50/dia/seed1" in caplog.text
@@ -57,7 +56,7 @@ def test_cells_of_different_code_are_named(tmp_path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "twice"])
 def test_one_bad_cell_leaves_the_collected_file_alone(tmp_path: Path, damage: str) -> None:
     pairs = [
-        (cell, result_rows.write(tmp_path, cell)) for cell in (result_rows.cell(seed=s) for s in range(2))
+        result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(2))
     ]
     out = tmp_path / "results.parquet"
     out.write_bytes(b"earlier")
@@ -82,15 +81,14 @@ def test_results_that_are_not_results_are_refused(tmp_path: Path) -> None:
         read_results(path)
     with pytest.raises(RecordError, match="no such file"):
         read_results(tmp_path / "none.parquet")
-    collect([(result_rows.cell(), path)], tmp_path / "results.parquet")
+    collect([(result_rows.job(result_rows.cell()), path)], tmp_path / "results.parquet")
     with pytest.raises(RecordError, match="no column fid; the columns are cell_id, "):
         read_results(tmp_path / "results.parquet", ["ssim", "fid"])
 
 
 def job_list(folder: Path, cells: list[Cell]) -> Path:
-    lines = [json.dumps({"cell": cell.axes(), "path": str(folder / cell.path)}) for cell in cells]
     path = folder / "cells.jsonl"
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text(job_list_text((result_rows.job(cell), folder / cell.path) for cell in cells))
     return path
 
 
@@ -121,7 +119,7 @@ def test_a_bad_job_list_names_the_line(tmp_path: Path, line: str) -> None:
 
 def test_cells_that_attacked_different_victim_sets_are_not_mixed(tmp_path: Path) -> None:
     cells = [result_rows.cell(seed=seed) for seed in range(3)]
-    jobs = [(cell, result_rows.write(tmp_path, cell)) for cell in cells]
+    jobs = [result_rows.made(tmp_path, cell) for cell in cells]
     result_rows.write(tmp_path, cells[1], victims_sha256="w" * 64)
     out = tmp_path / "results.parquet"
     with pytest.raises(

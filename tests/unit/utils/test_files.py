@@ -58,7 +58,7 @@ from dia.results.collected import collect
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 folder, what = Path(sys.argv[1]), sys.argv[2]
 cells = [result_rows.cell(seed=seed) for seed in range(2)]
-jobs = [(cell, result_rows.write(folder, cell)) for cell in cells]
+jobs = [result_rows.made(folder, cell) for cell in cells]
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 if what == "cell":
     result_rows.write(folder, cells[0], ssim=(0.1, 0.2))
