@@ -68,8 +68,9 @@ check: .venv/dev.stamp
 
 ui: .venv/user.stamp
 	@test -e results/$(NAME)/mlflow.db || \
-	  { echo "results/$(NAME)/mlflow.db is not there: run make demo first, or give NAME=..." >&2; exit 1; }
-	@$(BIN)/python -c 'import json; page = json.load(open("results/$(NAME)/tracking.json"))["page"]; \
+	  { echo "results/$(NAME)/mlflow.db is not there; this writes it: $(BIN)/snakemake --forcerun track" \
+	    "(--configfile FILE, where it is not that of the quick start; NAME=... serves that of another config)" >&2; exit 1; }
+	@$(BIN)/python -c 'import json; import os; file = "results/$(NAME)/tracking.json"; page = json.load(open(file))["page"] if os.path.exists(file) else "/"; \
 	  print(f"Open http://127.0.0.1:$(PORT){page} once the server is up")'
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///results/$(NAME)/mlflow.db \
 	  --host 127.0.0.1 --port $(PORT) --workers 1

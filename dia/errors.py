@@ -1,8 +1,16 @@
 """Errors that a user can act on: each message names what is wrong, where, and what would be right."""
 
+from dia.utils.secrets import hide_passwords
+
 
 class DiaError(Exception):
-    """Base of all errors that the command line prints as one message, without a traceback."""
+    """Base of all errors that the command line prints as one message, without a traceback.
+
+    Passwords in addresses never show in the message, whatever it was made from.
+    """
+
+    def __str__(self) -> str:
+        return hide_passwords(super().__str__())
 
 
 class ConfigError(DiaError):
@@ -50,4 +58,4 @@ class CodeChangedError(DiaError):
 
 
 class StorageError(DiaError, OSError):
-    """A file cannot be written because the disk, a quota or a limit is full; nothing of it is left behind."""
+    """A file cannot be written: a disk, quota or limit is full, or the place is not writable; nothing is left."""

@@ -5,12 +5,19 @@ default. ``run(args) -> int`` imports heavy libraries itself, so that ``dia --he
 """
 
 import argparse
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 
 from dia import __version__
 from dia.errors import DiaError
 from dia.utils.lazy_import import load_object
+from dia.utils.secrets import hide_passwords
+
+CONSOLE = "DIA_CONSOLE_FD"
+"""Environment variable: the open file to print errors to where standard error cannot be written."""
 
 VERBS = {
     "victims": "dia.cli.victims:add_parser",
@@ -58,7 +65,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = build_parser(asked or VERBS).parse_args(arguments)
     try:
         status: int = args.run(args)
+        sys.stdout.flush()
     except DiaError as error:
-        print(f"dia {args.verb}: error: {error}", file=sys.stderr)
+        _print_error(f"dia {args.verb}: error: {error}")
+        return 1
+    except BrokenPipeError:  # whoever read the output has had enough: `dia status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        _print_error(f"dia {args.verb}: interrupted")
+        return 128 + signal.SIGINT
+    except Exception:
+        _print_error(hide_passwords(traceback.format_exc()))
         return 1
     return status
+
+
+def _print_error(text: str) -> None:
+    """Print on standard error; where that is a log on a full disk, on the console that the workflow kept open."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError as error:
+        if CONSOLE in os.environ:
+            os.write(int(os.environ[CONSOLE]), f"{text}\n(the log could not be written: {error})\n".encode())

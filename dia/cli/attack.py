@@ -73,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "StopRequest") -> None:
     from dia.execution.code_version import import_numeric_code
+    from dia.utils.files import check_writable
 
+    for path in filter(None, (args.out, args.checkpoint)):
+        check_writable(path)
     import_numeric_code()
     from dia.datasets.victim_set import VictimSet
     from dia.execution.checkpoint import Checkpointer

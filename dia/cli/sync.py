@@ -32,12 +32,18 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sync."""
     from dia.config.config import Config
+    from dia.errors import ConfigError
     from dia.reporting.tracking.sync import sync
     from dia.results.job_list import read_job_list, split_by_existence
     from dia.utils.files import atomic_path
+    from dia.utils.secrets import check_address
 
     config = Config.from_file(args.config)
-    uri = args.uri or config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        uri = check_address(args.uri) if args.uri else None
+    except ValueError as error:
+        raise ConfigError(f"--uri: {error}") from None
+    uri = uri or config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
     uri = uri or f"sqlite:///{config.results / 'mlflow.db'}"
     experiment = args.experiment or config.tracking.experiment or config.name
     jobs = read_job_list(args.job_list)

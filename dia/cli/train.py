@@ -27,7 +27,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Train, test, write."""
     from dia.execution.code_version import code_fingerprint, import_numeric_code
+    from dia.utils.files import check_writable
 
+    for path in (args.out, args.utility):
+        check_writable(path)
     code_fingerprint()
     import_numeric_code()
     import torch

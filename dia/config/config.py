@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dia.config.consistency import find_faults
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
@@ -19,6 +19,7 @@ from dia.models.custom import CustomModel, FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.files import read_yaml
+from dia.utils.secrets import check_address
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import config_error, validate_model
 
@@ -55,8 +56,10 @@ class Execution(StrictModel):
 class Tracking(StrictModel):
     """Where MLflow keeps the runs."""
 
-    uri: str | None = Field(
-        None, min_length=1, description="MLflow tracking URI; null: SQLite file mlflow.db beside the results."
+    uri: Annotated[str, Field(min_length=1), AfterValidator(check_address)] | None = Field(
+        None,
+        description="MLflow tracking URI, without a password; null: MLFLOW_TRACKING_URI in the environment, else the "
+        "SQLite file mlflow.db beside the results.",
     )
     experiment: str | None = Field(
         None, min_length=1, description="MLflow experiment; null: named after the config."

@@ -1,9 +1,12 @@
 """The jobs of a config: what each attack and each training is told."""
 
+import hashlib
+
 from dia.config.config import Config
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.jobs.training_job import TrainingJob
+from dia.utils.canonical_json import canonical
 
 
 def attack_job(config: Config, cell: Cell) -> AttackJob:
@@ -15,6 +18,12 @@ def attack_job(config: Config, cell: Cell) -> AttackJob:
 def job_json(config: Config, cell: Cell) -> str:
     """The job of a cell as canonical text, the only parameter of the rule that attacks it."""
     return attack_job(config, cell).canonical_json()
+
+
+def grid_hash(config: Config) -> str:
+    """A short hash of what the jobs of a config follow from: the config itself and the sources of its own models."""
+    models = {name: own.source for name in config.models if (own := config.model(name))}
+    return hashlib.sha256(f"{config.identity()}{canonical(models)}".encode()).hexdigest()[:12]
 
 
 def training_jobs(config: Config) -> dict[str, TrainingJob]:

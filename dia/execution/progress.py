@@ -1,5 +1,6 @@
 """Progress of an attack: a bar on a terminal, timestamped lines in a log."""
 
+import contextlib
 import sys
 import time
 
@@ -46,8 +47,10 @@ class Progress:
             )  # fmt: skip
         else:
             text = f"iteration={state.iteration}, victims={len(state)}, loss={best:.2g}"
-            self._bar.update(self._task, completed=self.done, state=text, refresh=True)
+            with contextlib.suppress(OSError):  # a terminal that is gone is no reason to fail
+                self._bar.update(self._task, completed=self.done, state=text, refresh=True)
 
     def close(self) -> None:
         """Leave the bar as it stands and give the terminal back."""
-        self._bar.stop()
+        with contextlib.suppress(OSError):
+            self._bar.stop()

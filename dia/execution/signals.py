@@ -3,8 +3,9 @@
 import signal
 from typing import Any
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Slurm sends SIGTERM on preemption, scancel and at the time limit, and SIGUSR1 before it where asked to."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+"""Slurm sends SIGTERM on preemption, scancel and at the time limit, and SIGUSR1 before it where asked to; SIGHUP comes
+from a terminal that is lost."""
 
 
 class StopRequest:
@@ -29,4 +30,6 @@ class StopRequest:
                 signal.signal(number, signal.SIG_DFL)
 
         for number in STOP_SIGNALS:
-            signal.signal(number, stop)
+            # `nohup` has SIGHUP ignored: that is to stay.
+            if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, stop)

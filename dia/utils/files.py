@@ -40,12 +40,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in FULL:
-            raise StorageError(
-                f"cannot write {path}: {os.strerror(error.errno)}; free some space and run it again"
-            ) from error
+            raise _storage_error(path, error, "free some space and run it again") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Try the place of a file that is to be written later, before work is put into its content.
+
+    Raises:
+        StorageError: The directory cannot be made or written, or the disk is full; the file itself is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{platform.node()}.{os.getpid()}.try{path.suffix}")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(bytes(_TRIED_BYTES))
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise _storage_error(
+            path, error, "nothing was computed yet; make it writable or name another place"
+        ) from error
+
+
+_TRIED_BYTES = 2**16  # an empty file can be made on a disk that is full
+
+
+def _storage_error(path: Path, error: OSError, remedy: str) -> StorageError:
+    return StorageError(f"cannot write {path}: {os.strerror(error.errno or errno.EIO)}; {remedy}")
 
 
 def read_yaml(path: str | Path, what: str) -> Any:

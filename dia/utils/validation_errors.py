@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dia.errors import ConfigError
+from dia.utils.secrets import hide_passwords
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -139,7 +140,7 @@ def _yaml_repr(value: object) -> str:
     text = (
         {None: "null", True: "true", False: "false"}.get(value)
         if isinstance(value, bool | None)
-        else repr(value)
+        else hide_passwords(repr(value))  # before a cut hides what makes it an address
     )
     return str(text) if len(str(text)) <= 80 else f"{str(text)[:77]}..."
 

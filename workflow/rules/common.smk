@@ -25,7 +25,7 @@ except ModuleNotFoundError:
     ) from None
 
 from dia.config import reduced
-from dia.config.jobs import job_json, training_job, training_jobs
+from dia.config.jobs import grid_hash, job_json, training_job, training_jobs
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
@@ -69,9 +69,12 @@ except ConfigError as error:
     raise WorkflowError(error) from None
 
 # Jobs use the interpreter that runs Snakemake, so an activated environment is enough, on cluster nodes too;
-# with --software-deployment-method conda they use the environment of the rule.
+# with --software-deployment-method conda they use the environment of the rule. The console stays open beside the log: on a
+# full disk the log is empty, and the reason is printed there.
+PREFIX = "set -euo pipefail; exec 3>&2; export DIA_CONSOLE_FD=3; "
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    shell.prefix(f'set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; ')
+    PREFIX += f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
+shell.prefix(PREFIX)
 
 
 # A table of the working directory comes before one of the same name that comes with the workflow.
@@ -92,8 +95,10 @@ def declaration(name):
 TABLES = {name: declaration(name) for name in CONFIG.tables}
 
 RESULTS = str(CONFIG.results)
+ROWS, PARTIAL_ROWS = f"{RESULTS}/results.parquet", f"{RESULTS}/partial/results.parquet"
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
+GRID = grid_hash(CONFIG)
 MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
 MODELS = training_jobs(CONFIG)
 

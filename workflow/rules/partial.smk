@@ -11,6 +11,7 @@ localrules:
 
 rule partial:
     input:
+        f"{RESULTS}/partial/.grid-{GRID}",
         f"{RESULTS}/partial/summary.html",
         expand(f"{RESULTS}/partial/figures/{{figure}}.png", figure=FROM_RESULTS),
         expand(f"{RESULTS}/partial/tables/{{table}}.md", table=CONFIG.tables),
@@ -20,6 +21,7 @@ use rule list_cells as list_cells_partial with:
     output:
         cells=f"{RESULTS}/partial/cells.jsonl",
         config=f"{RESULTS}/partial/config.json",
+        grid=touch(f"{RESULTS}/partial/.grid-{GRID}"),
     log:
         f"{RESULTS}/logs/partial/list_cells.log",
     params:
@@ -32,7 +34,7 @@ use rule collect as collect_partial with:
     input:
         cells=rules.list_cells_partial.output.cells,
     output:
-        f"{RESULTS}/partial/results.parquet",
+        update(PARTIAL_ROWS),
     log:
         f"{RESULTS}/logs/partial/collect.log",
 
@@ -41,7 +43,7 @@ use rule tables as tables_partial with:
     input:
         reference_values,
         config=rules.list_cells_partial.output.config,
-        results=rules.collect_partial.output,
+        results=PARTIAL_ROWS,
         table=table_definition,
     output:
         multiext(f"{RESULTS}/partial/tables/{{table}}", ".csv", ".md", ".tex"),
@@ -58,7 +60,7 @@ use rule tables as tables_partial with:
 use rule figures_from_results as figures_from_results_partial with:
     input:
         config=rules.list_cells_partial.output.config,
-        results=rules.collect_partial.output,
+        results=PARTIAL_ROWS,
     output:
         report(
             f"{RESULTS}/partial/figures/{{figure}}.png",
@@ -74,7 +76,7 @@ use rule figures_from_results as figures_from_results_partial with:
 use rule summary as summary_partial with:
     input:
         config=rules.list_cells_partial.output.config,
-        results=rules.collect_partial.output,
+        results=PARTIAL_ROWS,
     output:
         report(
             f"{RESULTS}/partial/summary.html",

@@ -10,7 +10,7 @@ rule tables:
     input:
         reference_values,
         config=rules.list_cells.output.config,
-        results=rules.collect.output,
+        results=ROWS,
         table=table_definition,
     output:
         multiext(f"{RESULTS}/tables/{{table}}", ".csv", ".md", ".tex"),
@@ -56,7 +56,7 @@ rule figures_from_cells:
 rule figures_from_results:
     input:
         config=rules.list_cells.output.config,
-        results=rules.collect.output,
+        results=ROWS,
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -81,7 +81,7 @@ rule figures_from_results:
 rule summary:
     input:
         config=rules.list_cells.output.config,
-        results=rules.collect.output,
+        results=ROWS,
     output:
         report(
             f"{RESULTS}/summary.html",

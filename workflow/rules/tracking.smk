@@ -7,7 +7,7 @@ localrules:
 rule track:
     input:
         cell_files,
-        rules.collect.output,
+        ROWS,
         config=rules.list_cells.output.config,
         cells=rules.list_cells.output.cells,
     output:

@@ -3,13 +3,14 @@
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from dia.errors import TrackingError
+from dia.errors import DiaError, TrackingError
+from dia.utils.files import atomic_path
+from dia.utils.secrets import hide_passwords, passwords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,24 +36,67 @@ def tracking_client(uri: str) -> Iterator["MlflowClient"]:
     """A client of the store; what MLflow or its database raises inside the block is a TrackingError.
 
     Raises:
-        TrackingError: The store cannot be reached or written, or another process is writing to it.
+        TrackingError: The store cannot be reached or written, or another process is writing to it; the message has no
+            password.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for noisy in ("alembic", "mlflow.store.db.utils"):
+    secrets = _secrets(uri)
+    for noisy in ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
+        logging.getLogger(noisy).addFilter(_without(secrets))
+    shown = hide_passwords(uri, secrets)
     try:
-        with _only_writer(sqlite_file(uri)):
+        from mlflow import MlflowClient
+
+        database = sqlite_file(uri)
+        with _only_writer(database):
+            if database is not None and not (database.exists() and database.stat().st_size):
+                _set_up(database)
             yield MlflowClient(tracking_uri=uri)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except DiaError:
+        raise
+    except ImportError as error:  # a driver of a database
         raise TrackingError(
-            f"cannot write to the tracking store {_public(uri)}: {' '.join(str(error).split())[:400]}; "
+            f"the tracking store {shown} needs the Python package {error.name}: "
+            f"pip install {_PACKAGES.get(error.name or '', error.name)}; the results are complete without it"
+        ) from None
+    except Exception as error:  # MLflow lets through whatever its database, its server or its parsers raise
+        said = hide_passwords(" ".join(str(error).split())[:400], secrets)
+        raise TrackingError(
+            f"cannot write to the tracking store {shown}: {said or type(error).__name__}; "
             "the results are complete without it, sync again when it is back"
-        ) from error
+        ) from None
+
+
+_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""Python module -> the package that has it, where the names differ."""
+
+
+def _secrets(uri: str) -> set[str]:
+    """Everything that must not be shown: from the address and from the environment."""
+    names = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+    return passwords(uri) | {os.environ[name] for name in names if os.environ.get(name)}
+
+
+def _without(secrets: set[str]) -> Callable[[logging.LogRecord], bool]:
+    """A filter that hides secrets in lines of a log."""
+
+    def hide(record: logging.LogRecord) -> bool:
+        record.msg, record.args = hide_passwords(record.getMessage(), secrets), ()
+        return True
+
+    return hide
+
+
+def _set_up(database: Path) -> None:
+    """Make an empty store beside and move it into place: a process that is killed meanwhile leaves no half of one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for leftover in database.parent.glob(f".{database.stem}.*.part{database.suffix}*"):
+        leftover.unlink()
+    with atomic_path(database) as temporary:
+        SqlAlchemyStore(f"sqlite:///{temporary}", "./mlruns").engine.dispose()
 
 
 @contextmanager
@@ -85,9 +129,3 @@ def experiment_id(client: "MlflowClient", name: str, artifacts: Path | None) -> 
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
     return str(experiment.experiment_id)
-
-
-def _public(uri: str) -> str:
-    """A URI with its password hidden."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":...@") if password else uri
