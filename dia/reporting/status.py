@@ -50,7 +50,7 @@ def cell_status(config: Config, cell: Cell) -> CellStatus:
         with open_cell(path, attack_job(config, cell)) as (file, _):
             seconds = file.read(["seconds"], use_threads=False)["seconds"]
     except RecordError as error:
-        return CellStatus(cell, "missing", str(error))
+        return CellStatus(cell, "missing", str(error).removeprefix(f"{path}: "))
     return CellStatus(cell, "done", seconds=float(sum(seconds.to_pylist())))
 
 
