@@ -18,10 +18,10 @@ from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
-from dia.utils.files import read_yaml
 from dia.utils.secrets import check_address
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import config_error, validate_model
+from dia.utils.yaml_file import read_yaml
 
 
 def _check_victims_per_chunk(value: object) -> object:

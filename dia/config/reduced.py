@@ -15,9 +15,9 @@ from dia.config.grid import Name, Rate, Seed
 from dia.datasets.registry import DatasetSpec
 from dia.errors import ConfigError
 from dia.settings.scenario import Settings
-from dia.utils.files import read_yaml
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
+from dia.utils.yaml_file import read_yaml
 
 SWITCH = "reduced"
 """The key of ``--config`` that asks for it."""

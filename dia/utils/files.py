@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with errors that name them."""
+"""Files that are written whole or not at all."""
 
 import errno
 import os
@@ -6,11 +6,8 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from dia.errors import ConfigError, StorageError
+from dia.errors import StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where there is no room left: on the disk, in a quota, below a limit."""
@@ -73,21 +70,3 @@ _TRIED_BYTES = 2**16  # an empty file can be made on a disk that is full
 
 def _storage_error(path: Path, error: OSError, remedy: str) -> StorageError:
     return StorageError(f"cannot write {path}: {os.strerror(error.errno or errno.EIO)}; {remedy}")
-
-
-def read_yaml(path: str | Path, what: str) -> Any:
-    """What a YAML (or JSON) file says.
-
-    Args:
-        path: The file.
-        what: What it is, for errors.
-
-    Raises:
-        ConfigError: The file cannot be read, or is not YAML.
-    """
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the {what} {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None

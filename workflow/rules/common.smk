@@ -25,6 +25,7 @@ except ModuleNotFoundError:
     ) from None
 
 from dia.config import reduced
+from dia.config.as_written import as_written
 from dia.config.jobs import grid_hash, job_json, training_job, training_jobs
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
@@ -60,7 +61,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
-    CONFIG = reduced.load(config, origin, shipped("config/reduced.yaml"))
+    CONFIG = reduced.load(as_written(config, workflow.configfiles), origin, shipped("config/reduced.yaml"))
     # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()

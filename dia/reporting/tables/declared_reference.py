@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dia.errors import ConfigError
-from dia.utils.files import read_yaml
+from dia.utils.yaml_file import read_yaml
 
 
 def declared_reference(table: str | Path) -> str | None:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dia.results.columns import CHANCE, IDENTITY, SCORES, settings_columns
-from dia.utils.files import read_yaml
 from dia.utils.strict_model import StrictBool, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
+from dia.utils.yaml_file import read_yaml
 
 TABLE_AXES: tuple[str, ...] = tuple(column.name for column in (*IDENTITY[1:], *settings_columns()))
 """Columns that may form rows and columns of a table: axes of the grid, and settings."""
