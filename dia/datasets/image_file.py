@@ -4,8 +4,10 @@ Pillow's own conversion to colour clips 16-bit grey levels to white and floating
 CMYK profiles and all frames but the first without a word.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,53 +16,80 @@ from dia.errors import VictimError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXACT = ("RGB", "L", "1")
-"""Pillow modes that have 8 bits a channel or fewer, and no alpha."""
-DEEP = ("I;16", "I;16B", "I;16L", "I;16N")
-"""Grey with 16 bits, which is scaled by 255 / 65535 and rounded."""
+EIGHT_BITS = ("RGB", "L", "P", "1")
+"""Pillow modes of 8 bits a channel or fewer, without alpha."""
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow modes of 16-bit grey."""
 
 
 def read_image(path: Path, what: str) -> "Image":
-    """Read an image as RGB, 8 bits a channel.
-
-    Grey levels of 16 bits are scaled; a palette, grey, black and white are spelt out as they are.
+    """Read an image as RGB, 8 bits a channel; 16-bit grey is scaled by 255 / 65535 and rounded.
 
     Args:
         path: The file.
-        what: What the error names as the reader, such as ``source imagenet``.
+        what: Who reads it, for errors, such as ``source imagenet``.
 
     Raises:
-        VictimError: The file is damaged or no image, or it holds what has no exact 8-bit colours: transparency,
-            floating-point or 32-bit numbers, CMYK or another colour space, several frames, 16 bits of colour.
+        VictimError: The file is damaged or no image, or has no exact 8-bit RGB: transparency, several frames, 16-bit
+            colour, floating-point or 32-bit grey, CMYK or another colour space.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as file:
+            raw_modes = [_raw_mode(tile) for tile in file.tile]
+            frames = getattr(file, "n_frames", 1)
             file.load()
-            if (frames := getattr(file, "n_frames", 1)) > 1:
-                raise VictimError(_refused(what, path, f"has {frames} frames", "keep one"))
-            return _as_rgb(file, path, what)
-    # What Pillow's readers raise on damaged files, from its own to those of struct and zlib
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, Image.DecompressionBombError) as error:
+            image = file.copy()
+            image.format = file.format
+    # What Pillow's readers raise on damaged files, their own errors and those of struct and zlib
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        Image.DecompressionBombError,
+    ) as error:
         raise VictimError(f"{what}: {path} is damaged or not an image ({error}); replace it") from error
-
-
-def _as_rgb(image: "Image", path: Path, what: str) -> "Image":
-    from PIL import Image
-
-    if image.mode in DEEP or (image.mode == "I" and image.format == "PNG"):  # older Pillow opens 16-bit PNG as I
-        levels = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.rint(levels * (255 / 65535)).astype(np.uint8))
-    transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
-    if transparent and _opacity(image) < 255:
-        raise VictimError(_refused(what, path, "is transparent in places", "put it on a background"))
-    if transparent:
-        image = image.convert("RGBA")  # opaque everywhere: nothing is lost with it
-    elif image.mode not in (*EXACT, "P"):
-        kinds = {"F": "floating-point numbers", "I": "32-bit numbers", "CMYK": "CMYK colours"}
-        held = kinds.get(image.mode, f"colours of mode {image.mode}")
-        raise VictimError(_refused(what, path, f"holds {held}, which have no exact 8-bit RGB", "convert it"))
-    if _bits(path, image) > 8 and image.mode != "L":
-        raise VictimError(_refused(what, path, "holds colours of 16 bits, which Pillow would cut", "convert it"))
+    if frames > 1:
+        raise VictimError(f"{what}: {path} has {frames} frames; save one of them as an image of its own")
+    if problem := _obstacle(image, raw_modes):
+        raise VictimError(f"{what}: {path} has {problem}; convert it to 8-bit RGB or grey")
+    if _is_deep(image):
+        levels = np.rint(np.asarray(image).astype(np.float64) * (255 / 65535))
+        image = Image.fromarray(levels.astype(np.uint8))
+    if _may_be_transparent(image):
+        image = image.convert("RGBA")  # opaque, so that nothing is lost with it
     return image.convert("RGB")
+
+
+def _raw_mode(tile: Any) -> str:
+    """How a decoder unpacks a file, such as ``RGB;16B``."""
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _is_deep(image: "Image") -> bool:
+    """Whether it is grey with 16 bits; Pillow opens such a PNM, and older versions such a PNG, as 32-bit numbers."""
+    return image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
+def _may_be_transparent(image: "Image") -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _obstacle(image: "Image", raw_modes: Sequence[str]) -> str | None:
+    """What keeps an image from having exact 8-bit RGB; None where it has."""
+    if any(";12" in mode for mode in raw_modes):
+        return "grey levels of 12 bits"
+    if _may_be_transparent(image):
+        if _is_deep(image) or np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+            return "transparent pixels"
+    elif image.mode not in EIGHT_BITS and not _is_deep(image):
+        kinds = {"F": "floating-point numbers", "I": "32-bit numbers", "CMYK": "CMYK colours"}
+        return kinds.get(image.mode, f"colours of the mode {image.mode}")
+    if not _is_deep(image) and any(re.search(";16[BLN]", mode) for mode in raw_modes):
+        return "colours of 16 bits, which Pillow would cut"
+    return None

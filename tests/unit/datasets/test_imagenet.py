@@ -109,3 +109,48 @@ def test_refusals(tmp_path: Path, make: Any, how: dict[str, Any], message: str) 
 def test_a_crop_larger_than_the_image_is_refused() -> None:
     with pytest.raises(ConfigError, match="size 224 is larger than resize 200: the crop would not fit"):
         parse_dataset('{"source": "imagenet", "root": "x", "resize": 200}', "mine")
+
+
+def test_hidden_folders_and_files_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path)
+    expected = victims(tmp_path)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "n01" / ".cache").mkdir()
+    for folder in (".ipynb_checkpoints", "n01", "n01/.cache"):
+        Image.new("RGB", (300, 300)).save(tmp_path / folder / ".0.png")
+    assert victims(tmp_path).sha256 == expected.sha256
+
+
+def test_sub_folders_of_a_class_are_read_as_by_torchvision(tmp_path: Path) -> None:
+    fill(tmp_path)
+    for sub in ("n01/2024", "n01/2023/a"):
+        (tmp_path / sub).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (300, 300), (number, len(sub), 0)).save(tmp_path / sub / f"{number}.png")
+    import_torchvision()
+    from torchvision.datasets import ImageFolder
+
+    samples = ImageFolder(str(tmp_path)).samples
+    made = victims(tmp_path, images=9)
+    assert len(samples) == 12
+    for index, label in zip(made.source_indices, made.labels, strict=True):
+        assert samples[int(index)][1] == label
+    assert made.source_detail.startswith("12 images in 3 class folders")
+
+
+def test_images_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Image.new("RGB", (300, 300)).save(tmp_path / "b.png")
+    with pytest.raises(VictimError, match=r"has images beside its class folders \(b\.png, 1 in all\): move"):
+        victims(tmp_path)
+    (tmp_path / "b.png").unlink()
+    Image.new("RGB", (300, 300)).save(tmp_path / "n01" / "b.gif")
+    with pytest.raises(VictimError, match=r"n01/b\.gif is of a format that is not read; convert it to PNG"):
+        victims(tmp_path)
+
+
+def test_a_link_into_the_folder_around_it_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "n01" / "again").symlink_to(tmp_path / "n01")
+    with pytest.raises(VictimError, match=r"n01/again leads back to .*n01, which holds it; remove that link"):
+        victims(tmp_path)

@@ -131,7 +131,7 @@ def test_flipped_bit(tmp_path: Path) -> None:
         ({"meta": np.array("not json")}, "meta) must be JSON"),
         ({"meta": np.array(json.dumps({"dataset": "mine"}))}, "meta) must be JSON"),
         ({"meta": np.array("[1]")}, "meta) must be JSON"),
-        ({"labels": np.array([None] * 6)}, "not an .npz of plain arrays"),
+        ({"labels": np.array([None] * 6)}, "array 'labels' holds Python objects"),
         ({"labels": np.array([0, 1, 2, 0, 1, 9])}, "label 9 of image 5 is out of range"),
     ],
 )
