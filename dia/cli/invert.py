@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Check, attack, write the folder; print what was found and what speaks against it."""
     from dia.errors import RecordError
     from dia.inversion.settings_file import InversionSettings
-    from dia.utils.files import read_yaml
     from dia.utils.validation_errors import validate_model
+    from dia.utils.yaml_file import read_yaml
 
     if args.out.exists():  # before any work
         raise RecordError(f"{args.out} exists; give another --out, or remove it")

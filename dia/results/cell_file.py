@@ -116,14 +116,14 @@ def _check_rows(path: Path, table: pa.Table, cell_id: str, rows: int) -> None:
         raise RecordError(f"{path}: rows of {sorted(ids)} in the file of {cell_id}")
     victims = set(table["victims"].to_pylist())
     if victims != {table.num_rows} or rows != table.num_rows:
-        raise RecordError(
-            f"{path}: {table.num_rows} rows, expected one for each of {names(victims)} victims"
-        )
+        raise RecordError(f"{path}: {table.num_rows} rows, expected one for each of {names(victims)} victims")
 
 
 def _check_job(path: str | Path, row: Mapping[str, Any], job: "AttackJob") -> None:
     """Refuse a row that says other settings than the job, or is another cell's."""
-    said = {"cell_id": job.cell.id, "model_definition": job.model_definition} | job.settings.model_dump(mode="json")
+    said = {"cell_id": job.cell.id, "model_definition": job.model_definition} | job.settings.model_dump(
+        mode="json"
+    )
     for name, value in said.items():
         if as_text(row[name]) != as_text(value):
             raise RecordError(f"{path}: the rows say {name} {row[name]}, their job {value}")

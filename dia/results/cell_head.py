@@ -169,14 +169,18 @@ def _read_head(path: Path, file: pq.ParquetFile, expected: "AttackJob | Cell | N
     except (KeyError, ValueError):
         raise RecordError(f"{path}: a Parquet file, but not one that dia wrote; remove it") from None
     if found.get("format") != FORMAT or not {"job", "cell_id", "rows"} <= set(found):
-        raise RecordError(f"{path}: not a cell of format {FORMAT} (it says {str(found):.80}); run the cell again")
+        raise RecordError(
+            f"{path}: not a cell of format {FORMAT} (it says {found!s:.80}); run the cell again"
+        )
     content = (file.metadata.metadata or {}).get(CONTENT, b"").decode(errors="replace")
     head = CellHead(found["job"], found["cell_id"], found["rows"], content)
     _check_identity(path, head, expected)
     if not arrow.equals(schema()):
         _refuse_schema(path, arrow)
     if not content:
-        raise RecordError(f"{path}: written again by something else than dia; remove it and run the cell again")
+        raise RecordError(
+            f"{path}: written again by something else than dia; remove it and run the cell again"
+        )
     return head
 
 
@@ -215,4 +219,6 @@ def _refuse_schema(path: Path, arrow: pa.Schema) -> None:
     for field in schema():
         if kinds[field.name] != field.type:
             raise RecordError(f"{path}: column {field.name} is {kinds[field.name]}, expected {field.type}")
-    raise RecordError(f"{path}: its columns are in another order than dia writes them; remove it and run the cell again")
+    raise RecordError(
+        f"{path}: its columns are in another order than dia writes them; remove it and run the cell again"
+    )

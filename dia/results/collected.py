@@ -82,7 +82,7 @@ def results_schema() -> pa.Schema:
 def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collected:
     """Copy the rows of cells that are done, in the given order, to one file, atomically.
 
-    The heads of all files come first: a cell that was made for another job, or cut off, is told before any is read. Then
+    The heads of all files come first: a cell made for another job, or cut off, is told before any is read. Then
     files are read one after the other and written in groups, so memory does not grow with their number.
 
     Args:

@@ -1,4 +1,4 @@
-"""The job list: which cells a collector reads, where, and what each must have been made for. Folders are never searched."""
+"""The job list: which cells a collector reads, where, and what each was made for; folders are never searched."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dia.jobs.attack_job import AttackJob
 
 
 def job_list_text(jobs: Iterable[tuple[AttackJob, Path]]) -> str:
-    """One JSON line per job: ``{"job": {"cell": {axis: value, ...}, "settings": ..., "dataset": ...}, "path": file}``."""
+    """One JSON line per job: ``{"job": {"cell": ..., "settings": ..., "dataset": ...}, "path": file}``."""
     return "".join(
         f'{{"job": {job.canonical_json()}, "path": {json.dumps(str(path))}}}\n' for job, path in jobs
     )

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from dia.results.cell_head import check_cell
 from helpers import result_rows
 from PIL import Image
 
@@ -22,6 +21,7 @@ from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import picture
 from dia.reporting.tracking.store import sqlite_file, tracking_client
 from dia.reporting.tracking.sync import SyncSummary, sync
+from dia.results.cell_head import check_cell
 from dia.results.job_list import job_list_text
 
 Runs = Callable[..., list[Any]]

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
-from helpers import result_rows
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import result_rows
 from PIL import Image
 from pydantic import BaseModel, Field
 

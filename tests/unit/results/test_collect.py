@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from helpers import result_rows
 import pyarrow.parquet as pq
 import pytest
+from helpers import result_rows
 
-from dia.jobs.cell import Cell
 from dia.cli import main
 from dia.errors import RecordError
+from dia.jobs.cell import Cell
 from dia.results.cell_file import PICTURE_NAMES
 from dia.results.collected import collect, read_results
 from dia.results.columns import schema
@@ -28,9 +28,7 @@ def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
 
 
 def test_collecting_small_groups_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = [
-        result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(4))
-    ]
+    pairs = [result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(4))]
     collect(pairs, tmp_path / "one.parquet")
     monkeypatch.setattr("dia.results.collected._GROUP_BYTES", 1)
     collect(pairs, tmp_path / "four.parquet")
@@ -55,9 +53,7 @@ def test_cells_of_different_code_are_named(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "foreign", "twice"])
 def test_one_bad_cell_leaves_the_collected_file_alone(tmp_path: Path, damage: str) -> None:
-    pairs = [
-        result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(2))
-    ]
+    pairs = [result_rows.made(tmp_path, cell) for cell in (result_rows.cell(seed=s) for s in range(2))]
     out = tmp_path / "results.parquet"
     out.write_bytes(b"earlier")
     bad = pairs[1][1]

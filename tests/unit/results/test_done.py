@@ -32,7 +32,13 @@ GRID: dict[str, Any] = {
     "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
     "scenarios": {"default": {"victims": 2}},
     "grids": [
-        {"datasets": ["mnist"], "models": ["mlp"], "dropout_rates": ["0.5"], "attacks": ["ig", "dia"], "seeds": [0]}
+        {
+            "datasets": ["mnist"],
+            "models": ["mlp"],
+            "dropout_rates": ["0.5"],
+            "attacks": ["ig", "dia"],
+            "seeds": [0],
+        }
     ],
 }
 
