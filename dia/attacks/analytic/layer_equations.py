@@ -33,6 +33,9 @@ STRONG = 1e-3
 MOST_UNKNOWNS = 6000
 """More weakly told directions than this are not factorised: only their best guess is sought, and nothing claimed."""
 
+STEPS = 200
+"""Of conjugate gradients for that guess."""
+
 ROUNDS = 4
 """Of iterated Tikhonov regularisation."""
 
@@ -186,9 +189,7 @@ class _Weak:
     def _forward(self, start: Tensor, units: Units) -> tuple[Tensor, Tensor]:
         """The weighted forward equations of the known units, by sending every basis image through the stage."""
         offset = self.stage.offset()
-        level = (units.value * units.known).square().sum() / units.known.sum()
-        error = (units.std.square() + (NOISE**2 * level).clamp_min(1e-300) * units.slope.square()).sqrt()
-        weight = (units.slope / error)[units.known]
+        weight = self._weights(units)[units.known]
         rows = []
         groups, _, q = self.basis.shape
         per_group = self.information.shape[2]
@@ -213,11 +214,46 @@ class _Weak:
         share = covariance / self.scale**2
 
         def open_part(change: Tensor) -> Tensor:
-            along = (self.basis.transpose(1, 2) @ self.entries(change)).transpose(1, 2)
+            along = self._along(change).transpose(1, 2)
             moved = (share @ along.reshape(-1)).view(along.shape).transpose(1, 2)
             return self.image(self.basis @ moved)
 
         return open_part
 
     def _guess(self, start: Tensor, units: Units | None) -> Tensor:
-        return torch.zeros_like(self.information)
+        """The coefficients by conjugate gradients: where they are too many, their errors are not computed."""
+        known = None if units is None else self._weights(units)
+        offset = self.stage.offset()
+
+        def normal(c: Tensor) -> Tensor:
+            result = (self.precision + 1 / self.scale**2)[..., None] * c
+            if known is not None:
+                sent = (self.stage.units(self.image(self.basis @ c)) - offset) * known.square()
+                result = result + self._along(self.stage.pull_back(sent)[1])
+            return result
+
+        right = self.information
+        if known is not None and units is not None:
+            missing = (units.value - self.stage.units(start)) * known.square()
+            right = right + self._along(self.stage.pull_back(missing)[1])
+        c, r = torch.zeros_like(right), right
+        direction, square = r, float(r.square().sum())
+        for _ in range(STEPS):
+            if square == 0:
+                break
+            image = normal(direction)
+            step = square / float((direction * image).sum())
+            c, r = c + step * direction, r - step * image
+            before, square = square, float(r.square().sum())
+            direction = r + square / before * direction
+        return c
+
+    def _along(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) to its coefficients (groups, q, C / groups)."""
+        return self.basis.transpose(1, 2) @ self.entries(image)
+
+    def _weights(self, units: Units) -> Tensor:
+        """(N, U) one over the errors of the forward equations; 0 for units that are not known."""
+        level = (units.value * units.known).square().sum() / units.known.sum().clamp_min(1)
+        noise = (NOISE**2 * level).clamp_min(1e-300) * units.slope.square()
+        return torch.where(units.known, units.slope / (units.std.square() + noise).sqrt(), 0.0)

@@ -8,6 +8,7 @@ import torch
 from helpers.structured_problems import CLASSES, build_problem, noisy, without
 from torch import Tensor, nn
 
+from dia.attacks.analytic import layer_equations
 from dia.attacks.analytic.attack import build
 from dia.attacks.analytic.conv_chain import read_chain
 from dia.attacks.analytic.convolutions import ConvolutionSolver, Reconstruction
@@ -242,3 +243,12 @@ def test_cells_of_lenet_are_solved() -> None:
         assert row["mse"] < 1e-4  # the last row and column are never seen
         assert row["ssim"] > 0.99
         assert row["matching_distance"] < 1e-6
+
+
+def test_a_layer_too_large_to_factorise_is_guessed_and_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, x = build_problem(network(p=0.25, kernel_size=1, padding=0), victims=2)
+    monkeypatch.setattr(layer_equations, "MOST_UNKNOWNS", 100)
+    for found, true in zip(solve(problem), x, strict=True):
+        assert not found.complete
+        assert not bool(found.determined.any())
+        assert float((found.x - true).square().mean()) < 0.02
