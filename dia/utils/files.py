@@ -60,6 +60,8 @@ def check_writable(path: str | Path) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        if error.errno == errno.EEXIST:  # what mkdir says where a parent is a file
+            error.errno = errno.ENOTDIR
         raise _storage_error(
             path, error, "nothing was computed yet; make it writable or name another place"
         ) from error

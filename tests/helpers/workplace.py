@@ -19,16 +19,18 @@ class Workplace:
 
     folder: Path
 
-    def snakemake(self, *arguments: str | Path, status: int = 0) -> str:
+    def snakemake(self, *arguments: str | Path, status: int = 0, **variables: str) -> str:
         """Run Snakemake and return all that it prints.
 
         Args:
             arguments: Targets first: ``--configfile`` takes every word that follows.
             status: The expected exit status.
+            variables: Environment variables to set.
         """
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", str(self.folder), *map(str, arguments)]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        environment |= variables
         done = subprocess.run(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

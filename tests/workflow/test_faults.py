@@ -145,6 +145,25 @@ def test_a_locked_database_stops_tracking_alone(finished: Workplace) -> None:
     assert (tracked["experiment"], tracked["runs"]) == ("faults", 3)
 
 
+def test_no_password_reaches_the_console_or_a_file(finished: Workplace) -> None:
+    """In a config it is refused; of the environment nothing shows, also where the server cannot be reached."""
+    cells, secret = mapping(grid("quick", "ig", "wiig", "dia")), "s3cr3t"
+    address = f"http://bob:{secret}@127.0.0.1:9"
+    printed = finished.snakemake(
+        "--configfile", finished.config(cells | {"tracking": {"uri": address}}), status=1
+    )
+    assert "a password does not belong here" in printed and "MLFLOW_TRACKING_PASSWORD" in printed
+    config = finished.config(cells)
+    variables = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    printed += finished.snakemake("--forcerun", "track", "--configfile", config, status=1, **variables)
+    assert "dia sync: error: cannot write to the tracking store http://bob:...@127.0.0.1:9: " in printed
+    assert secret not in printed
+    files = [path for path in finished.folder.rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    assert any(path.is_relative_to(finished.folder / ".snakemake" / "log") for path in files)
+    finished.snakemake("--configfile", config)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], None]]]:
     """The address of an MLflow server, and what starts it."""

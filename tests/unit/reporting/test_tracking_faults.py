@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -77,7 +78,7 @@ def test_a_store_on_a_full_disk_is_set_up_later(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(sqlalchemy_store.SqlAlchemyStore, "__init__", full)
         with pytest.raises(
-            TrackingError, match="database or disk is full.*; the results are complete without it"
+            TrackingError, match=r"database or disk is full.*; the results are complete without it"
         ):
             sync([pair], uri=uri, experiment="x")
     assert not list(tmp_path.glob("*.db")) and not list(tmp_path.glob(".*.part*"))
@@ -88,7 +89,7 @@ def test_a_store_on_a_full_disk_is_set_up_later(tmp_path: Path, monkeypatch: pyt
     ("uri", "message"),
     [
         (f"http://bob:{SECRET}@127.0.0.1:9/", r"http://bob:\.\.\.@127\.0\.0\.1:9/: .*refused"),
-        (f"http://127.0.0.1:9/?token={SECRET}", r"http://127\.0\.0\.1:9/\?token=\.\.\.: "),
+        (f"http://127.0.0.1:9/?token={SECRET}", r"http://127\.0\.0\.1:9/\?token=\.\.\. "),
         (f"foo://bob:{SECRET}@host", r"foo://bob:\.\.\.@host: "),
         (f"http://bob:{SECRET}@[bad", r"http://bob:\.\.\.@\[bad: "),
         (
@@ -135,7 +136,8 @@ def test_no_password_of_the_environment_is_shown(
 def test_a_password_in_the_command_line_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = {"name": "x", "datasets": {"m": {"source": "bundled-mnist", "images": 16}}}
+    config: dict[str, Any] = {"name": "x", "datasets": {"m": {"source": "bundled-mnist", "images": 16}}}
+    config["scenarios"] = {"default": {"victims": 2}}
     axes = {"datasets": ["m"], "models": ["mlp"], "dropout_rates": ["0"], "attacks": ["ig"], "seeds": [0]}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config | {"grids": [axes]}))
