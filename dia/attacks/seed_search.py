@@ -17,7 +17,7 @@ from dia.attacks.optimisation.attack import GradientMatchingAttack
 from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.attacks.stop_reasons import SEED_NOT_FOUND
+from dia.attacks.stop_reasons import SEED_NOT_FOUND, is_scored
 from dia.federated.client import client_generator, draw_bernoulli_masks
 
 MARGIN = 7
@@ -54,7 +54,7 @@ class SeedSearch(GradientMatchingAttack):
         """The stop reasons say whose seed was not found."""
         outcome = super()._outcome(progress)
         outcome.stop_reason = [
-            reason if seed is not None else f"{SEED_NOT_FOUND}: {reason}"
+            reason if seed is not None or not is_scored(reason) else f"{SEED_NOT_FOUND}: {reason}"
             for seed, reason in zip(self.seeds, outcome.stop_reason, strict=True)
         ]
         found = sum(seed is not None for seed in self.seeds)

@@ -10,7 +10,15 @@ LIMIT = "max_iterations"
 """All iterations were made."""
 
 NOT_APPLICABLE = "not_applicable"
-"""Beginning of the reason of a victim that an attack cannot be used on; tables leave its scores out."""
+"""Beginning of the reason of a victim that an attack cannot be used on; it has no reconstruction and no scores."""
+
+FAILED = "failed"
+"""Beginning of the reason of a victim with a loss or gradient that is not finite; it has no scores either."""
 
 SEED_NOT_FOUND = "seed_not_found"
 """Beginning of the reason of a victim whose seed was not among the candidates."""
+
+
+def is_scored(stop_reason: str) -> bool:
+    """Whether a victim has a reconstruction, and so scores."""
+    return not stop_reason.startswith((NOT_APPLICABLE, FAILED))

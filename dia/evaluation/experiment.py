@@ -11,6 +11,7 @@ from dia.attacks.label_inference import AUXILIARY_IMAGES, align_to, infer_labels
 from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.problem import Initialisation, Problem
 from dia.attacks.registry import ATTACKS
+from dia.attacks.stop_reasons import FAILED
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
@@ -25,12 +26,17 @@ from dia.jobs.attack_job import AttackJob
 from dia.settings.scenario import Settings
 from dia.utils.randomness import generator
 
+CLIENT_FAILED = f"{FAILED}: the client gradient is not finite; check the model and its weights"
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """One cell, ready to be attacked; all tensors on the CPU.
+    """The victims of one cell whose client gradients are finite, ready to be attacked; all tensors on the CPU.
 
     Attributes:
+        numbers: The V victims' numbers within the cell; those of the others are in ``failed``.
+        failed: Stop reasons of the cell's victims that cannot be attacked, by their numbers.
+        all_originals: The private images of all victims of the cell, as ``original``.
         problem: What the attack sees (and, for well-informed attacks, the clients' masks).
         original: (V, N, C, H, W) the private images in [0, 1], float64.
         labels: (V, N) the true labels; the problem has those that the attacker knows or infers.
@@ -42,6 +48,9 @@ class Experiment:
         normalisation: In the cell's precision.
     """
 
+    numbers: list[int]
+    failed: dict[int, str]
+    all_originals: Tensor
     problem: Problem
     original: Tensor
     labels: Tensor
@@ -86,8 +95,8 @@ def build_experiment(
     Raises:
         VictimError: The victim set has too few images for the cell's victims.
         ModelError: The model cannot take these images.
-        AttackError: The cell needs a trained model and has none, a client's gradient is not finite, or labels are to
-            be inferred and cannot be.
+        AttackError: The cell needs a trained model and has none, no client's gradient is finite, or labels are to be
+            inferred and cannot be.
     """
     settings = job.settings
     if bool(settings.federated_rounds) != (trained is not None):
@@ -97,10 +106,22 @@ def build_experiment(
     normalisation = Normalisation.per_channel(victim_set.mean, victim_set.std, PRECISIONS[settings.precision])
     build = partial(_build_engine, job, victim_set, device, trained)
     client = build(job.cell.p)
-    ids = [f"{number:04d}" for number in range(settings.victims)]
+    ids = [victim_id(number) for number in range(settings.victims)]
     received, client_masks = simulate_clients(
         client, normalisation.normalise(original), labels, settings, job.cell.seed, ids
     )
+    finite = received.finite
+    if not bool(finite.any()):
+        raise AttackError(
+            f"the client gradient of each of its {len(ids)} victims is not finite; check the model and its weights"
+        )
+    failed = dict.fromkeys((~finite).nonzero().flatten().tolist(), CLIENT_FAILED)
+    all_originals = original
+    if failed:
+        chosen = finite.nonzero().flatten()
+        received, client_masks = received.select(chosen), [mask[chosen] for mask in client_masks]
+        original, labels = original[chosen], labels[chosen]
+        ids = [ids[number] for number in chosen.tolist()]
     known = labels
     if settings.attacker_labels == "inferred":
         found = inferred_labels(
@@ -128,8 +149,22 @@ def build_experiment(
             for site in scoring_engine.sites
         ]
     return Experiment(
-        problem, original, labels, victim_set.num_classes, scoring_engine, true_masks, normalisation
+        numbers=finite.nonzero().flatten().tolist(),
+        failed=failed,
+        all_originals=all_originals,
+        problem=problem,
+        original=original,
+        labels=labels,
+        num_classes=victim_set.num_classes,
+        scoring_engine=scoring_engine,
+        true_masks=true_masks,
+        normalisation=normalisation,
     )
+
+
+def victim_id(number: int) -> str:
+    """The id of the victim with this number within its cell."""
+    return f"{number:04d}"
 
 
 def private_batches(job: AttackJob, victim_set: VictimSet) -> tuple[Tensor, Tensor]:

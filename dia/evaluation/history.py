@@ -39,28 +39,32 @@ class Curves:
     def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
         if state.iteration % self.every:
             return
-        victims = state.victims.cpu()
+        rows = (
+            (state.active & total_loss.isfinite()).nonzero().flatten()
+        )  # a victim that fails has a loss that is not
+        if not len(rows):
+            return
+        victims = state.victims[rows].cpu()
         original = self.experiment.original[victims]
-        pixels = self.experiment.normalisation.to_pixels(state.x).to(original)
+        pixels = self.experiment.normalisation.to_pixels(state.x[rows]).to(original)
         pixels = align_reconstructions(original, pixels)
         mse = (pixels - original).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
         if state.masks:
             true = [mask[victims] for mask in self.experiment.true_masks]
             masks = align_masks(
-                [m.cpu() for m in state.rounded_masks()], true, self.experiment.labels[victims.cpu()]
+                [m[rows].cpu() for m in state.rounded_masks()], true, self.experiment.labels[victims]
             )
             accuracy = mask_accuracy(masks, true, [entries[victims] for entries in self.influential])
-        columns = (total_loss, matching_distance, mse, accuracy)
-        active, first = state.active.tolist(), state.restart * len(self.experiment.problem)
-        for row, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            if active[row]:
-                self.points[first + int(victims[row])].append((state.iteration, *values))
+        columns = (total_loss[rows], matching_distance[rows], mse, accuracy)
+        first = state.restart * len(self.experiment.problem)
+        for victim, *values in zip(victims.tolist(), *(column.tolist() for column in columns), strict=True):
+            self.points[first + victim].append((state.iteration, *values))
 
-    def columns(self, victim: int, restart: int) -> dict[str, list[float]]:
-        """The history columns of one victim's row: the curves of one of its starts."""
+    def columns(self, victim: int | None, restart: int) -> dict[str, list[float]]:
+        """The history columns of one victim's row: the curves of one of its starts; empty for no victim (None)."""
         names = ("iteration", "total_loss", "matching_distance", "mse", "mask_accuracy")
-        points = self.points[restart * len(self.experiment.problem) + victim]
+        points = [] if victim is None else self.points[restart * len(self.experiment.problem) + victim]
         values = list(zip(*points, strict=True)) or [()] * len(names)
         columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
         if not self.optimises_masks:

@@ -5,15 +5,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dia.attacks.optimisation.objective import perfect_match_distance
 from dia.attacks.outcome import Outcome
+from dia.attacks.stop_reasons import is_scored
 from dia.evaluation.assignment import align_reconstructions
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.evaluation.experiment import Experiment
+from dia.evaluation.identification import identified, identified_chance
 from dia.evaluation.lpips import lpips
 from dia.evaluation.mask_recovery import align_masks, dropped_fraction, mask_accuracy, mask_accuracy_chance
 from dia.evaluation.metrics import scores
 
+OF_RECONSTRUCTIONS = (
+    "mse",
+    "psnr",
+    "ssim",
+    "success",
+    "mse_per_image",
+    "psnr_per_image",
+    "ssim_per_image",
+    "mse_normalised",
+    "matching_distance",
+    "total_loss",
+    "best_iteration",
+    "identified",
+)
+"""Scores that every reconstruction has, and a victim without one has not."""
+
 NULLABLE = (
+    *OF_RECONSTRUCTIONS,
+    "gradient_norm",
+    "identified_chance",
     "lpips",
     "mask_accuracy",
     "mask_accuracy_chance",
@@ -23,56 +45,97 @@ NULLABLE = (
     "label_accuracy",
     "label_accuracy_chance",
 )
-"""Scores that not every attack has."""
+"""Scores that not every victim and not every attack has."""
+
+NOTED_SHIFT = 1e-3
+"""A perfect match's matching distance from which on a row says that the cosine's epsilon hides it."""
+
+HIDDEN_MATCH = (
+    "small client gradient (gradient_norm): the absolute epsilon of the cosine gives even a perfect match a matching "
+    f"distance above {NOTED_SHIFT:g}; cosine_epsilon: relative does not"
+)
+
+Row = dict[str, Any]
 
 
-def score(experiment: Experiment, outcome: Outcome) -> list[dict[str, Any]]:
-    """Score every victim.
+def score(experiment: Experiment, outcome: Outcome) -> list[Row]:
+    """Score every victim of the cell, in order.
 
     Args:
         experiment: What was attacked.
         outcome: What the attack ended with.
 
     Returns:
-        For every victim the score columns of its row, None for those in :data:`NULLABLE` that the attack does not have,
-        and under ``"pixels"`` its reconstructions (N, C, H, W) in [0, 1], in the order of the private images.
+        For every victim the score columns of its row, None for those in :data:`NULLABLE` that it does not have, and
+        under ``"pixels"`` its reconstructions (N, C, H, W) in [0, 1], in the order of the private images; None where
+        it has no reconstruction (see :func:`dia.attacks.stop_reasons.is_scored`).
     """
-    original = experiment.original
-    pixels = experiment.normalisation.to_pixels(outcome.x).to(original)
-    settings = experiment.problem.settings
+    rows = {number: _unattacked(reason) for number, reason in experiment.failed.items()}
+    scored = [position for position, reason in enumerate(outcome.stop_reason) if is_scored(reason)]
+    found = _scores(experiment, outcome, torch.tensor(scored, dtype=torch.int64)) if scored else {}
+    for position, number in enumerate(experiment.numbers):
+        rows[number] = _of_victim(experiment, outcome, position)
+    for place, position in enumerate(scored):
+        row = rows[experiment.numbers[position]]
+        row |= {name: values[place].tolist() for name, values in found.items() if name != "pixels"}
+        row["pixels"] = found["pixels"][place].numpy()
+    return [rows[number] for number in sorted(rows)]
+
+
+def _unattacked(reason: str) -> Row:
+    """The row of a victim that was never attacked."""
+    nothing: Row = {"iterations": 0, "restart": 0, "seconds": 0.0, "notes": "", "pixels": None}
+    return dict.fromkeys(NULLABLE) | nothing | {"stop_reason": reason}
+
+
+def _of_victim(experiment: Experiment, outcome: Outcome, position: int) -> Row:
+    """The columns of a victim that need no reconstruction."""
+    problem = experiment.problem
+    row: Row = dict.fromkeys(NULLABLE) | {"pixels": None, "stop_reason": outcome.stop_reason[position]}
+    row |= {name: getattr(outcome, name)[position].item() for name in ("iterations", "restart", "seconds")}
+    norm = problem.received.norm[position]
+    row["gradient_norm"] = norm.item()
+    hidden = float(perfect_match_distance(norm, problem.settings.cosine_epsilon)) > NOTED_SHIFT
+    row["notes"] = "; ".join([*outcome.notes, *([HIDDEN_MATCH] if hidden else [])])
+    if problem.settings.attacker_labels == "inferred":
+        labels = experiment.labels[position : position + 1]
+        right = problem.labels[position : position + 1] == labels
+        row["label_accuracy"] = right.double().mean().item()
+        row["label_accuracy_chance"] = label_accuracy_chance(labels, experiment.num_classes).item()
+    return row
+
+
+def _scores(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[str, Tensor]:
+    """The scores and pixels, (K, ...) each, of the reconstructions of some victims ((K,) positions in the outcome)."""
+    original, settings = experiment.original[victims], experiment.problem.settings
+    x = outcome.x[victims]
+    pixels = experiment.normalisation.to_pixels(x).to(original)
     found = scores(original, pixels, settings.success_min_ssim)
-    pixels = align_reconstructions(original, pixels)
+    pixels = found["pixels"] = align_reconstructions(original, pixels)
     normalisation = experiment.normalisation.to(original)
+    found["identified"] = identified(original, pixels, experiment.all_originals)
+    found["identified_chance"] = identified_chance(original, experiment.all_originals)
     found["mse_normalised"] = ((pixels - original) / normalisation.std).square().flatten(1).mean(1)
-    for name in ("total_loss", "matching_distance", "iterations", "best_iteration", "restart", "seconds"):
-        found[name] = getattr(outcome, name)
+    for name in ("total_loss", "matching_distance", "best_iteration"):
+        found[name] = getattr(outcome, name)[victims]
     if outcome.masks is not None:
-        true, influential = experiment.true_masks, experiment.influential_entries
-        masks = align_masks(outcome.masks, true, experiment.labels)
+        true, influential = (
+            [site[victims] for site in sites]
+            for sites in (experiment.true_masks, experiment.influential_entries)
+        )
+        masks = align_masks([mask[victims] for mask in outcome.masks], true, experiment.labels[victims])
         found["mask_accuracy"] = mask_accuracy(masks, true, influential)
         found["mask_accuracy_chance"] = mask_accuracy_chance(true, influential)
-        found["dropout_rate_estimate"] = dropped_fraction(outcome.masks, influential)
-    if outcome.claimed is not None:
-        x = normalisation.normalise(original).flatten(2)
-        found["claimed_fraction"] = outcome.claimed.double().mean(1)
-        found["worst_claim_cosine"] = worst_claim_cosine(
-            x, outcome.x.to(original).flatten(2), outcome.claimed
+        found["dropout_rate_estimate"] = dropped_fraction(
+            [mask[victims] for mask in outcome.masks], influential
         )
+    if outcome.claimed is not None:
+        claimed, true_x = outcome.claimed[victims], normalisation.normalise(original).flatten(2)
+        found["claimed_fraction"] = claimed.double().mean(1)
+        found["worst_claim_cosine"] = worst_claim_cosine(true_x, x.to(original).flatten(2), claimed)
     if settings.lpips_network != "none":
         found["lpips"] = lpips(original, pixels, settings.lpips_network).mean(1)
-    if settings.attacker_labels == "inferred":
-        labels, classes = experiment.labels, experiment.num_classes
-        found["label_accuracy"] = (experiment.problem.labels == labels).double().mean(1)
-        found["label_accuracy_chance"] = label_accuracy_chance(labels, classes)
-    rows: list[dict[str, Any]] = [
-        dict.fromkeys(NULLABLE) | {name: v[i].tolist() for name, v in found.items()}
-        for i in range(len(original))
-    ]
-    for number, row in enumerate(rows):
-        row["pixels"] = pixels[number].numpy()
-        row["stop_reason"] = outcome.stop_reason[number]
-        row["notes"] = "; ".join(outcome.notes)
-    return rows
+    return found
 
 
 def worst_claim_cosine(true: Tensor, found: Tensor, claimed: Tensor) -> Tensor:

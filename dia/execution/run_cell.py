@@ -11,10 +11,11 @@ from torch import Tensor
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.registry import get_attack
+from dia.attacks.stop_reasons import FAILED
 from dia.datasets.victim_set import VictimSet
-from dia.errors import DiaError
+from dia.errors import AttackError, DiaError
 from dia.evaluation.chance_levels import chance_levels
-from dia.evaluation.experiment import Experiment, build_experiment
+from dia.evaluation.experiment import Experiment, build_experiment, victim_id
 from dia.evaluation.history import Curves
 from dia.evaluation.lpips import check_weights
 from dia.evaluation.scores import score
@@ -30,6 +31,7 @@ from dia.jobs.cell import Cell
 from dia.models.dropout import describe_sites
 from dia.results.images import picture_columns
 from dia.utils.log import LOG
+from dia.utils.text import shorten
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
 """Columns about the attacked model, where it was trained."""
@@ -72,19 +74,18 @@ def run_cell(
         outcome, curves = attack(job, experiment, victims_per_chunk, checkpointer, record)
         began |= {
             "victims_per_chunk": outcome.victims_per_chunk,
+            "victims_per_chunk_setting": str(victims_per_chunk or "auto"),
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
         rows = score(experiment, outcome)
+        _report_failures(rows)
         utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
         levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
     for number, row in enumerate(rows):
-        pictures = picture_columns(experiment.original[number].numpy(), row.pop("pixels"))
-        row |= (
-            _columns(job, victim_set, experiment, number)
-            | curves.columns(number, row["restart"])
-            | began
-            | pictures
-        )
+        row |= picture_columns(experiment.all_originals[number].numpy(), row.pop("pixels"))
+        row |= _columns(job, victim_set, number) | began
+        failed = row["stop_reason"].startswith(FAILED)
+        row |= curves.columns(None if failed else experiment.numbers.index(number), row["restart"])
         row |= utility | {name: float(value[number]) for name, value in levels.items()}
     return rows
 
@@ -140,7 +141,26 @@ def attack(
     return outcome, curves
 
 
-def _columns(job: AttackJob, victim_set: VictimSet, experiment: Experiment, number: int) -> dict[str, Any]:
+def _report_failures(rows: list[dict[str, Any]]) -> None:
+    """Name the victims that failed.
+
+    Raises:
+        AttackError: All of them did.
+    """
+    failed = {n: row["stop_reason"] for n, row in enumerate(rows) if row["stop_reason"].startswith(FAILED)}
+    if not failed:
+        return
+    reasons: dict[str, list[str]] = {}
+    for number, reason in failed.items():
+        reasons.setdefault(reason.removeprefix(f"{FAILED}: "), []).append(f"{number:04d}")
+    named = "; ".join(f"victim {shorten(names, 10)}: {reason}" for reason, names in reasons.items())
+    text = f"{len(failed)} of {len(rows)} victims failed ({named})"
+    if len(failed) == len(rows):
+        raise AttackError(text)
+    LOG.warning(text)
+
+
+def _columns(job: AttackJob, victim_set: VictimSet, number: int) -> dict[str, Any]:
     """Identity, victim and settings columns of one row."""
     images = job.settings.batch_size
     span = slice(number * images, (number + 1) * images)
@@ -149,7 +169,7 @@ def _columns(job: AttackJob, victim_set: VictimSet, experiment: Experiment, numb
         **job.cell.axes(),
         "model_definition": job.model_definition,
         **job.settings.model_dump(mode="json"),
-        "victim_id": experiment.problem.victim_ids[number],
+        "victim_id": victim_id(number),
         "labels": victim_set.labels[span].tolist(),
         "source": victim_set.source,
         "source_indices": victim_set.source_indices[span].tolist(),

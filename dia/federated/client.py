@@ -35,10 +35,8 @@ def simulate_clients(
         victim_ids: Ids of the V clients.
 
     Returns:
-        What the server receives, and the clients' masks, per site (V, N, *site.shape) bool; all on the CPU.
-
-    Raises:
-        AttackError: An update is not finite.
+        What the server receives, finite or not, and the clients' masks, per site (V, N, *site.shape) bool; all on the
+        CPU.
     """
     device, cpu = next(model.model.parameters()).device, torch.device("cpu")
     masks = draw_client_masks(model.sites, seed, victim_ids, x.shape[1], settings.client_mask_seed_space)
@@ -52,7 +50,7 @@ def simulate_clients(
         updates.append({key: gradient.to(cpu) for key, gradient in update.items()})
     # Parameter by parameter, so that no second copy of all gradients is ever held.
     together = {key: concatenate_victims([u.pop(key) for u in updates]) for key in list(updates[0])}
-    return ClientUpdate.of(together), masks
+    return ClientUpdate.unchecked(together), masks
 
 
 def draw_masks(

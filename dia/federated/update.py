@@ -23,18 +23,28 @@ class ClientUpdate:
 
     @classmethod
     def of(cls, pieces: dict[str, ParameterGradient]) -> "ClientUpdate":
-        """Check the gradients of V clients, and compute each client's norm.
+        """Compute each client's norm, and check that it is finite.
 
         Raises:
-            AttackError: One of them is not finite.
+            AttackError: One of them is not.
         """
-        norm = torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt()
-        if not bool(torch.isfinite(norm).all()):
-            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~torch.isfinite(norm)).flatten().tolist())
+        update = cls.unchecked(pieces)
+        if not bool(update.finite.all()):
+            bad = ", ".join(f"{v:04d}" for v in torch.nonzero(~update.finite).flatten().tolist())
             raise AttackError(
                 f"the client gradient of victim {bad} is not finite; check the model and its weights"
             )
-        return cls(pieces, norm)
+        return update
+
+    @classmethod
+    def unchecked(cls, pieces: dict[str, ParameterGradient]) -> "ClientUpdate":
+        """Compute each client's norm, finite or not."""
+        return cls(pieces, torch.stack([piece.square_norm() for piece in pieces.values()]).sum(0).sqrt())
+
+    @property
+    def finite(self) -> Tensor:
+        """(V,) bool: whether the client's gradient and its norm are."""
+        return self.norm.isfinite()
 
     def select(self, victims: Tensor) -> "ClientUpdate":
         pieces = {name: piece.select(victims) for name, piece in self.pieces.items()}

@@ -4,14 +4,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dia.attacks.stop_reasons import is_scored
 from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import picture
+from dia.utils.text import shorten
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCORES = ("ssim", "psnr", "mse", "success", "matching_distance", "mask_accuracy", "iterations", "seconds")
-CHANCE = ("ssim_mean_image", "ssim_same_class", "mask_accuracy_chance")
+SCORES = (
+    "ssim",
+    "psnr",
+    "mse",
+    "success",
+    "identified",
+    "matching_distance",
+    "gradient_norm",
+    "mask_accuracy",
+    "iterations",
+    "seconds",
+)
+CHANCE = ("ssim_mean_image", "ssim_same_class", "identified_chance", "mask_accuracy_chance")
 COLUMNS = (
     "victim_id", "labels", "stop_reason", "notes", *SCORES, *CHANCE, "original_png", "reconstruction_png",
 )  # fmt: skip
@@ -43,6 +56,8 @@ def remarks(rows: Rows) -> Iterator[str]:
     for name in CHANCE:
         if (mean := _mean(rows, name)) is not None:
             yield f"chance level {name.replace('_', ' ')}: {_number(mean)}"
+    if unscored := [row["victim_id"] for row in rows if not is_scored(row["stop_reason"])]:
+        yield f"n/a: no reconstruction of {len(unscored)} of {len(rows)} victims ({shorten(unscored, 10)})"
     for note in sorted({row["notes"] for row in rows if row["notes"]}):
         yield f"note: {note}"
 
@@ -52,7 +67,7 @@ def picture_files(cell: Cell, path: Path, rows: Rows) -> dict[str, bytes]:
     files = {"overview.png": picture(cell, path)}
     for row in rows:
         for kind in ("original", "reconstruction"):
-            for number, png in enumerate(row[f"{kind}_png"]):
+            for number, png in enumerate(row[f"{kind}_png"] or ()):
                 files[f"victim{row['victim_id']}_image{number}_{kind}.png"] = png
     return files
 
@@ -63,4 +78,4 @@ def _mean(rows: Rows, name: str) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "n/a" if value is None else f"{value:.4g}"

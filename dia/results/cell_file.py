@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dia.attacks.stop_reasons import is_scored
 from dia.errors import RecordError
 from dia.results.arrow_arrays import arrow_array
 from dia.results.cell_head import (
@@ -21,7 +22,7 @@ from dia.results.cell_head import (
     one_line,
     open_cell,
 )
-from dia.results.columns import COLUMNS, HISTORY, IDENTITY, PICTURES, SCORES, schema
+from dia.results.columns import COLUMNS, HISTORY, IDENTITY, OF_RECONSTRUCTION, PICTURES, SCORES, schema
 from dia.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def read_pictures(
 
     Returns:
         For each victim ``victim_id``, ``labels``, ``ssim_per_image`` and, as float32 arrays (N, C, H, W) in
-        [0, 1], ``original`` and ``reconstruction``.
+        [0, 1], ``original`` and ``reconstruction``; score and reconstruction are None where it has none.
 
     Raises:
         RecordError: As for ``read_cell``.
@@ -103,7 +104,8 @@ def read_pictures(
                 row: dict[str, Any] = {name: table[name][number].as_py() for name in columns[:4]}
                 shape = row.pop("image_shape")
                 for name in ("original", "reconstruction"):
-                    row[name] = table[name][number].values.to_numpy().reshape(shape)
+                    flat = table[name][number].values
+                    row[name] = None if flat is None else flat.to_numpy().reshape(shape)
                 found.append(row)
             if len(found) == victims:
                 break
@@ -170,22 +172,23 @@ def _check_row(where: str, row: Mapping[str, Any]) -> None:
     if not matches:
         raise RecordError(f"{where}: cell_id {row['cell_id']} does not match its axes {axes}")
     images, values = int(row["image_shape"][0]), math.prod(int(n) for n in row["image_shape"])
-    lengths = {
-        name: images
-        for name in ("labels", "source_indices", "mse_per_image", "psnr_per_image", "ssim_per_image")
-    }
-    lengths |= {
-        "original": values,
-        "reconstruction": values,
-        "original_png": images,
-        "reconstruction_png": images,
-    }
+    scored = is_scored(row["stop_reason"])
+    for name in (*(column.name for column in OF_RECONSTRUCTION), "reconstruction", "reconstruction_png"):
+        if (row[name] is not None) != scored:
+            raise RecordError(
+                f"{where}: {name} is {'absent' if scored else 'there'}, and the attack ended with {row['stop_reason']}"
+            )
+    lengths = dict.fromkeys(("labels", "source_indices", "original_png"), images) | {"original": values}
+    if scored:
+        of_images = ("mse_per_image", "psnr_per_image", "ssim_per_image", "reconstruction_png")
+        lengths |= dict.fromkeys(of_images, images) | {"reconstruction": values}
     for name, wanted in lengths.items():
         if len(row[name]) != wanted:
             raise RecordError(f"{where}: {len(row[name])} entries in {name}, expected {wanted}")
     for column in SCORES:
-        if column.type == "float64" and not math.isfinite(row[column.name]):
-            raise RecordError(f"{where}: {column.name} is {row[column.name]}, expected a finite number")
+        value = row[column.name]
+        if column.type == "float64" and value is not None and not math.isfinite(value):
+            raise RecordError(f"{where}: {column.name} is {value}, expected a finite number")
     points = len(row["history_iteration"])
     for column in HISTORY:
         length = len(row[column.name])

@@ -76,7 +76,7 @@ VICTIM = _group(
     ("source_indices", "list[int64]", "index of each image in its source"),
     ("victims_sha256", "str", "hash of the victim set's content"),
 )
-SCORES = _group(
+OF_RECONSTRUCTION = _group(
     "scores",
     ("mse", "float64", "mean squared error on [0, 1] images, mean over the victim's images"),
     ("psnr", "float64", "peak signal-to-noise ratio in dB on [0, 1] images"),
@@ -92,15 +92,36 @@ SCORES = _group(
     ),
     ("matching_distance", "float64", "gradient distance of the kept iterate, without priors and penalties"),
     ("total_loss", "float64", "best loss, total variation and mask penalty included"),
-    ("iterations", "int64", "iterations done"),
     ("best_iteration", "int64", "iteration whose result was kept"),
+    (
+        "identified",
+        "float64",
+        "fraction of the victim's images that are, of all private images of the cell, the nearest (by mse) to one of its "
+        "reconstructions",
+    ),
+    nullable=True,
+)
+"""Absent, all of them, for a victim without a reconstruction: one that failed, or that the attack does not apply to."""
+SCORES = OF_RECONSTRUCTION + _group(
+    "scores",
+    ("iterations", "int64", "iterations done"),
     ("restart", "int64", "which of the attack's starts was kept, from 0"),
-    ("stop_reason", "str", "why the attack ended"),
+    (
+        "stop_reason",
+        "str",
+        "why the attack ended; not_applicable: ... or failed: ... where there is no reconstruction",
+    ),
     ("seconds", "float64", "this victim's share of the attack's wall time"),
     ("notes", "str", "announcements, such as a fallback to another attack; empty where there are none"),
 )
 CHANCE = _group(
     "chance",
+    (
+        "gradient_norm",
+        "float64",
+        "norm of the client gradient over all parameters, as the server receives it; absent where it is not finite",
+    ),
+    ("identified_chance", "float64", "what reconstructions that know nothing of the victim give, expected"),
     (
         "lpips",
         "float64",
@@ -149,7 +170,11 @@ CHANCE = _group(
 )
 HISTORY = _group(
     "history",
-    ("history_iteration", "list[int32]", "iterations at which the curves below were sampled"),
+    (
+        "history_iteration",
+        "list[int32]",
+        "iterations at which the curves below were sampled; none of a victim that failed",
+    ),
     ("history_total_loss", "list[float32]", "total loss"),
     ("history_matching_distance", "list[float32]", "gradient distance"),
     ("history_mse", "list[float32]", "mse on [0, 1] images"),
@@ -163,7 +188,8 @@ PROVENANCE = _group(
     ("device", "str", "device type that computed the cell"),
     ("device_name", "str", "name of that device"),
     ("threads", "int64", "intra-op threads"),
-    ("victims_per_chunk", "int64", "victims attacked at once"),
+    ("victims_per_chunk", "int64", "victims attacked at once, at most; after running out of memory the smaller number"),
+    ("victims_per_chunk_setting", "str", "how that number was set: auto, or the number asked for"),
     ("peak_memory_mb", "float64", "peak memory in MiB: CUDA's where the device is one, else the process's"),
     ("host", "str", "name of the machine"),
     (
@@ -174,13 +200,19 @@ PROVENANCE = _group(
     ("code_fingerprint", "str", "hash of the code that determines a cell's numbers"),
     ("started_at", "str", "start of the cell, ISO 8601 in UTC"),
 )
-PICTURES = _group(
-    "pictures",
-    ("image_shape", "list[int32]", "(N, C, H, W) of the two flattened arrays"),
-    ("original", "list[float32]", "private images in [0, 1], flattened"),
-    ("reconstruction", "list[float32]", "reconstructions in [0, 1], flattened, matched to the originals"),
-    ("original_png", "list[binary]", "each private image as PNG"),
-    ("reconstruction_png", "list[binary]", "each reconstruction as PNG"),
+PICTURES = (
+    *_group(
+        "pictures",
+        ("image_shape", "list[int32]", "(N, C, H, W) of the two flattened arrays"),
+        ("original", "list[float32]", "private images in [0, 1], flattened"),
+        ("original_png", "list[binary]", "each private image as PNG"),
+    ),
+    *_group(
+        "pictures",
+        ("reconstruction", "list[float32]", "reconstructions in [0, 1], flattened, matched to the originals"),
+        ("reconstruction_png", "list[binary]", "each reconstruction as PNG"),
+        nullable=True,
+    ),
 )
 
 COLUMNS: tuple[Column, ...] = IDENTITY + MODEL + VICTIM + SCORES + CHANCE + HISTORY + PROVENANCE + PICTURES

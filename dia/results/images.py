@@ -38,25 +38,26 @@ def png_list(images: np.ndarray) -> list[bytes]:
     return [png_bytes(image) for image in images]
 
 
-def picture_columns(original: np.ndarray, reconstruction: np.ndarray) -> dict[str, Any]:
+def picture_columns(original: np.ndarray, reconstruction: np.ndarray | None) -> dict[str, Any]:
     """The picture columns of one row.
 
     Args:
         original: Private images (N, C, H, W) in [0, 1].
-        reconstruction: The same shape, matched to the originals.
+        reconstruction: The same shape, matched to the originals; None where there is none.
 
     Raises:
         RecordError: The shapes differ, or values are not images in [0, 1].
     """
-    original, reconstruction = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
+    original = np.asarray(original, np.float32)
+    columns = {"image_shape": list(original.shape), "original": original.ravel(), "original_png": png_list(original)}
+    if reconstruction is None:
+        return columns | {"reconstruction": None, "reconstruction_png": None}
+    reconstruction = np.asarray(reconstruction, np.float32)
     if original.shape != reconstruction.shape or original.ndim != 4:
         raise RecordError(
             f"shapes {original.shape} and {reconstruction.shape}: expected the same (N, C, H, W)"
         )
-    return {
-        "image_shape": list(original.shape),
-        "original": original.ravel(),
+    return columns | {
         "reconstruction": reconstruction.ravel(),
-        "original_png": png_list(original),
         "reconstruction_png": png_list(reconstruction),
     }

@@ -10,6 +10,8 @@ from pydantic import Field
 
 from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
 
+CosineEpsilon = Literal["absolute", "relative"]
+
 
 class SearchSettings(StrictModel):
     """Objective, optimiser, start and stop of an iterative attack."""
@@ -63,6 +65,12 @@ class SearchSettings(StrictModel):
     )
     tv_decay_iterations: StrictInt = Field(
         600, ge=1, description="Iterations until that factor is 1. At least 1."
+    )
+    cosine_epsilon: CosineEpsilon = Field(
+        "absolute",
+        description="The 1e-8 in the matching distance 1 - <g, g*> / (|g| |g*| + 1e-8): absolute, as in the paper's "
+        "code, or relative (times |g*|^2). Once |g*| (column gradient_norm) is below about 1e-4, as trained models' "
+        "may be, the absolute one hides any match: the row's notes then say so. Paper: absolute.",
     )
     mask_penalty_weight: float = Field(
         1e-4,

@@ -90,13 +90,17 @@ def norm(gradient: Sequence[Tensor | None]) -> Tensor:
 
 
 def cosine_distance(
-    gradient: Sequence[Tensor | None], received: Sequence[Tensor | None], received_norm: Tensor
+    gradient: Sequence[Tensor | None],
+    received: Sequence[Tensor | None],
+    received_norm: Tensor,
+    epsilon: str = "absolute",
 ) -> Tensor:
-    """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together."""
+    """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together; ``relative``: 1e-8 in units of ``|g*|^2``."""
     products = [
         (g * t).sum() for g, t in zip(gradient, received, strict=True) if g is not None and t is not None
     ]
-    return 1 - torch.stack(products).sum() / (norm(gradient) * received_norm + 1e-8)
+    unit = received_norm**2 if epsilon == "relative" else 1.0
+    return 1 - torch.stack(products).sum() / (norm(gradient) * received_norm + 1e-8 * unit)
 
 
 def total_variation(x: Tensor) -> Tensor:
@@ -192,7 +196,7 @@ def attack(
         if sought:
             used = [torch.sigmoid(variable) if logits else variable for variable in sought]
         gradient = client.gradient(x, used, labels, create_graph=True)
-        distance = cosine_distance(gradient, received, received_norm)
+        distance = cosine_distance(gradient, received, received_norm, settings.cosine_epsilon)
         smoothing = 1.0
         if iteration < settings.tv_decay_iterations:
             smoothing = math.exp(

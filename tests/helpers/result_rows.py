@@ -6,12 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from dia.attacks.stop_reasons import is_scored
 from dia.datasets.registry import parse_dataset
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.results.cell_file import write_cell
+from dia.results.columns import OF_RECONSTRUCTION
 from dia.results.images import picture_columns
 from dia.settings.scenario import Settings
+
+UNSCORED = (
+    *(column.name for column in OF_RECONSTRUCTION),
+    "claimed_fraction",
+    "reconstruction",
+    "reconstruction_png",
+)
+"""Columns that are empty for a victim without a reconstruction."""
 
 
 def cell(**axes: Any) -> Cell:
@@ -55,6 +65,9 @@ def rows(
             "stop_reason": "max_iterations",
             "seconds": 2.0,
             "notes": "",
+            "gradient_norm": 0.25,
+            "identified": float(score >= 0.6),
+            "identified_chance": 1 / len(ssim),
             "lpips": None,
             "mse_mean_image": 0.07,
             "psnr_mean_image": 11.5,
@@ -83,6 +96,7 @@ def rows(
             "device_name": "some processor",
             "threads": 1,
             "victims_per_chunk": len(ssim),
+            "victims_per_chunk_setting": "auto",
             "peak_memory_mb": 300.0,
             "host": "here",
             "git_commit": "0" * 40,
@@ -90,6 +104,8 @@ def rows(
             "started_at": "2026-11-02T10:00:00+00:00",
         }
         row |= picture_columns(original, np.clip(score * original, 0, 1)) | changes
+        if not is_scored(row["stop_reason"]):
+            row |= dict.fromkeys(UNSCORED)
         made.append(row)
     return made
 

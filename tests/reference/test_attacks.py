@@ -1,7 +1,8 @@
 """Whole attacks by the engine against the oracle, in float64; passes, compaction, memory, errors."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from helpers.problems import Run, problem, run, run_oracle
 from torch import Tensor
 
 from dia.attacks.optimisation.attack import CHECK_EVERY
-from dia.attacks.problem import Problem
+from dia.attacks.outcome import Outcome
+from dia.attacks.problem import Initialisation, Problem
+from dia.attacks.stop_reasons import FAILED, LIMIT
 from dia.errors import AttackError
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
@@ -193,20 +196,63 @@ def starved(problem: Problem, fails_at: Sequence[int]) -> Problem:
     return replace(problem, model=Starved(problem.model, fails_at))  # type: ignore[arg-type]
 
 
+def assert_only_the_second_failed(got: Outcome, alone: Outcome, reason: str) -> None:
+    """Of three victims the second failed for ``reason``; the others ended as in a run in which nobody does."""
+    assert re.match(reason, got.stop_reason[1]), got.stop_reason
+    for victim in (0, 2):
+        assert got.stop_reason[victim] == alone.stop_reason[victim] == LIMIT
+        assert torch.equal(got.x[victim], alone.x[victim])
+        assert got.total_loss[victim] == alone.total_loss[victim]
+
+
 @pytest.mark.parametrize("attack", ITERATIVE)
-def test_loss_that_is_not_finite(attack: str) -> None:
+def test_a_loss_that_is_not_finite_ends_its_victim_alone(attack: str) -> None:
     of = problem("mlp", victims=3)
+    alone = run(attack, of, victims_per_chunk=1).outcome
     of.starts.x[1, 0, 0, 0, 0] = torch.nan
-    with pytest.raises(AttackError, match=r"the loss of victim 0001 is not finite .* iteration 0"):
-        run(attack, of)
+    got = run(attack, of, victims_per_chunk=1).outcome
+    assert_only_the_second_failed(got, alone, "failed: the loss is not finite at iteration 0;")
+    together = run(attack, of, victims_per_chunk=3).outcome
+    assert together.stop_reason == got.stop_reason
+    torch.testing.assert_close(together.x[[0, 2]], got.x[[0, 2]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("attack", ITERATIVE)
 def test_gradient_of_a_finite_loss_that_is_not_finite(attack: str) -> None:
     """The sign of NaN is 0: unnoticed, the victim's image would stay as it is and its loss finite."""
     of = problem("mlp", victims=3)
-    with pytest.raises(AttackError, match=r"the gradient of the loss of victim 0001 .* before iteration 2"):
-        run(attack, replace(of, model=Steep(of.model, [2])), victims_per_chunk=3)  # type: ignore[arg-type]
+    steep = replace(of, model=Steep(of.model, [2]))  # type: ignore[arg-type]
+    got = run(attack, steep, victims_per_chunk=3).outcome
+    assert got.stop_reason[1].startswith("failed: the gradient of the loss is not finite at iteration 2;")
+    assert got.stop_reason[0] == got.stop_reason[2] == LIMIT
+    assert got.iterations.tolist() == [40, 3, 40]
+
+
+@dataclass(frozen=True)
+class SpoiltStarts:
+    """The starts of another, NaN in the second victim's image at the starts listed."""
+
+    starts: Initialisation
+    spoilt: Sequence[int]
+
+    def images(self, restart: int, victim_ids: Sequence[str]) -> Tensor:
+        x = self.starts.images(0, victim_ids) * (1 - 0.1 * restart)
+        if restart in self.spoilt:
+            x[[name == "0001" for name in victim_ids]] = torch.nan
+        return x
+
+    def masks(self, restart: int, victim_ids: Sequence[str]) -> list[Tensor]:
+        return self.starts.masks(0, victim_ids)
+
+
+@pytest.mark.parametrize(("spoilt", "reason"), [((0,), LIMIT), ((1,), LIMIT), ((0, 1), FAILED)])
+def test_a_start_that_failed_is_kept_only_where_all_did(spoilt: Sequence[int], reason: str) -> None:
+    of = problem("mlp", victims=2, restarts=2)
+    got = run("dia", replace(of, starts=SpoiltStarts(of.starts, spoilt))).outcome
+    assert [text.split(":")[0] for text in got.stop_reason] == [LIMIT, reason]
+    assert got.restart[1] == (1 if spoilt == (0,) else 0)
+    assert got.notes == [f"{len(spoilt)} of 4 starts failed"]
+    assert bool(got.x[1].isfinite().all()) == (reason == LIMIT)
 
 
 def test_client_gradient_that_is_not_finite() -> None:

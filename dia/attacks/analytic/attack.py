@@ -89,7 +89,8 @@ class Analytic:
             one = self.problem.select(victim).placed()
             image = x[victim].to(one.device)
             own = masks and [mask[victim].to(image) for mask in masks]
-            distance = matching_distance(one.model, one.received, image, own, one.labels)
+            epsilon = one.settings.cosine_epsilon
+            distance = matching_distance(one.model, one.received, image, own, one.labels, epsilon)
             distances.append(distance.detach().cpu())
         return torch.cat(distances)
 

@@ -64,8 +64,7 @@ class GradientMatchingAttack:
         """Iterate until every victim has stopped; see :meth:`dia.attacks.attack.Attack.run`.
 
         Raises:
-            AttackError: A loss or its gradient is not finite (names victim and iteration), or one victim alone does
-                not fit.
+            AttackError: One victim alone does not fit.
         """
         notify = notify or (lambda line: None)
         for remark in self.remarks:
@@ -157,7 +156,6 @@ class GradientMatchingAttack:
             state.seconds += (time.perf_counter() - began) / len(state)
             if state.iteration % check_every and state.iteration < self.settings.max_iterations:
                 continue
-            self._check_finite(state)
             if not bool(state.active.all()):
                 stopped = state.select(torch.nonzero(~state.active).flatten())
                 progress.finished.append(stopped.without_optimiser_state())
@@ -180,18 +178,6 @@ class GradientMatchingAttack:
             raise AttackError(
                 f"out of memory amid a step; set victims_per_chunk below {len(state)}"
             ) from error
-
-    def _check_finite(self, state: SearchState) -> None:
-        failed = state.bad_gradient | state.bad_loss
-        if bool(failed.any()):
-            row = int(torch.nonzero(failed)[0])
-            name = self.problem.victim_ids[int(state.victims[row])]
-            # A gradient that is not finite soon makes the loss so: it is then the cause.
-            what = "gradient of the loss" if state.bad_gradient[row] else "loss"
-            raise AttackError(
-                f"the {what} of victim {name} is not finite at or shortly before iteration {state.iteration - 1}; "
-                "check the model, the client gradient and the learning rate"
-            )
 
     def _halve_chunk(self, progress: SearchProgress, notify: Callable[[str], None]) -> None:
         """After running out of memory: continue the current chunk as two, and begin smaller ones from now on."""

@@ -55,6 +55,6 @@ def _stop(state: SearchState, settings: SearchSettings) -> None:
     """Count the iteration and mark the victims that it ends for."""
     state.iteration += 1
     stops = (state.best.loss < settings.loss_tolerance) | (state.best.waited >= settings.early_stop_patience)
-    stops |= torch.full_like(stops, state.iteration >= settings.max_iterations)
+    stops |= torch.full_like(stops, state.iteration >= settings.max_iterations) | state.failed
     state.stopped_at = torch.where(state.active & stops, state.iteration, state.stopped_at)
     state.active = state.active & ~stops

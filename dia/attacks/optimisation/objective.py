@@ -14,8 +14,10 @@ from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
 from dia.ops.total_variation import total_variation
+from dia.settings.optimisation import CosineEpsilon
 
 COSINE_EPSILON = 1e-8
+"""Added to ``|g| |g*|``, as in the authors' code (``absolute``), or in units of ``|g*|^2`` (``relative``)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ def evaluate(chunk: Chunk, state: SearchState, variables: MaskVariables) -> Eval
     if masks and fixed is not None:
         masks = fill_fixed(masks, fixed)
     masks = [mask.detach().requires_grad_() for mask in masks]
-    distance = matching_distance(problem.model, problem.received, x, masks or fixed, problem.labels)
+    distance = matching_distance(
+        problem.model, problem.received, x, masks or fixed, problem.labels, settings.cosine_epsilon
+    )
     # For L-BFGS the loss thus falls a little by itself: it accepts a step the sooner, never later.
     factor = geometric_decay(state.iteration / settings.tv_decay_iterations, settings.tv_initial_factor)
     total = distance + settings.tv_weight * factor * total_variation(x)
@@ -69,13 +73,44 @@ def _with_mask_penalty(
 
 
 def matching_distance(
-    model: GradientEngine, received: ClientUpdate, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor
+    model: GradientEngine,
+    received: ClientUpdate,
+    x: Tensor,
+    masks: Sequence[Tensor] | None,
+    labels: Tensor,
+    epsilon: CosineEpsilon = "absolute",
 ) -> Tensor:
-    """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together, (V,), differentiable in x and masks."""
+    """``1 - <g, g*> / (|g| |g*| + 1e-8)`` over all parameters together, differentiable in ``x`` and ``masks``.
+
+    Args:
+        model: The engine of the gradients g.
+        received: The clients' gradients g*.
+        x: (V, N, C, H, W), normalised.
+        masks: Per site (V, N, *site.shape); None switches dropout off.
+        labels: (V, N).
+        epsilon: ``relative`` adds ``1e-8 |g*|^2`` instead of 1e-8, so that the distance does not depend on the scale
+            of the two gradients. The absolute one dominates once ``|g*|`` is below about 1e-4: even ``g = g*`` then
+            has the distance ``1e-8 / (|g*|^2 + 1e-8)``.
+
+    Returns:
+        (V,); 1, with slope 0, where g is zero (masks that drop everything) or, for ``relative``, where g* is.
+    """
     pieces = model.gradients(x, masks, labels, differentiable=True)
     compared = [compare(piece, received.pieces.get(name)) for name, piece in pieces.items()]
     squares, products = (torch.stack(terms).sum(0) for terms in zip(*compared, strict=True))
-    return 1 - products / (squares.sqrt() * received.norm + COSINE_EPSILON)
+    # The root has no slope at zero, and a square that is summed from Gram matrices may round to less.
+    defined = ~(squares <= 0)
+    offset = COSINE_EPSILON * (received.norm.square() if epsilon == "relative" else 1)
+    denominator = squares.where(defined, 1).sqrt() * received.norm + offset
+    defined = defined & ~(denominator <= 0)
+    return (1 - products / denominator.where(defined, 1)).where(defined, 1)
+
+
+def perfect_match_distance(norm: Tensor, epsilon: CosineEpsilon) -> Tensor:
+    """The matching distance (V,) of ``g = g*``, 0 but for the epsilon, for client gradients of these norms (V,)."""
+    square = norm.double().square()
+    offset = COSINE_EPSILON * (square if epsilon == "relative" else torch.ones_like(square))
+    return torch.where(square > 0, offset / (square + offset), 1.0)
 
 
 def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:

@@ -92,6 +92,11 @@ class SearchState:
     def __len__(self) -> int:
         return len(self.victims)
 
+    @property
+    def failed(self) -> Tensor:
+        """(V,) bool: a loss or its gradient was not finite."""
+        return self.bad_gradient | self.bad_loss
+
     def rounded_masks(self) -> list[Tensor]:
         """The current masks, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]

@@ -173,6 +173,9 @@ def _draw_column(page: _Page, x: float, attack: str, victims: Sequence[dict[str,
         if line >= len(victims):
             axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=GREY)
             continue
+        if victims[line]["reconstruction"] is None:  # the attack does not apply, or the victim failed
+            axes.text(0.5, 0.5, "n/a", ha="center", va="center", fontsize=SMALL, color=GREY)
+            continue
         _show(axes, victims[line]["reconstruction"][0])
         score = victims[line]["ssim_per_image"][0]
         below = layout.top(line) + layout.image + layout.score / 2

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dia.errors import RecordError
 from dia.results.collected import read_results
-from dia.results.not_applicable import mask_not_applicable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +69,7 @@ def read_rows(
     """
     for axis, value in where.items():
         expected = expected[expected[axis] == value]
-    frame = mask_not_applicable(read_results(results, [*CELL_COLUMNS, *columns, "stop_reason"]).to_pandas())
+    frame = read_results(results, [*CELL_COLUMNS, *columns]).to_pandas()
     frame = frame[frame["cell_id"].isin(expected["cell_id"])]
     if not len(frame):
         shown = ", ".join(f"{axis} {value}" for axis, value in where.items())

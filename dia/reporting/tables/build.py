@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dia.attacks.stop_reasons import FAILED
 from dia.reporting.intervals import NO_ESTIMATE, Estimate, bootstrap, success_rate
 from dia.reporting.tables.best import mark_best
 from dia.reporting.tables.compare import with_comparisons
@@ -105,11 +106,15 @@ class _Groups:
         return [line + column for line in heads for column in across]
 
     def count(self, head: Key) -> tuple[int, int | None]:
-        """The number of rows behind a line, and of those planned; no plan asks for chance levels, so None there."""
+        """The rows behind a line, without failed victims, and those planned; no plan asks for chance levels: None."""
         keys = self.all_keys(head)
         planned = [key for key in keys if key in self.planned]
-        found = sum(len(self.rows[key]) for key in planned or keys if key in self.rows)
+        found = sum(_not_failed(self.rows[key]) for key in planned or keys if key in self.rows)
         return found, sum(self.planned[key] for key in planned) if planned else None
+
+
+def _not_failed(rows: "pd.DataFrame") -> int:
+    return int((~rows["stop_reason"].str.startswith(FAILED)).sum())
 
 
 def _group(spec: TableSpec, rows: "pd.DataFrame", planned: "pd.DataFrame") -> _Groups:

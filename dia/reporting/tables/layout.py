@@ -68,7 +68,7 @@ class Row:
             has none.
         key: Their names in the table.
         entries: One for each of ``Table.columns``.
-        n: Rows of the results behind it (victims, times seeds).
+        n: Rows of the results behind it (victims, times seeds), without victims that failed.
         expected: Rows that the complete grid has there; None for a chance level.
         comparison: The row against another one; None where nothing is compared.
     """

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dia.attacks.stop_reasons import NOT_APPLICABLE
+from dia.attacks.stop_reasons import FAILED, NOT_APPLICABLE
 from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.spec import TableSpec
 from dia.utils.text import shorten
@@ -12,7 +12,7 @@ from dia.utils.text import shorten
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTED = ("dataset", "source", "code_fingerprint", "attack", "stop_reason")
+NOTED = ("dataset", "source", "code_fingerprint", "attack", "stop_reason", "victim_id")
 """Columns of the results that the notes speak of."""
 
 _MOST_NAMED = 10
@@ -92,6 +92,18 @@ def _not_applicable(table: _Context) -> str | None:
     return f"A dash: the attack does not apply ({shorten(texts, _MOST_NAMED, '; ')})." if texts else None
 
 
+def _failed(table: _Context) -> str | None:
+    """Victims without a reconstruction because a loss or gradient was not finite, and which."""
+    failed = table.rows[table.rows["stop_reason"].str.startswith(FAILED)]
+    if not len(failed):
+        return None
+    texts = [
+        f"{row.cell_id}, victim {row.victim_id} ({row.stop_reason.removeprefix(f'{FAILED}: ').split(';')[0]})"
+        for row in failed.itertuples()
+    ]
+    return f"{len(failed)} of {len(table.rows)} victims failed and are left out: {shorten(texts, _MOST_NAMED, '; ')}."
+
+
 def _published(table: _Context) -> str | None:
     sources = "; ".join(dict.fromkeys(table.published))
     return f"Published numbers, not ours: {sources}." if sources else None
@@ -114,5 +126,5 @@ def _code_versions(table: _Context) -> str | None:
 
 
 _NOTES: tuple[Callable[[_Context], str | None], ...] = (
-    _completeness, _intervals, _comparison, _not_applicable, _published, _settings, _images, _code_versions,
+    _completeness, _intervals, _comparison, _not_applicable, _failed, _published, _settings, _images, _code_versions,
 )  # fmt: skip

@@ -11,7 +11,6 @@ from dia.reporting.tables.compare import PAIRED
 from dia.reporting.tables.notes import NOTED
 from dia.reporting.tables.spec import DERIVED, MEASURES, TableSpec
 from dia.results.collected import read_results
-from dia.results.not_applicable import mask_not_applicable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +31,7 @@ def read_rows(results: str | Path, spec: TableSpec, expected: "pd.DataFrame") ->
     """
     names = [*spec.rows, *spec.columns, *spec.where, *_measures(spec), *_ALWAYS]
     columns = [source for name in names for source in DERIVED.get(name, (name,))]
-    rows = mask_not_applicable(read_results(results, columns).to_pandas())
+    rows = read_results(results, columns).to_pandas()
     if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
         raise RecordError(
             f"{results}: {len(foreign)} cells are not in the config, such as {foreign[0]}; collect again"
@@ -59,7 +58,7 @@ def with_chance_levels(spec: TableSpec, rows: "pd.DataFrame") -> "pd.DataFrame":
     victims = rows.drop_duplicates([*spec.chance.by, "victims_sha256", "batch_size", "victim_id"])
     frames = [rows]
     for level, label in spec.chance.levels.items():
-        frame = victims.assign(attack=label, seed=0)
+        frame = victims.assign(attack=label, seed=0, stop_reason="")
         for axis in set(spec.rows + spec.columns) - {*spec.chance.by, "attack"}:
             frame[axis] = ""
         for metric in spec.metrics:

@@ -94,6 +94,8 @@ def _curves(table: "pa.Table") -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def picture(expected: AttackJob | Cell, path: Path, side: int = 96) -> bytes:
     """Originals above reconstructions of the first victims, as one PNG; of a batch the first image.
 
+    A reconstruction that there is none of is "n/a".
+
     Args:
         expected: The job that the file must be made for, or only the cell that it must hold.
         path: Its file.
@@ -105,7 +107,22 @@ def picture(expected: AttackJob | Cell, path: Path, side: int = 96) -> bytes:
     factor = max(1, -(-side // max(victims[0]["original"].shape[-2:])))
     rows = []
     for name in ("original", "reconstruction"):
-        images = [victim[name][0].repeat(factor, axis=1).repeat(factor, axis=2) for victim in victims]
+        images = [
+            _not_available(victim["original"][0].shape, factor)
+            if victim[name] is None
+            else victim[name][0].repeat(factor, axis=1).repeat(factor, axis=2)
+            for victim in victims
+        ]
         framed = [np.pad(image, ((0, 0), (2, 2), (2, 2)), constant_values=1) for image in images]
         rows.append(np.concatenate(framed, axis=2))
     return png_bytes(np.clip(np.concatenate(rows, axis=1), 0, 1))
+
+
+def _not_available(shape: tuple[int, int, int], factor: int) -> np.ndarray:
+    """A panel (C, H * factor, W * factor) that says "n/a"."""
+    from PIL import Image, ImageDraw
+
+    channels, height, width = shape
+    panel = Image.new("L", (width * factor, height * factor), 235)
+    ImageDraw.Draw(panel).text((panel.width / 2, panel.height / 2), "n/a", fill=0, anchor="mm")
+    return np.broadcast_to(np.asarray(panel, np.float32) / 255, (channels, panel.height, panel.width))

@@ -244,9 +244,10 @@ def test_a_full_disk_does_not_end_an_attack(run: Runner, monkeypatch: pytest.Mon
     assert os.listdir(run.path.parent) == []
 
 
-def test_a_loss_that_is_not_finite_names_cell_victim_and_iteration(run: Runner) -> None:
+def test_a_cell_whose_victims_all_fail_names_cell_victims_and_iteration(run: Runner) -> None:
     with pytest.raises(
         AttackError,
-        match=r"cell default/made-up/mlp/p0\.5/dia/seed0: the loss of victim 000\d is not",
+        match=r"cell default/made-up/mlp/p0\.5/dia/seed0: (\d+) of \1 victims failed "
+        r"\(victim 0000, .*: the loss is not finite at iteration [01];",
     ):
         run(job("dia", learning_rate=1e308, mask_penalty_weight=1e308))
