@@ -128,7 +128,7 @@ def test_a_night_on_which_cells_fail(workplace: Workplace, slurm: Path) -> None:
         (cancelled, "stopped by SIGTERM at iteration "),
         (killed, "died without a word on "),
         (limited, "stopped by SIGUSR1 at iteration "),
-        (bad, "AttackError: cell bad/mnist/mlp/p0.5/dia/seed0: the loss of victim 000"),
+        (bad, "AttackError: cell bad/mnist/mlp/p0.5/dia/seed0: 2 of 2 victims failed (victim 0000"),
     ):
         told = note.split(f"{cell.id} (")[1]
         assert reason in told.split("), ")[0], note

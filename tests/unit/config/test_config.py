@@ -79,7 +79,7 @@ def test_job_text_is_stable() -> None:
         '{"cell":{"attack":"ig","dataset":"mnist","dropout_rate":"0","model":"mlp","scenario":"default",'
         '"seed":0},"dataset":{"images":16,"mean":null,"normalisation":"mnist","source":"bundled-mnist",'
         '"std":null},"settings":{"adam_beta2":0.999,"attacker_dropout_rate":"known",'
-        '"attacker_labels":"known","batch_size":1,"client_mask_seed_space":null,"defence_clip_norm":null,'
+        '"attacker_labels":"known","batch_size":1,"client_mask_seed_space":null,"cosine_epsilon":"absolute","defence_clip_norm":null,'
         '"defence_keep_fraction":1.0,"defence_noise_std":0.0,"defence_quantisation":"none",'
         '"dropout_sites":"default","early_stop_patience":4000,"federated_rounds":0,'
         '"final_learning_rate":0.0001,"history_points":100,"lbfgs_history_size":10,'
