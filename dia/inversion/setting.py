@@ -11,8 +11,9 @@ from dia.attacks.optimisation.state import SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.registry import ATTACKS, get_attack
+from dia.attacks.stop_reasons import FAILED
 from dia.datasets.normalisation import Normalisation
-from dia.errors import UpdateError
+from dia.errors import AttackError, UpdateError
 from dia.evaluation.experiment import attacker_view
 from dia.federated.client import simulate_clients
 from dia.federated.protocol import PRECISIONS
@@ -123,7 +124,11 @@ class Setting:
         )  # fmt: skip
 
     def run(self, problem: Problem, progress: Progress | None) -> Outcome:
-        """Run the attack."""
+        """Run the attack.
+
+        Raises:
+            AttackError: It failed: a loss or its gradient is not finite.
+        """
 
         def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
             if progress is not None:
@@ -132,6 +137,8 @@ class Setting:
         notes: list[str] = []
         outcome = get_attack(self.method)(problem, 1).run(observe=observe, notify=notes.append)
         outcome.notes[:0] = notes
+        if outcome.stop_reason[0].startswith(FAILED):
+            raise AttackError(outcome.stop_reason[0].removeprefix(f"{FAILED}: "))
         return outcome
 
     def twin(self, client: GradientEngine, labels: Tensor) -> Twin:

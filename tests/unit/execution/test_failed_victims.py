@@ -55,11 +55,14 @@ def victim_set() -> VictimSet:
     )
 
 
-def rows(victim_set: VictimSet, attack: str = "dia", **changes: Any) -> list[dict[str, Any]]:
+def job(attack: str = "dia", **changes: Any) -> AttackJob:
     cell = Cell("default", "mnist", "mlp", "0.5", attack, 0)
     settings = Settings(**({"victims": 3, "max_iterations": 8, "precision": "float64"} | changes))
-    job = AttackJob.from_config(cell, settings, {"source": "bundled-photos", "images": 6})
-    return run_cell(job, victim_set, device="cpu", threads=1, victims_per_chunk=1)
+    return AttackJob.from_config(cell, settings, {"source": "bundled-photos", "images": 6})
+
+
+def rows(victim_set: VictimSet, attack: str = "dia", **changes: Any) -> list[dict[str, Any]]:
+    return run_cell(job(attack, **changes), victim_set, device="cpu", threads=1, victims_per_chunk=1)
 
 
 def spoil_clients(monkeypatch: pytest.MonkeyPatch, *victims: int) -> None:
@@ -119,7 +122,7 @@ def test_the_others_have_the_rows_that_they_have_without_it(
     np.testing.assert_array_equal(failed["original"], wanted[1]["original"])
     assert failed["ssim_mean_image"] == wanted[1]["ssim_mean_image"]
     assert list(failed["history_iteration"]) == []
-    write_cell(tmp_path / "cell.parquet", found)
+    write_cell(tmp_path / "cell.parquet", found, job(attack, batch_size=images, **more))
     assert read_cell(tmp_path / "cell.parquet")["ssim"].null_count == 1
 
 
@@ -201,7 +204,7 @@ def made(folder: Path, cell: Cell, reason: str) -> Path:
     written = result_rows.rows(cell, [0.9, 0.5, 0.7])
     written[1] = result_rows.rows(cell, [0.9, 0.5, 0.7], stop_reason=reason)[1]
     path = folder / cell.path
-    write_cell(path, written)
+    write_cell(path, written, result_rows.job(cell, 3))
     return path
 
 
@@ -238,7 +241,7 @@ def test_tables_and_charts_leave_it_out_and_name_it(tmp_path: Path) -> None:
     of = of.model_copy(
         update={"scenarios": {"default": of.scenarios["default"].model_copy(update={"victims": 3})}}
     )
-    pairs = [(cell, made(tmp_path, cell, CLIENT)) for cell in of.cells]
+    pairs = [(result_rows.job(cell, 3), made(tmp_path, cell, CLIENT)) for cell in of.cells]
     collect(pairs, tmp_path / "results.parquet")
     metrics = [{"column": column, "label": column} for column in ("ssim", "success", "gradient_norm")]
     spec = TableSpec.model_validate({"title": "t", "rows": ["attack"], "metrics": metrics})
