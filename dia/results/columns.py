@@ -96,8 +96,8 @@ OF_RECONSTRUCTION = _group(
     (
         "identified",
         "float64",
-        "fraction of the victim's images that are, of all private images of the cell, the nearest (by mse) to one of its "
-        "reconstructions",
+        "fraction of the victim's images that are, of all private images of the cell, the nearest (by mse) to one of "
+        "its reconstructions",
     ),
     nullable=True,
 )
@@ -188,7 +188,11 @@ PROVENANCE = _group(
     ("device", "str", "device type that computed the cell"),
     ("device_name", "str", "name of that device"),
     ("threads", "int64", "intra-op threads"),
-    ("victims_per_chunk", "int64", "victims attacked at once, at most; after running out of memory the smaller number"),
+    (
+        "victims_per_chunk",
+        "int64",
+        "victims attacked at once, at most; after running out of memory the smaller number",
+    ),
     ("victims_per_chunk_setting", "str", "how that number was set: auto, or the number asked for"),
     ("peak_memory_mb", "float64", "peak memory in MiB: CUDA's where the device is one, else the process's"),
     ("host", "str", "name of the machine"),

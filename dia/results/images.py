@@ -49,7 +49,11 @@ def picture_columns(original: np.ndarray, reconstruction: np.ndarray | None) -> 
         RecordError: The shapes differ, or values are not images in [0, 1].
     """
     original = np.asarray(original, np.float32)
-    columns = {"image_shape": list(original.shape), "original": original.ravel(), "original_png": png_list(original)}
+    columns = {
+        "image_shape": list(original.shape),
+        "original": original.ravel(),
+        "original_png": png_list(original),
+    }
     if reconstruction is None:
         return columns | {"reconstruction": None, "reconstruction_png": None}
     reconstruction = np.asarray(reconstruction, np.float32)

@@ -222,7 +222,8 @@ def test_dia_show_says_not_available(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_run_in_mlflow_leaves_it_out_of_its_means(tmp_path: Path) -> None:
     cell = result_rows.cell()
-    content = run_content(cell, made(tmp_path, cell, SEARCH))
+    job = result_rows.job(cell, 3)
+    content = run_content(job, made(tmp_path, cell, SEARCH))
     assert content.metrics["ssim"] == pytest.approx(0.8)
     assert all(np.isfinite(values).all() for _, values in content.curves.values())
     assert len(picture(cell, made(tmp_path, cell, SEARCH))) > 100
@@ -232,7 +233,7 @@ def test_a_panel_without_a_reconstruction_says_so(tmp_path: Path) -> None:
     cell = result_rows.cell()
     path = made(tmp_path, cell, CLIENT)
     assert [victim["reconstruction"] is None for victim in read_pictures(path, cell)] == [False, True, False]
-    figure = reconstructions([(cell, path)])
+    figure = reconstructions([(result_rows.job(cell, 3), path)])
     assert sum(text.get_text() == "n/a" for axes in figure.axes for text in axes.texts) == 1
 
 
