@@ -19,6 +19,8 @@ LIGHT = (
     "dia.config.jobs",
     "dia.config.reduced",
     "dia.config.reference",
+    "dia.inversion.settings_file",
+    "dia.cli.invert",
     "dia.jobs.attack_job",
     "dia.jobs.cell",
     "dia.jobs.training_job",

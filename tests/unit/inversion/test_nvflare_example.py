@@ -1,0 +1,98 @@
+"""``examples/nvflare``: DXO files in FOBS form, as documented and, where nvflare is installed, as it writes them."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.real_clients import NORMALISATION, SHAPE, train_client
+
+import dia
+from dia.errors import UpdateError
+
+msgpack = pytest.importorskip("msgpack", reason="msgpack is not installed: pip install 'dia[dev]' or nvflare")
+
+
+@pytest.fixture
+def read_dxo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Any]]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "examples" / "nvflare"))
+    import dxo
+
+    yield dxo.read_dxo
+    sys.modules.pop("dxo")
+
+
+def fobs(kind: str, data: Any, decoder: str) -> dict[str, Any]:
+    return {"__fobs_type__": kind, "__fobs_data__": data, "__fobs_dc__": decoder}
+
+
+def array(value: np.ndarray) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    np.save(buffer, value, allow_pickle=True)
+    return fobs(
+        "numpy.ndarray",
+        {"type": "native", "data": buffer.getvalue()},
+        "numpy_decomposers.NumpyArrayDecomposer",
+    )
+
+
+def dxo_file(path: Path, arrays: dict[str, Any], kind: str = "WEIGHT_DIFF", **meta: Any) -> Path:
+    """A file as DXO.to_file writes it."""
+    data = {
+        "data_kind": fobs("nvflare.apis.dxo.DataKind", kind, "EnumTypeDecomposer"),
+        "data": arrays,
+        "meta": meta,
+    }
+    body = msgpack.packb(fobs("nvflare.apis.dxo.DXO", {"data": data}, "DataClassDecomposer"))
+    path.write_bytes(b"d\0" + len(body).to_bytes(8, "big") + body)
+    return path
+
+
+def test_a_difference_gives_the_image_away(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
+    client = train_client()
+    arrays = {name: array(value.numpy()) for name, value in client.difference.items()}
+    update = read_dxo(dxo_file(tmp_path / "u.dxo", arrays, NUM_STEPS_CURRENT_ROUND=1))
+    assert update.kind == "difference" and update.meta == {"NUM_STEPS_CURRENT_ROUND": 1}
+    r = dia.invert(
+        client.model, update.arrays, kind=update.kind, protocol=dia.FedSGD(0.1), shape=SHAPE, **NORMALISATION,
+        method="dia_lbfgs", max_iterations=200, device="cpu",
+    )  # fmt: skip
+    assert float(dia.score(r.images, client.images).ssim) > 0.9
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (
+        lambda p: dxo_file(p, {}).write_bytes(p.read_bytes()[:-3]),
+        "truncated, damaged or not a DXO",
+    ),
+    "text": (lambda p: p.write_text("weights of site-1"), "truncated, damaged or not a DXO"),
+    "missing": (lambda p: None, "FileNotFoundError"),
+    "analytics": (lambda p: dxo_file(p, {}, "ANALYTIC"), "kind ANALYTIC; WEIGHTS or WEIGHT_DIFF"),
+    "pickled": (lambda p: dxo_file(p, {"a": array(np.array([{}], dtype=object))}), "a is not a plain array"),
+    "a number": (lambda p: dxo_file(p, {"a": 3}), "a is not a plain array"),
+    "filtered": (lambda p: dxo_file(p, {}, filter_history=["SVTPrivacy"]), "filtered on the client"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_refused(read_dxo: Callable[[Path], Any], tmp_path: Path, name: str) -> None:
+    write, message = BROKEN[name]
+    write(tmp_path / "u.dxo")
+    with pytest.raises(UpdateError, match=message):
+        read_dxo(tmp_path / "u.dxo")
+
+
+def test_a_file_that_nvflare_wrote(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
+    reason = "nvflare is not installed: pip install 'dia[nvflare]'"
+    module = pytest.importorskip("nvflare.apis.dxo", reason=reason)
+    pytest.importorskip("nvflare.app_common.decomposers.common_decomposers").register()
+    arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
+    module.DXO(module.DataKind.WEIGHTS, data=arrays, meta={"NUM_STEPS_CURRENT_ROUND": 2}).to_file(
+        str(tmp_path / "u.dxo")
+    )
+    update = read_dxo(tmp_path / "u.dxo")
+    assert update.kind == "weights" and update.meta == {"NUM_STEPS_CURRENT_ROUND": 2}
+    assert all(np.array_equal(update.arrays[name], arrays[name]) for name in arrays)
