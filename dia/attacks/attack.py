@@ -41,6 +41,13 @@ class Attack(Protocol):
             resume: What ``on_iteration`` was given last in a run that was interrupted; None starts at the beginning.
         """
 
+    def check(self, progress: SearchProgress) -> None:
+        """Check progress that was read from a file before it is resumed.
+
+        Raises:
+            ValueError: This attack cannot have made it; says what is wrong.
+        """
+
 
 class AttackBuilder(Protocol):
     """What a registry entry names."""
@@ -50,5 +57,5 @@ class AttackBuilder(Protocol):
 
         Args:
             problem: The victims as the server sees them.
-            victims_per_chunk: How many victims share a batch; None chooses by free memory.
+            victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
         """

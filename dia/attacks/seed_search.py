@@ -29,7 +29,7 @@ class SeedSearch(GradientMatchingAttack):
 
     Args:
         problem: The victims as the server sees them.
-        victims_per_chunk: How many victims share a batch; None chooses by free memory.
+        victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
         seeds: Every victim's seed, or None.
     """
 

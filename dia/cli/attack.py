@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--victims-per-chunk",
         default="auto",
         metavar="N",
-        help="victims that share a pass; auto (default) chooses by free memory",
+        help="victims that share a pass; auto (default) chooses by the memory that a victim needs",
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
 from dia.utils.tensors import pack_tensors, unpack_tensors
 
-FORMAT = 4
+FORMAT = 5
 SECONDS_BETWEEN = 300.0
 
 
@@ -81,6 +82,7 @@ class Checkpointer:
             "format": FORMAT,
             "fingerprint": self.fingerprint,
             "chunk_size": progress.chunk_size,
+            "initial_chunk_size": progress.initial_chunk_size,
             "pending": [(restart, victims.tolist()) for restart, victims in progress.pending],
             "active": pack_tensors(list(progress.active), "active", arrays),
             "finished": pack_tensors(progress.finished, "finished", arrays),
@@ -90,22 +92,31 @@ class Checkpointer:
             np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
         self._saved = time.monotonic()
 
-    def restore(self, curves: Curves) -> SearchProgress | None:
-        """The progress that the checkpoint holds, and ``curves`` as they were; None where there is none to use."""
+    def restore(self, curves: Curves, check: Callable[[SearchProgress], None]) -> SearchProgress | None:
+        """The progress that the checkpoint holds, and ``curves`` as they were; None where there is none to use.
+
+        Args:
+            curves: Receives the points so far.
+            check: Raises where the attack cannot have made the progress; the checkpoint is then set aside as well.
+        """
         if not self.path.exists():
             return None
         try:
             arrays = read_npz(self.path, None, what="checkpoint", error=AttackError)
             meta = json.loads(str(arrays["meta"]))
             if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
-                raise ValueError("it belongs to another cell, other settings, victims or code")
+                raise ValueError(
+                    "it belongs to another cell, other settings, victims, code or version of torch"
+                )
             progress = SearchProgress(
                 chunk_size=meta["chunk_size"],
+                initial_chunk_size=meta["initial_chunk_size"],
                 pending=deque((restart, torch.tensor(victims)) for restart, victims in meta["pending"]),
                 active=deque(unpack_tensors(list[SearchState], meta["active"], arrays)),
                 finished=unpack_tensors(list[SearchState], meta["finished"], arrays),
             )
-            points = [[tuple(point) for point in victim] for victim in meta["points"]]
+            check(progress)
+            points = _points(meta["points"], len(curves.points))
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
             aside = self.path.with_suffix(".refused.npz")
             self.path.replace(aside)
@@ -123,3 +134,16 @@ class Checkpointer:
     def remove(self) -> None:
         """The cell is finished and written: its checkpoint goes."""
         self.path.unlink(missing_ok=True)
+
+
+def _points(stored: list[list[list[float]]], searches: int) -> list[list[Any]]:
+    """The points of the curves of all searches.
+
+    Raises:
+        ValueError: There are more or fewer searches, or a point is no iteration with four numbers.
+    """
+    points = [[tuple(point) for point in search] for search in stored]
+    kinds = (int, float, float, float, float)
+    if len(points) != searches or any(tuple(map(type, p)) != kinds for search in points for p in search):
+        raise ValueError(f"its curves are not those of {searches} searches")
+    return points

@@ -55,7 +55,7 @@ def run_cell(
         victim_set: The images of its dataset.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
-        victims_per_chunk: How many victims share a batch; None chooses by free memory.
+        victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
         checkpointer: Restores and writes the cell's checkpoint.
         record: Is kept informed of how far the attack is.
         trained: The trained model, where the settings ask for one.
@@ -100,8 +100,8 @@ def _naming(cell: Cell) -> Iterator[None]:
 
 
 def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
-    """What a checkpoint belongs to: the cell with its settings, the victims' content and the code."""
-    text = "\n".join([job.canonical_json(), victim_set.sha256, code_fingerprint()])
+    """What a checkpoint belongs to: the cell with its settings, the victims' content the code and torch."""
+    text = "\n".join([job.canonical_json(), victim_set.sha256, code_fingerprint(), str(torch.__version__)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -129,7 +129,7 @@ def attack(
         if checkpointer is not None:
             checkpointer.on_iteration(search, curves)
 
-    resume = None if checkpointer is None else checkpointer.restore(curves)
+    resume = None if checkpointer is None else checkpointer.restore(curves, prepared.check)
     try:
         outcome = prepared.run(observe=observe, on_iteration=on_iteration, notify=LOG.warning, resume=resume)
     finally:

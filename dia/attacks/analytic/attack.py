@@ -65,6 +65,10 @@ class Analytic:
             claimed=torch.stack([solution.claimed for solution in solutions]),
         )
 
+    def check(self, progress: SearchProgress) -> None:
+        """Refuse any progress."""
+        raise ValueError("the analytic attack has no iterations to continue")
+
     def _solve(self, solve: Solver, victim: int) -> Solution:
         """One victim's solution; where there is none, images of the mean colour and the reason."""
         try:

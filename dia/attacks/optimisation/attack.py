@@ -7,6 +7,7 @@ after the step where the loss before it was a victim's best. Victims that stop l
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from dia.attacks.optimisation.chunk_size import victims_that_fit
 from dia.attacks.optimisation.iteration import advance
 from dia.attacks.optimisation.mask_variables import mask_variables
 from dia.attacks.optimisation.objective import evaluate
+from dia.attacks.optimisation.progress_check import check_progress
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
@@ -32,7 +34,8 @@ class GradientMatchingAttack:
 
     Args:
         problem: The victims as the server sees them.
-        victims_per_chunk: How many victims share a batch; None chooses by free memory.
+        victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs, see
+            :mod:`dia.attacks.optimisation.chunk_size`.
         fixed_masks: Masks used throughout, per site (V, N, *site.shape), on the CPU; where masks are optimised, NaN
             stands for an entry that is not fixed. Without masks fixed or optimised dropout is off.
         optimises_masks: Whether masks are optimised together with the image, from where the problem starts them.
@@ -91,16 +94,28 @@ class GradientMatchingAttack:
             for restart in range(self.settings.restarts)
             for victims in everyone.split(size)
         )
-        return SearchProgress(size, pending=deque(chunks))
+        return SearchProgress(size, size, pending=deque(chunks))
+
+    def check(self, progress: SearchProgress) -> None:
+        """Raise unless this attack could have made the progress; see :meth:`dia.attacks.attack.Attack.check`."""
+        check_progress(progress, self._initial_state, self.settings, len(self.problem))
 
     def _resumed(self, progress: SearchProgress) -> SearchProgress:
         active = deque(state.to(self.problem.device) for state in progress.active)
-        return SearchProgress(progress.chunk_size, deque(progress.pending), active, list(progress.finished))
+        return replace(
+            progress, pending=deque(progress.pending), active=active, finished=list(progress.finished)
+        )
 
     def _outcome(self, progress: SearchProgress) -> Outcome:
-        return best_of_starts(
+        outcome = best_of_starts(
             progress.finished, self.settings, progress.chunk_size, optimised_masks=self.optimises_masks
         )
+        if progress.chunk_size < progress.initial_chunk_size:
+            outcome.notes.append(
+                f"out of memory: begun with {progress.initial_chunk_size} victims per chunk, continued with "
+                f"{progress.chunk_size}"
+            )
+        return outcome
 
     def _begin_chunk(self, progress: SearchProgress) -> None:
         """Begin the next chunk, with as many victims as fit."""

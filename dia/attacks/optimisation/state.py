@@ -120,12 +120,14 @@ class SearchProgress:
 
     Attributes:
         chunk_size: How many victims share a batch, at most.
+        initial_chunk_size: Likewise when the attack began; larger where memory ran out since.
         pending: Chunks not begun, the next one first: which start, and which victims ((K,) numbers); states are large.
         active: States of chunks begun, on the device, the current one first.
         finished: States of victims that have stopped, each once per start, on the CPU, without the optimiser's.
     """
 
     chunk_size: int
+    initial_chunk_size: int
     pending: deque[tuple[int, Tensor]] = field(default_factory=deque)
     active: deque[SearchState] = field(default_factory=deque)
     finished: list[SearchState] = field(default_factory=list)

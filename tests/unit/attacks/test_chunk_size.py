@@ -24,15 +24,15 @@ from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
 
 
-def test_a_chunk_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_fills_what_it_may_take_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     attacked, _ = build_problem(vit(), victims=12)
 
-    def victims(free: float) -> int:
-        monkeypatch.setattr(chunk_size, "_free_bytes", lambda device: int(free))
+    def victims(room: float) -> int:
+        monkeypatch.setitem(chunk_size.CHUNK_BYTES, "cpu", int(room))
         return dia.build(attacked).start().chunk_size
 
     assert victims(2**40) == 12  # all there are
-    assert victims(0) == 1  # at least one, whatever is free
+    assert victims(0) == 1  # at least one, whatever the room
     few = next(free for exponent in range(10, 40) if victims(free := 2**exponent) >= 3)
     assert victims(2 * few) in range(
         2 * victims(few) - 1, 2 * victims(few) + 2
@@ -40,14 +40,24 @@ def test_a_chunk_fills_half_of_what_is_free_and_no_more(monkeypatch: pytest.Monk
 
 
 def test_a_processor_takes_more_victims_of_a_small_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_size, "_free_bytes", lambda device: 2**40)
-    monkeypatch.setitem(chunk_size.ENOUGH_BYTES, "cpu", 2**20)
+    monkeypatch.setitem(chunk_size.CHUNK_BYTES, "cpu", 2**20)
     counts = []
     for build in (mlp(), vit()):
         attacked, _ = build_problem(build, victims=40)
         counts.append(dia.build(attacked).start().chunk_size)
     assert counts[0] > counts[1] >= 1
     assert counts[1] < 40
+
+
+def test_the_number_is_the_same_however_much_memory_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    attacked, _ = build_problem(vit(), victims=40)
+    monkeypatch.setitem(chunk_size.CHUNK_BYTES, "cpu", 2**20)
+    first = dia.build(attacked).start().chunk_size
+    filler = []
+    for count in range(4):
+        filler.append(torch.ones(2**20 + count))
+        assert dia.build(attacked).start().chunk_size == first
+    assert 1 < first < 40
 
 
 # What a device holds. The model stands on torch's meta device, which computes nothing, so that what follows it there

@@ -1,6 +1,9 @@
 """A stopped cell that goes on ends as if it had never been stopped; a checkpoint serves no other cell."""
 
+import json
 import os
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -200,7 +203,7 @@ def test_other_victims_make_a_checkpoint_foreign(run: Runner, victim_set: Victim
         run(of, stop_at=5)
     run.victim_set = replace(victim_set, images=changed)
     run(of)
-    assert "belongs to another cell, other settings, victims or code" in run.said[0]
+    assert "belongs to another cell, other settings, victims, code or version of torch" in run.said[0]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "bytes flipped"])
@@ -221,6 +224,86 @@ def test_a_damaged_checkpoint_is_set_aside(run: Runner, damage: str) -> None:
     )
     assert_same(run(of), wanted)
     assert "checkpoint refused and set aside" in run.said[0]
+
+
+Arrays = dict[str, np.ndarray]
+Meta = dict[str, Any]
+
+
+def half(name: str) -> Callable[[Arrays, Meta], None]:
+    return lambda arrays, meta: arrays.update({name: arrays[name].astype(np.float16)})
+
+
+def shorter(name: str) -> Callable[[Arrays, Meta], None]:
+    return lambda arrays, meta: arrays.update({name: arrays[name][..., :-1]})
+
+
+EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
+    "image of another shape": (shorter("active.0.x"), r"active.x is float64 \[2, 1, 1, 12, 11\], expected"),
+    "mask of another shape": (
+        shorter("active.0.masks.1"),
+        r"active.masks.1 is float64 \[2, 1, 511\], expected",
+    ),
+    "another dtype": (half("active.0.exp_avg.0"), "active.exp_avg.0 is float16"),
+    "losses of another dtype": (
+        half("active.0.best.loss"),
+        r"active.best.loss is float16 \[2\], expected float64",
+    ),
+    "a victim too few": (shorter("active.0.best_distance"), r"active.best_distance is float64 \[1\]"),
+    "a victim twice": (lambda arrays, meta: arrays["active.0.victims"].fill(0), "not those of 3 victims"),
+    "an unknown victim": (lambda arrays, meta: arrays["active.0.victims"].fill(9), "not those of 3 victims"),
+    "victims that are no numbers": (half("active.0.victims"), ""),
+    "a chunk lost": (lambda arrays, meta: meta["pending"].clear(), "not those of 3 victims"),
+    "no chunk begun": (lambda arrays, meta: meta["active"].clear(), "no victim is under attack"),
+    "a missing array": (lambda arrays, meta: arrays.update(x=arrays.pop("active.0.x")), "active.0.x"),
+    "a missing key": (lambda arrays, meta: meta["active"][0].pop("plateau") and None, "plateau"),
+    "an unknown key": (lambda arrays, meta: meta["active"][0].update(extra=1), "extra"),
+    "an iteration beyond": (lambda arrays, meta: meta["active"][0].update(iteration=99), "iteration is 99"),
+    "an iteration that is text": (
+        lambda arrays, meta: meta["active"][0].update(iteration="5"),
+        "iteration is '5'",
+    ),
+    "another threshold": (lambda arrays, meta: meta["active"][0].update(threshold=0.0), "threshold is 0.0"),
+    "another start": (lambda arrays, meta: meta["active"][0].update(restart=1), "not those of 3 victims"),
+    "no masks": (lambda arrays, meta: meta["active"][0].update(masks=[]), "masks has 0 entries, expected 3"),
+    "a chunk of none": (lambda arrays, meta: meta.update(chunk_size=0), "chunk size is 0"),
+    "curves of fewer victims": (
+        lambda arrays, meta: meta["points"].pop() and None,
+        "curves are not those of 3",
+    ),
+    "curves of text": (
+        lambda arrays, meta: meta["points"].__setitem__(0, [["a"] * 5]),
+        "curves are not those",
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_checkpoint_edited_inside_is_set_aside(run: Runner, edit: str) -> None:
+    """Its sums are valid, its content is not what the attack would have written."""
+    of = job("dia")
+    with pytest.raises(AttackInterrupted):
+        run(of, stop_at=5, passes=2)
+    with np.load(run.path) as file:
+        arrays = dict(file)
+    meta = json.loads(str(arrays["meta"]))
+    change, reason = EDITS[edit]
+    change(arrays, meta)
+    np.savez(run.path, **(arrays | {"meta": np.array(json.dumps(meta))}))
+    with pytest.raises(AttackInterrupted):  # from the beginning
+        run(of, stop_at=1)
+    assert "refused and set aside" in run.said[0]
+    assert re.search(reason, run.said[0]), run.said[0]
+    assert run.path.with_suffix(".refused.npz").exists()
+
+
+def test_a_checkpoint_belongs_to_a_version_of_torch(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = job("ig")
+    with pytest.raises(AttackInterrupted):
+        run(of, stop_at=5)
+    monkeypatch.setattr("torch.__version__", "2.6.0")
+    run(of)
+    assert "victims, code or version of torch" in run.said[0]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
