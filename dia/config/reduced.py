@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from dia.config.config import Config
 from dia.config.grid import Name, Rate, Seed
+from dia.config.switches import take_switch
 from dia.datasets.registry import DatasetSpec
-from dia.errors import ConfigError
 from dia.settings.scenario import Settings
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
@@ -75,11 +75,9 @@ def load(mapping: Mapping[str, Any], origin: str, reduction: str | Path) -> Conf
     Raises:
         ConfigError: The config, the switch or the reduction is wrong.
     """
-    switch = str(mapping.get(SWITCH, False)).lower()  # on Snakemake's command line, true is a text
-    if switch not in ("true", "false"):
-        raise ConfigError(f"{origin}: {SWITCH} = {mapping[SWITCH]!r}: must be true or false")
-    config = Config.load({key: mapping[key] for key in mapping if key != SWITCH}, origin)
-    return reduced(config, Reduction.from_file(reduction)) if switch == "true" else config
+    is_on, plain = take_switch(mapping, SWITCH, origin)
+    config = Config.load(plain, origin)
+    return reduced(config, Reduction.from_file(reduction)) if is_on else config
 
 
 def reduced(config: Config, reduction: Reduction) -> Config:

@@ -194,10 +194,10 @@ def _check_identity(path: Path, head: CellHead, expected: "AttackJob | Cell | No
     if head.cell_id != cell_id:
         raise RecordError(f"{path}: holds the cell {head.cell_id}, expected {cell_id}")
     if job is not None and (wanted := json.loads(job.canonical_json())) != head.job:
-        raise RecordError(f"{path}: made with other settings: {_differences(head.job, wanted)}")
+        raise RecordError(f"{path}: made with other settings: {differences(head.job, wanted)}")
 
 
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """What a job has otherwise than the one that is wanted: settings by name, parts of the dataset as ``dataset.x``."""
 
     def flat(job: Mapping[str, Any]) -> dict[str, Any]:

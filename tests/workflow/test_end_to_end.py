@@ -121,9 +121,21 @@ def test_a_changed_setting_reruns_the_cells_that_use_it(
     test_config["scenarios"]["default"]["per_model"]["vit"]["max_iterations"] = 4
     config = finished.config(test_config)
     planned = finished.planned("--configfile", config)
+    shown = finished.snakemake("-n", "--configfile", config)
+    refused = finished.snakemake("--configfile", config, status=1)
+    allowed = finished.snakemake("-n", "--configfile", config, "--config", "replace=true")
     config.unlink()
-    assert planned["attack"] == sum(cell.model == "vit" for cell in CELLS)
+    replaced = [cell for cell in CELLS if cell.model == "vit"]
+    assert planned["attack"] == len(replaced)
     assert "victims" not in planned
+    for printed in (shown, refused, allowed):
+        assert (
+            f"{len(replaced)} finished cells will be replaced, because the config has other settings now"
+            in printed
+        )
+        assert f"{replaced[0].id}: max_iterations 3 -> 4" in printed
+        assert "add --config replace=true" in printed
+    assert finished.planned("--configfile", CONFIG) == {}
 
 
 def test_a_longer_axis_adds_only_the_new_cells(finished: Workplace, test_config: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
     assert "2 of 4 cells are finished" in log
 
     before = {cell: pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()[0] for cell in NET}
-    finished.snakemake(*TARGETS, "--configfile", config)
+    finished.snakemake(*TARGETS, "--configfile", config, "--config", "replace=true")
     for cell, old in before.items():
         (new,) = pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()
         assert new["model_definition"] != old["model_definition"]

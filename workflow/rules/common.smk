@@ -1,5 +1,6 @@
 """Config, names and look-ups that all rules share. Parsed by every job: nothing heavy is imported here."""
 
+import functools
 import hashlib
 import os
 import shlex
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
-from snakemake.settings.types import DeploymentMethod
+from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod, RerunTrigger
 from snakemake.sourcecache import LocalSourceFile
 from snakemake.utils import min_version
 
@@ -26,11 +28,13 @@ except ModuleNotFoundError:
 
 from dia.config import reduced
 from dia.config.as_written import as_written
-from dia.config.jobs import grid_hash, job_json, training_job, training_jobs
+from dia.config.jobs import attack_job, grid_hash, job_json, training_job, training_jobs
+from dia.config.switches import take_switch
 from dia.errors import ConfigError
 from dia.jobs.cell import Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
 from dia.reporting.tables.declared_reference import declared_reference
+from dia.results import replacements
 from dia.utils.canonical_json import canonical
 from dia.utils.patterns import NAME, RATE
 
@@ -61,7 +65,8 @@ if not workflow.overwrite_configfiles:
 
 try:
     origin = ", ".join(map(os.path.relpath, workflow.configfiles)) or "config"
-    CONFIG = reduced.load(as_written(config, workflow.configfiles), origin, shipped("config/reduced.yaml"))
+    REPLACE, content = take_switch(as_written(config, workflow.configfiles), replacements.SWITCH, origin)
+    CONFIG = reduced.load(content, origin, shipped("config/reduced.yaml"))
     # Figure -> the cells that it shows. Those of images are drawn from the cells' own files, others from the rows.
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
@@ -145,11 +150,34 @@ def figure_labels(wildcards):
     return {"figure": kind.replace("_", " "), **{a: str(getattr(cell, a)) for a in FIGURE_KINDS[kind].axes}}
 
 
+@functools.cache
+def check_replacements():
+    """Say before anything runs which finished cells would be replaced, and stop there unless that is allowed.
+
+    Asked once, when the first cell is planned; not in the jobs that the planned run starts.
+
+    Raises:
+        WorkflowError: There are such cells, and the run is no dry run.
+    """
+    planning = workflow.is_main_process and workflow.executor_plugin is not None
+    if not planning or RerunTrigger.PARAMS not in workflow.rerun_triggers:
+        return
+    jobs = ((attack_job(CONFIG, cell), CONFIG.cell_path(cell)) for cell in CONFIG.cells)
+    # Where Snakemake has lost its records it replaces nothing, and whoever reads such a cell refuses it.
+    recorded = ((job, path) for job, path in jobs if workflow.persistence.params(str(path)) is not None)
+    if found := replacements.find_replacements(recorded):
+        message = replacements.describe_replacements(found)
+        if not (REPLACE or workflow.dryrun):
+            raise WorkflowError(message)
+        logger.warning(message)
+
+
 def job_of_cell(wildcards):
     """The job of a cell as one canonical text; a change of it reruns the cell."""
     cell_id = CELL.format(**wildcards)
     if cell_id not in CELLS:
         raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
+    check_replacements()
     return job_json(CONFIG, CELLS[cell_id])
 
 
