@@ -10,7 +10,7 @@ from dia.jobs.cell import Cell
 from dia.models.registry import MODELS
 from dia.settings.optimisation import SearchSettings
 from dia.settings.scenario import Settings
-from dia.utils.patterns import NAME, RATE
+from dia.utils.patterns import LONGEST_NAME, NAME, RATE
 from dia.utils.strict_model import StrictInt, StrictModel
 from dia.utils.validation_errors import one_of, unknown_name_message
 
@@ -18,6 +18,8 @@ from dia.utils.validation_errors import one_of, unknown_name_message
 def _check_name(value: str) -> str:
     if not re.fullmatch(NAME, value):
         raise ValueError("a name has lower-case letters, digits, - and _, and starts with a letter or digit")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"a name has at most {LONGEST_NAME} characters, because files are named after it")
     return value
 
 
@@ -26,6 +28,10 @@ def _check_rate(value: object) -> str:
         raise ValueError(f'a dropout rate is quoted, because its spelling names the files: write "{value}"')
     if not isinstance(value, str) or not re.fullmatch(RATE, value) or float(value) >= 1:
         raise ValueError('a dropout rate lies in [0, 1), written as a quoted decimal such as "0.25"')
+    if len(value) > LONGEST_NAME:
+        raise ValueError(
+            f"a dropout rate has at most {LONGEST_NAME} characters, because files are named after it"
+        )
     return value
 
 

@@ -15,14 +15,14 @@ from dia.config.grid import Name, Rate, Seed
 from dia.config.switches import take_switch
 from dia.datasets.registry import DatasetSpec
 from dia.settings.scenario import Settings
-from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.strict_model import StrictFloat, StrictInt, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
 from dia.utils.yaml_file import read_yaml
 
 SWITCH = "reduced"
 """The key of ``--config`` that asks for it."""
 
-Bounds = dict[str, int | float]
+Bounds = dict[str, StrictInt | StrictFloat]
 
 
 class Axes(StrictModel):

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dia.utils.strict_model import StrictFloat
+
 NormalisationName = Literal["mnist", "cifar10", "imagenet"]
 Statistics = tuple[float, ...]
 
@@ -29,8 +31,8 @@ BUNDLED_PHOTOGRAPHS = 8
 MOST_CROPS = 4096
 """Crops of them at most."""
 
-_Mean = Annotated[float, Field(ge=0.0, le=1.0)]
-_Std = Annotated[float, Field(gt=0.0, le=1.0)]
+_Mean = Annotated[StrictFloat, Field(ge=0.0, le=1.0)]
+_Std = Annotated[StrictFloat, Field(gt=0.0, le=1.0)]
 
 
 def _normalisation(default: NormalisationName) -> Any:

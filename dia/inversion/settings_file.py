@@ -7,18 +7,18 @@ from pydantic import Field, model_validator
 from dia.datasets.specs import NORMALISATIONS, NormalisationName
 from dia.models.custom import CustomModel
 from dia.settings.optimisation import SearchSettings
-from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
+from dia.utils.strict_model import StrictBool, StrictFloat, StrictInt, StrictModel
 
 if TYPE_CHECKING:
     from torch import nn
 
-Rate = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[StrictFloat, Field(ge=0, lt=1)]
 
 
 class LocalTraining(StrictModel):
     """How the client trained before it sent anything."""
 
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+    learning_rate: Annotated[StrictFloat, Field(gt=0)] | None = Field(
         None, description="Of the client's SGD; null: unknown. Above 0."
     )
     epochs: StrictInt | None = Field(
@@ -27,8 +27,8 @@ class LocalTraining(StrictModel):
         description="Passes over the client's images (FedAvg); null: one step on all (FedSGD). At least 1.",
     )
     batch_size: StrictInt | None = Field(None, ge=1, description="Images of a minibatch; null: all at once.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Of the client's SGD.")
-    weight_decay: float = Field(0.0, ge=0, description="Of the client's SGD.")
+    momentum: StrictFloat = Field(0.0, ge=0, lt=1, description="Of the client's SGD.")
+    weight_decay: StrictFloat = Field(0.0, ge=0, description="Of the client's SGD.")
     optimizer: str = Field("sgd", description="The client's optimiser; only sgd can be attacked.")
 
     @model_validator(mode="after")
@@ -65,8 +65,10 @@ class InversionSettings(StrictModel):
     normalisation: NormalisationName | None = Field(
         None, description=f"Named mean and std: {', '.join(NORMALISATIONS)}; or mean and std; or neither."
     )
-    mean: list[float] | None = Field(None, description="Mean of each channel on [0, 1] pixels.")
-    std: list[float] | None = Field(None, description="Standard deviation of each channel on [0, 1] pixels.")
+    mean: list[StrictFloat] | None = Field(None, description="Mean of each channel on [0, 1] pixels.")
+    std: list[StrictFloat] | None = Field(
+        None, description="Standard deviation of each channel on [0, 1] pixels."
+    )
     dropout: Literal["own", "unknown"] | Rate | dict[str, Rate] = Field(
         "own", description="own (the model's), unknown, one rate for all modules, or rates by module name."
     )

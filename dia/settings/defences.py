@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from dia.utils.strict_model import StrictModel
+from dia.utils.strict_model import StrictFloat, StrictModel
 
 Quantisation = Literal["none", "int8", "sign"]
 
@@ -12,19 +12,19 @@ Quantisation = Literal["none", "int8", "sign"]
 class DefenceSettings(StrictModel):
     """Defences of the client, in the order in which they are applied: clip, noise, prune, quantise."""
 
-    defence_clip_norm: float | None = Field(
+    defence_clip_norm: StrictFloat | None = Field(
         None,
         gt=0,
         description="Largest norm of what a client sends, over all parameters together: it is scaled down to this "
         "before anything else. Above 0; null: no clipping.",
     )
-    defence_noise_std: float = Field(
+    defence_noise_std: StrictFloat = Field(
         0.0,
         ge=0,
         description="Standard deviation of Gaussian noise on every entry of what a client sends, after clipping. "
         "At least 0; 0: no noise.",
     )
-    defence_keep_fraction: float = Field(
+    defence_keep_fraction: StrictFloat = Field(
         1.0,
         gt=0,
         le=1,

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.strict_model import StrictFloat, StrictInt, StrictModel
 
 
 class FederatedSettings(StrictModel):
@@ -21,7 +21,7 @@ class FederatedSettings(StrictModel):
         description="Images of a minibatch of local SGD; the last one of an epoch may be smaller. At least 1; "
         "null: the whole batch.",
     )
-    local_learning_rate: float = Field(0.01, gt=0, description="Learning rate of local SGD. Above 0.")
+    local_learning_rate: StrictFloat = Field(0.01, gt=0, description="Learning rate of local SGD. Above 0.")
 
 
 class TrainingSettings(StrictModel):
@@ -39,7 +39,7 @@ class TrainingSettings(StrictModel):
     training_batch_size: StrictInt = Field(
         32, ge=1, description="Images of a training client, which are its own. At least 1."
     )
-    server_learning_rate: float = Field(
+    server_learning_rate: StrictFloat = Field(
         0.1, gt=0, description="Learning rate of the server on the mean gradient (FedSGD only). Above 0."
     )
     training_images: StrictInt = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
+from dia.utils.strict_model import StrictBool, StrictFloat, StrictInt, StrictModel
 
 CosineEpsilon = Literal["absolute", "relative"]
 
@@ -19,10 +19,10 @@ class SearchSettings(StrictModel):
     max_iterations: StrictInt = Field(
         20_000, ge=1, description="Most iterations of one attack. At least 1; paper: 20000."
     )
-    learning_rate: float = Field(
+    learning_rate: StrictFloat = Field(
         0.1, gt=0, description="Learning rate of Adam over image and masks. Above 0; paper: 0.1."
     )
-    mask_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+    mask_learning_rate: Annotated[StrictFloat, Field(gt=0)] | None = Field(
         None,
         description="Learning rate of the masks (dia only); null: that of the image, as in the paper. Above 0.",
     )
@@ -31,8 +31,10 @@ class SearchSettings(StrictModel):
         description="plateau (falls when the loss stops falling, as in the paper) or cosine (falls from learning_rate "
         "to final_learning_rate over max_iterations).",
     )
-    final_learning_rate: float = Field(1e-4, gt=0, description="Where the schedule cosine ends. Above 0.")
-    plateau_factor: float = Field(
+    final_learning_rate: StrictFloat = Field(
+        1e-4, gt=0, description="Where the schedule cosine ends. Above 0."
+    )
+    plateau_factor: StrictFloat = Field(
         0.1,
         gt=0,
         lt=1,
@@ -48,17 +50,17 @@ class SearchSettings(StrictModel):
         ge=1,
         description="Iterations without improvement before a victim stops. At least 1; paper: 4000.",
     )
-    loss_tolerance: float = Field(
+    loss_tolerance: StrictFloat = Field(
         1e-5,
         ge=0,
         description="A victim stops when its best total loss is below this. At least 0; paper: 0.00001.",
     )
-    tv_weight: float = Field(
+    tv_weight: StrictFloat = Field(
         1e-5,
         ge=0,
         description="Weight of the image's total variation in the loss. At least 0; paper: 0.00001.",
     )
-    tv_initial_factor: float = Field(
+    tv_initial_factor: StrictFloat = Field(
         1.0,
         ge=1,
         description="Factor on tv_weight at the start; it falls geometrically to 1. At least 1; paper: 1, never more.",
@@ -72,7 +74,7 @@ class SearchSettings(StrictModel):
         "code, or relative (times |g*|^2). Once |g*| (column gradient_norm) is below about 1e-4, as trained models' "
         "may be, the absolute one hides any match: the row's notes then say so. Paper: absolute.",
     )
-    mask_penalty_weight: float = Field(
+    mask_penalty_weight: StrictFloat = Field(
         1e-4,
         ge=0,
         description="Weight of the distance between a mask's dropped fraction and p (dia only). At least 0; "
@@ -83,7 +85,7 @@ class SearchSettings(StrictModel):
         description="Replace the image's gradient by its sign before each step; mask gradients never are. "
         "true or false; paper: true.",
     )
-    adam_beta2: float = Field(
+    adam_beta2: StrictFloat = Field(
         0.999,
         ge=0,
         lt=1,

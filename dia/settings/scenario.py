@@ -12,7 +12,7 @@ from dia.settings.defences import DefenceSettings
 from dia.settings.federated import FederatedSettings, TrainingSettings
 from dia.settings.optimisation import SearchSettings
 from dia.settings.threat_model import KnowledgeSettings
-from dia.utils.strict_model import StrictBool, StrictInt
+from dia.utils.strict_model import StrictBool, StrictFloat, StrictInt
 
 SITE_LIST = r"^[A-Za-z0-9_.]+(\+[A-Za-z0-9_.]+)*$"
 
@@ -43,7 +43,7 @@ class Settings(SearchSettings, KnowledgeSettings, DefenceSettings, FederatedSett
         "lenet: convolutions, head (default: head); resnet18: stages, head (default: head); vit, vit_b16: positions, "
         "attention, projection, hidden, output. Of an own model: names of modules (default: all its dropout).",
     )
-    success_min_ssim: float = Field(
+    success_min_ssim: StrictFloat = Field(
         0.6, ge=-1, le=1, description="An image counts as recovered from this SSIM on. In [-1, 1]."
     )
     lpips_network: Literal["none", "alex", "vgg", "squeeze"] = Field(

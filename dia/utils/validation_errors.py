@@ -162,10 +162,12 @@ def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, ty
             owner = node
             field = node.model_fields.get(str(part))
             node = field.annotation if field else None
-        elif _is_union(node):
-            node = _union_member(node, part)
+        elif _is_union(node) and (member := _union_member(node, part)):
+            node = member
             continue
         else:
+            if _is_union(node):  # of a value and null
+                node = next(member for member in typing.get_args(node) if member is not type(None))
             arguments = typing.get_args(node)
             node = arguments[-1] if typing.get_origin(node) is dict else next(iter(arguments), None)
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)

@@ -89,6 +89,28 @@ def test_an_undeclared_table_is_refused_before_any_job(
     assert "tables: 'absent' is not declared: there is no config/tables/absent.yaml" in printed
 
 
+def test_faults_of_all_tables_are_told_before_any_job(
+    workplace: Workplace, test_config: dict[str, Any]
+) -> None:
+    folder = workplace.folder / "config" / "tables"
+    folder.mkdir(parents=True)
+    (folder / "one.yaml").write_text("title: One\nrows: [atack]\nmetrics: [{column: ssim, label: SSIM}]")
+    (folder / "two.yaml").write_text("title: Two\ntitle: Three")
+    config = workplace.config(test_config | {"tables": ["one", "two", "dropout"]})
+    printed = workplace.snakemake("--configfile", config, status=1)
+    assert "config/tables/one.yaml: 1 fault" in printed
+    assert "rows[0] = 'atack': unknown axis 'atack'; did you mean 'attack'?" in printed
+    assert "line 2, column 1: duplicate key 'title', already in line 1" in printed
+
+
+def test_duplicate_keys_of_a_config_are_refused(workplace: Workplace, test_config: dict[str, Any]) -> None:
+    """Snakemake itself takes the last one: a second block of grids would drop the cells of the first."""
+    config = workplace.config(test_config)
+    config.write_text(config.read_text() + "grids: []\n")
+    printed = workplace.snakemake("-n", "--configfile", config, status=1)
+    assert "duplicate key 'grids', already in line" in printed
+
+
 def test_a_cell_outside_the_grids_is_refused_by_name(workplace: Workplace) -> None:
     printed = workplace.snakemake(
         "-n", "results/quickstart/cells/default/mnist/mlp/p0.3/ig/seed0.parquet", status=1

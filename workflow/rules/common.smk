@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import is_flagged
+from snakemake.io import IOFile, is_flagged
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod, RerunTrigger
 from snakemake.sourcecache import LocalSourceFile
@@ -100,6 +100,15 @@ def declaration(name):
 
 TABLES = {name: declaration(name) for name in CONFIG.tables}
 
+# What is wrong with a table is said before any cell is attacked; the jobs of the run need not look again.
+if workflow.is_main_process:
+    from dia.reporting.tables.spec import check_tables
+
+    try:
+        check_tables(map(str, TABLES.values()))
+    except ConfigError as error:
+        raise WorkflowError(error) from None
+
 RESULTS = str(CONFIG.results)
 ROWS, PARTIAL_ROWS = f"{RESULTS}/results.parquet", f"{RESULTS}/partial/results.parquet"
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
@@ -164,7 +173,7 @@ def check_replacements():
         return
     jobs = ((attack_job(CONFIG, cell), CONFIG.cell_path(cell)) for cell in CONFIG.cells)
     # Where Snakemake has lost its records it replaces nothing, and whoever reads such a cell refuses it.
-    recorded = ((job, path) for job, path in jobs if workflow.persistence.params(str(path)) is not None)
+    recorded = (job for job in jobs if workflow.persistence.metadata(IOFile(str(job[1]))) is not None)
     if found := replacements.find_replacements(recorded):
         message = replacements.describe_replacements(found)
         if not (REPLACE or workflow.dryrun):

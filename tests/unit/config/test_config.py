@@ -17,6 +17,7 @@ from dia.errors import ConfigError
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.settings.scenario import Settings
+from dia.utils.yaml_file import parse_yaml
 
 ROOT = Path(__file__).parents[3]
 
@@ -64,9 +65,10 @@ def test_every_setting_may_differ_by_model() -> None:
 
 
 def test_a_number_like_1e_5_is_a_number() -> None:
-    """YAML reads 1e-5 (no point) as text."""
-    mapping = changed("scenarios", "default", "tv_weight", value="1e-5")
-    assert Config.load(mapping).settings(Config.load(mapping).cells[0]).tv_weight == 1e-5
+    """YAML 1.1 reads 1e-5 (no point) as text."""
+    mapping = changed("scenarios", "default", "tv_weight", value="NUMBER")
+    config = Config.load(parse_yaml(yaml.safe_dump(mapping).replace("NUMBER", "1e-5"), "c.yaml"))
+    assert config.settings(config.cells[0]).tv_weight == 1e-5
 
 
 # Identity
