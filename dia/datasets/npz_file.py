@@ -19,7 +19,7 @@ def load(spec: File) -> ImageSource:
     Raises:
         VictimError: The file is missing, truncated, lacks an array, or holds a wrong shape, dtype or label.
     """
-    path = Path(spec.path)
+    path = Path(spec.path).expanduser()
     what = f"source file {path}"
     arrays = read_npz(path, ("images", "labels"), what="source file", error=VictimError)
     images = arrays["images"]

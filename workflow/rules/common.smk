@@ -227,7 +227,7 @@ def state_of_cells(wildcards):
 def source_files(wildcards):
     """The files that a victim set is made from, where the config names one."""
     path = getattr(CONFIG.dataset(wildcards.dataset), "path", None)
-    return [] if path is None else [path]
+    return [] if path is None else [os.path.expanduser(path)]
 
 
 def dataset_definition(wildcards):

@@ -245,3 +245,9 @@ def test_authors_victim_sets(name: str, shape: tuple[int, int, int]) -> None:
     assert made.shape == shape
     assert sorted(made.source_indices.tolist()) == list(range(128))
     assert made.labels[:10].tolist() == list(range(10))
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path)
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert from_file(Path("~") / path.name).sha256 == from_file(path).sha256
