@@ -9,6 +9,9 @@ from dia.reporting.tables.layout import Entry, Row, Table
 DASH = "\N{EN DASH}"
 """No number, or an axis that does not apply."""
 
+SIGNIFICANT = 0.05
+"""A comparison that could not reach a p-value this small, whatever the scores, shows none."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellText:
@@ -85,5 +88,8 @@ def _comparison(row: Row, table: Table) -> str:
     if row.comparison is None or table.compare is None:
         return DASH
     p = row.comparison.p_value
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    if row.comparison.smallest_p_value > SIGNIFICANT:
+        chance = "n too small"
+    else:
+        chance = "p-value < 0.001" if p < 0.001 else f"p-value {p:.2g}"
     return f"{format(row.comparison.difference, table.compare.format)} ({chance})"

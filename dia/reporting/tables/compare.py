@@ -41,7 +41,11 @@ def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows
         if len(differences):
             found[key] = Comparison(float(differences.mean()), signed_rank(differences), len(differences))
     corrected = holm([c.p_value for c in found.values()])
-    found = {k: replace(c, p_value=p) for (k, c), p in zip(found.items(), corrected, strict=True)}
+    smallest = holm([smallest_signed_rank(c.pairs) for c in found.values()])  # it grows with each of them
+    found = {
+        key: replace(comparison, p_value=p, smallest_p_value=least)
+        for (key, comparison), p, least in zip(found.items(), corrected, smallest, strict=True)
+    }
     return [replace(row, comparison=found.get(row.raw)) for row in rows]
 
 
@@ -66,6 +70,11 @@ def signed_rank(differences: np.ndarray) -> float:
     if not differences.any():
         return 1.0
     return float(wilcoxon(differences, zero_method="wilcox").pvalue)
+
+
+def smallest_signed_rank(pairs: int) -> float:
+    """The smallest p-value of the two-sided test: all differences have one sign, as 2 of 2^pairs do by chance."""
+    return float(min(1.0, 2.0 ** (1 - pairs)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -26,11 +26,13 @@ class Comparison:
         difference: Mean paired difference, this row's score less the other's.
         p_value: Of the paired test, corrected for the number of comparisons in the table.
         pairs: Number of victims behind it.
+        smallest_p_value: The smallest that so many victims, and the number of comparisons, could have given.
     """
 
     difference: float
     p_value: float
     pairs: int
+    smallest_p_value: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

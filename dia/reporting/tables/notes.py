@@ -4,15 +4,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dia.attacks.stop_reasons import FAILED, NOT_APPLICABLE
+from dia.attacks.stop_reasons import FAILED, LIMIT, NOT_APPLICABLE
 from dia.reporting.expected_cells import non_default_settings
+from dia.reporting.tables.cells import SIGNIFICANT
 from dia.reporting.tables.spec import TableSpec
 from dia.utils.text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOTED = ("dataset", "source", "code_fingerprint", "attack", "stop_reason", "victim_id")
+NOTED = (
+    "dataset",
+    "source",
+    "code_fingerprint",
+    "attack",
+    "stop_reason",
+    "victim_id",
+    "ssim",
+    "ssim_mean_image",
+)
 """Columns of the results that the notes speak of."""
 
 _MOST_NAMED = 10
@@ -79,7 +89,64 @@ def _comparison(table: _Context) -> str | None:
         return None
     return (
         f"{table.spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
-        "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table."
+        "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table. n too small: no "
+        f"scores of so many victims could give a p-value of {SIGNIFICANT:g} or less."
+    )
+
+
+def _bold(table: _Context) -> str | None:
+    if (rule := table.spec.best) is None:
+        return None
+    values = table.spec.values
+    names = [
+        shorten([values.get(axis, {}).get(name, name) for name in among], _MOST_NAMED)
+        for axis, among in rule.among.items()
+    ]
+    same = ", ".join(table.spec.labels.get(axis, axis).replace("_", " ") for axis in rule.within)
+    return (
+        f"Bold: the best value as printed among {'; '.join(names) or 'all'}"
+        + (f", for the same {same}" if same else "")
+        + "; equal as printed are all bold, unless all are equal. It is no test: see the intervals."
+    )
+
+
+def _not_converged(table: _Context) -> str | None:
+    """Searches that ended at the limit before their learning rate could have fallen once."""
+    settings = [
+        "cell_id",
+        "max_iterations",
+        "plateau_patience",
+        "learning_rate_schedule",
+        "lbfgs_start_iteration",
+    ]
+    limits = table.rows[["cell_id", "stop_reason"]].merge(table.expected[settings], on="cell_id")
+    limits = limits[limits["stop_reason"].str.endswith(LIMIT)]
+    early = limits[
+        (limits["max_iterations"] <= limits["plateau_patience"] + 1)
+        & (limits["learning_rate_schedule"] == "plateau")
+        & limits["lbfgs_start_iteration"].isna()
+    ]
+    if not len(early):
+        return None
+    pairs = early[["max_iterations", "plateau_patience"]].drop_duplicates().itertuples(index=False)
+    shown = "; ".join(f"{most} iterations, plateau_patience {patience}" for most, patience in pairs)
+    return (
+        f"Not converged: {len(early)} of {len(table.rows)} victims ended at max_iterations before their learning rate "
+        f"could fall once ({shown})."
+    )
+
+
+def _undefended_below_chance(table: _Context) -> str | None:
+    """Cells of ig without dropout that are below the mean image: their budget recovers nothing, dropout or not."""
+    plain = table.rows[(table.rows["attack"] == "ig") & (table.rows["dropout_rate"].astype(float) == 0)]
+    means = plain.groupby("cell_id", sort=False)[["ssim", "ssim_mean_image"]].mean()
+    below = means[means["ssim"] < means["ssim_mean_image"]]
+    if not len(below):
+        return None
+    texts = [f"{cell}: {ssim:.3f}, mean image {chance:.3f}" for cell, ssim, chance in below.itertuples()]
+    return (
+        "Without dropout ig is below the mean image's SSIM, so these settings recover too little to say what dropout "
+        f"does ({shorten(texts, _MOST_NAMED, '; ')})."
     )
 
 
@@ -126,5 +193,6 @@ def _code_versions(table: _Context) -> str | None:
 
 
 _NOTES: tuple[Callable[[_Context], str | None], ...] = (
-    _completeness, _intervals, _comparison, _not_applicable, _failed, _published, _settings, _images, _code_versions,
+    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _not_converged, _undefended_below_chance,
+    _published, _settings, _images, _code_versions,
 )  # fmt: skip

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from helpers import result_rows
 from helpers.tables import DROPOUT, config, results, row, spec
+from scipy.stats import wilcoxon
 
 from dia.errors import ConfigError
 from dia.reporting.expected_cells import expected_cells
 from dia.reporting.tables.build import build
-from dia.reporting.tables.compare import holm, signed_rank
+from dia.reporting.tables.compare import holm, signed_rank, smallest_signed_rank
 from dia.reporting.tables.reference import read_published
 from dia.reporting.tables.render import render
 from dia.reporting.tables.spec import TableSpec
@@ -18,8 +19,6 @@ from dia.results.collected import collect
 
 
 def test_rows_are_compared_on_the_same_victims_and_seeds(tmp_path: Path) -> None:
-    from scipy.stats import wilcoxon
-
     compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against ig"}
     of = config(dropout_rates=["0.5"])
     scores = {("ig", 0): [0.1, 0.2, 0.3], ("ig", 1): [0.2, 0.2, 0.2]}
@@ -33,7 +32,7 @@ def test_rows_are_compared_on_the_same_victims_and_seeds(tmp_path: Path) -> None
     # victims' differences, averaged over the two seeds: 0.35, 0.65, 0.05
     assert (found.difference, found.pairs) == (pytest.approx(0.35), 3)
     assert found.p_value == pytest.approx(wilcoxon([0.35, 0.65, 0.05]).pvalue) == pytest.approx(0.25)
-    assert "| +0.350 (p = 0.25) |" in render(made, "md")
+    assert "| +0.350 (n too small) |" in render(made, "md")
     assert render(made, "csv").splitlines()[0].endswith("ssim_difference,p_value,pairs,n,n_expected")
     assert render(made, "csv").splitlines()[2].endswith("0.35,0.25,3,6,4")
     assert "Holm" in " ".join(made.notes)
@@ -106,3 +105,31 @@ def test_shipped_reference_values_fit_their_table() -> None:
     assert {(p.axes["dataset"], p.axes["model"], p.axes["dropout_rate"]) for p in published} == {
         ("cifar10", "vit", "0.5")
     }
+
+
+@pytest.mark.parametrize("pairs", range(1, 12))
+def test_the_smallest_p_value_is_that_of_differences_of_one_sign(pairs: int) -> None:
+    assert smallest_signed_rank(pairs) == pytest.approx(wilcoxon(np.arange(1.0, pairs + 1)).pvalue)
+
+
+@pytest.mark.parametrize(
+    ("victims", "others", "shown"),
+    [
+        (5, ["dia"], "n too small"),  # 2 / 2^5 = 0.0625
+        (6, ["dia"], "p-value 0.031"),
+        (6, ["dia", "wiig"], "n too small"),  # twice that, by Holm's method
+        (7, ["dia", "wiig"], "p-value 0.031"),
+    ],
+)
+def test_a_test_that_no_scores_could_decide_shows_no_p_value(
+    tmp_path: Path, victims: int, others: list[str], shown: str
+) -> None:
+    of = config(attacks=["ig", *others], dropout_rates=["0.5"], seeds=[0])
+    rising = np.linspace(0.1, 0.2, victims)
+    scores = {"ig": [0.1] * victims, "dia": list(0.3 + rising), "wiig": list(0.5 + rising)}
+    pairs = [result_rows.made(tmp_path, cell, scores[cell.attack]) for cell in of.cells]
+    collect(pairs, tmp_path / "results.parquet")
+    compare = {"axis": "attack", "to": "ig", "column": "ssim", "label": "against ig"}
+    expected = expected_cells(of).assign(victims=victims)
+    made = build("x", spec(compare=compare), expected, tmp_path / "results.parquet")
+    assert render(made, "md").count(f"({shown})") == len(others)

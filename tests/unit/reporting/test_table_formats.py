@@ -53,7 +53,7 @@ def test_the_latex_fragment_is_well_formed(tmp_path: Path) -> None:
     body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 1 + len(made.rows)
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {4 + 5}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {4 + 7}
     assert text.count(r"\begin") == text.count(r"\end") == 2
     unescaped = re.sub(r"\\[{}]", "", text)
     assert unescaped.count("{") == unescaped.count("}")
