@@ -134,13 +134,16 @@ def _victims_per_pass(text: str) -> int | None:
 
 def _hold_gpu(device: str) -> IO[str] | None:
     """Bind this process to a GPU of its own, until the file returned is closed; None where there is none to bind."""
-    from dia.execution.gpu_lock import acquire_gpu, visible_gpus
+    from dia.execution.gpu_lock import acquire_gpu, visibility_variable, visible_gpus
     from dia.utils.log import LOG
 
-    # Slurm has bound the job already; without any GPU, `cuda` is refused later with a reason.
-    if device == "cpu" or "SLURM_JOB_ID" in os.environ or not (gpus := visible_gpus()):
+    if device == "cpu" or not (
+        gpus := visible_gpus()
+    ):  # without any GPU, `cuda` is refused later with a reason
         return None
+    if "SLURM_JOB_ID" in os.environ and len(gpus) == 1:
+        return None  # Slurm has bound the job already
     gpu, lock = acquire_gpu(gpus, LOG.info)
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA is initialised
+    os.environ[visibility_variable()] = gpu  # before CUDA is initialised
     LOG.info("on GPU %s", gpu)
     return lock

@@ -1,28 +1,80 @@
 """One GPU, one cell: jobs of a workstation share out its GPUs among themselves.
 
-Each job holds a lock on the GPU that it uses, which the kernel releases however the job ends. Under Slurm there is
-nothing to do: a job sees only the GPUs that Slurm gave it.
+Each job holds a lock on the GPU that it uses, which the kernel releases however the job ends. A Slurm job sees
+only the GPUs that Slurm gave it; where it has several (``salloc``), its cells share those out in the same way.
 """
 
 import fcntl
 import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import IO
 
 SECONDS_BETWEEN_LOOKS = 1.0
+GPU_NAME = re.compile(r"\d+|(GPU|MIG)-.+")
+"""A number, or the UUID of a GPU or of a part of one (MIG)."""
+
+
+def visibility_variable() -> str:
+    """The environment variable that decides which GPUs a process sees: AMD's (ROCm) has one of its own."""
+    import torch
+
+    return "HIP_VISIBLE_DEVICES" if torch.version.hip else "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES gives them."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name.strip()]
+    """The GPUs that this process may use, by the names that :func:`visibility_variable` gives them.
+
+    CUDA is not initialised, so that the variable may still be set.
+    """
+    named = os.environ.get(visibility_variable(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if named is None:
+        return _installed_gpus()
+    # As CUDA reads it: the first entry that names no GPU (-1, NoDevFiles) ends the list; a repeated one empties it.
+    names = list(takewhile(GPU_NAME.fullmatch, (name.strip() for name in named.split(","))))
+    return names if len(set(names)) == len(names) else []
+
+
+def _installed_gpus() -> list[str]:
+    """All GPUs of this machine; asked in child processes, as counting may initialise CUDA."""
     import torch
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+    if torch.version.cuda is None and torch.version.hip is None:
+        return []
+    if listing := _output(["nvidia-smi", "-L"]):
+        return gpus_of_listing(listing)
+    count = _output([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
+    return [str(number) for number in range(int(count or 0))]
+
+
+def _output(command: Sequence[str]) -> str:
+    """What a command prints; nothing if it fails or is not there."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def gpus_of_listing(listing: str) -> list[str]:
+    """UUIDs in the output of ``nvidia-smi -L``; of a GPU that is divided (MIG), those of its parts."""
+    found: list[str] = []
+    for uuid in re.findall(r"UUID: ((?:GPU|MIG)-[^)]+)\)", listing):
+        if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
+            found.pop()  # the GPU whose first part this is
+        found.append(uuid)
+    return found
+
+
+def _lock_name(gpu: str) -> str:
+    """The name of a GPU's lock file; a number means another GPU in every Slurm job."""
+    job = os.environ.get("SLURM_JOB_ID") if gpu.isdecimal() else None
+    return f"dia-{os.getuid()}-{f'slurm-{job}-' if job else ''}gpu-{gpu.replace('/', '_')}.lock"
 
 
 def acquire_gpu(
@@ -44,7 +96,7 @@ def acquire_gpu(
     waiting = False
     while True:
         for gpu in gpus:
-            lock = (folder / f"dia-{os.getuid()}-gpu-{gpu.replace('/', '_')}.lock").open("a")
+            lock = (folder / _lock_name(gpu)).open("a")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return gpu, lock

@@ -23,6 +23,7 @@ from dia.gradients.forward_overrides import forward_overrides
 from dia.gradients.layer_rules import RULES, per_image_leaf, sum_gradients
 from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
 from dia.models.dropout import Site, dropout_sites, use_masks
+from dia.utils.devices import full_precision_products
 
 
 class Call(NamedTuple):
@@ -181,6 +182,7 @@ class BatchedGradientEngine:
             for module, _ in forwards:
                 del module.forward  # the class's own again
 
+    @full_precision_products()
     def _probe(self, batch_size: int) -> None:
         """Find outputs that are overwritten and parameters whose folded gradient is wrong."""
         x, masks, labels = probe_batch(self, victims=2, images=batch_size)

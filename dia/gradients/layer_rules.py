@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient
+from dia.ops.im2col import im2col
 from dia.ops.layer_norm import normalised
 
 
@@ -82,7 +83,7 @@ class Conv2dRule:
                 F.pad(saved_input, module._reversed_padding_repeated_twice, mode=mode),
                 (0, 0),
             )
-        columns = F.unfold(saved_input, module.kernel_size, module.dilation, padding, module.stride)
+        columns = im2col(saved_input, module.kernel_size, module.dilation, padding, module.stride)
         images, fan_in, pixels = saved_input.shape[0] // victims, columns.shape[1] // groups, columns.shape[2]
         inputs = columns.reshape(victims, images, groups, fan_in, pixels)
         deltas = delta.reshape(victims, images, groups, module.out_channels // groups, pixels)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
 from dia.models.dropout import Site, dropout_sites, use_masks
+from dia.utils.devices import full_precision_products
 
 Weights = dict[str, Tensor]
 
@@ -55,6 +56,8 @@ class LocalSGDEngine:
             for number, step in enumerate(self.steps)
             for site in self._places
         ]
+        # On the device: an index from the CPU would make a GPU wait, at every step of every iteration.
+        self._chosen = [torch.tensor(step, device=reference.device) for step in self.steps]
         self.per_victim_parameters: list[str] = []
         if not self._can_be_mapped():
             self.per_victim_parameters = [name for name, _ in model.named_parameters()]
@@ -88,12 +91,12 @@ class LocalSGDEngine:
         summed: Weights = {}
         total = x.new_zeros(victims)
         with torch.enable_grad():
-            for number, step in enumerate(self.steps):
+            for number, chosen in enumerate(self._chosen):
                 used = None if masks is None else list(masks[number * places : (number + 1) * places])
-                logits = self._forward(weights, x[:, step], used)
-                chosen = labels[:, step]
-                losses = F.cross_entropy(logits.flatten(0, 1), chosen.flatten(), reduction="none")
-                loss = losses.view(chosen.shape).mean(1)
+                logits = self._forward(weights, x.index_select(1, chosen), used)
+                expected = labels.index_select(1, chosen)
+                losses = F.cross_entropy(logits.flatten(0, 1), expected.flatten(), reduction="none")
+                loss = losses.view(expected.shape).mean(1)
                 total = total + loss
                 slopes = torch.autograd.grad(
                     loss.sum(), list(weights.values()), create_graph=differentiable, materialize_grads=True
@@ -150,6 +153,7 @@ class LocalSGDEngine:
             for parameters, key, parameter in slots:
                 parameters[key] = parameter
 
+    @full_precision_products()
     def _can_be_mapped(self) -> bool:
         """Whether mapped victims have the losses, gradients and second derivatives of looped ones."""
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):

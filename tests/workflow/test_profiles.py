@@ -49,9 +49,7 @@ def test_jobs_of_a_workstation_are_bound_to_distinct_gpus(
     workplace: Workplace, test_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two made-up GPUs, three cells: two run at a time, each on its own, and the third on the one freed first."""
-    monkeypatch.setenv(
-        "CUDA_VISIBLE_DEVICES", f"made-up-{workplace.folder.name}-A,made-up-{workplace.folder.name}-B"
-    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{workplace.folder.name}-A,GPU-{workplace.folder.name}-B")
     del test_config["grids"][1]
     test_config["grids"][0]["dropout_rates"] = ["0.5"]
     test_config["execution"] = {"device": "auto"}
@@ -65,7 +63,7 @@ def test_jobs_of_a_workstation_are_bound_to_distinct_gpus(
         (workplace.folder / f"results/test/logs/attack/default/mnist/mlp/p0.5/{a}/seed0.log")
         for a in ("ig", "wiig", "dia")
     ]
-    used = [re.search(r"on GPU made-up-\S+-([AB])", log.read_text()) for log in logs]
+    used = [re.search(r"on GPU GPU-\S+-([AB])", log.read_text()) for log in logs]
     assert {match.group(1) for match in used if match} == {
         "A",
         "B",

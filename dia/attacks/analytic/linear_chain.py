@@ -11,6 +11,7 @@ from dia.attacks.analytic.errors import NotApplicable
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
 from dia.models.dropout import Dropout, use_masks
+from dia.utils.devices import full_precision_products
 
 ELEMENTWISE = (
     nn.GELU,
@@ -130,6 +131,7 @@ class LinearChain:
             raise NotApplicable("dropout is not called once each between linear layers")
         return chain
 
+    @full_precision_products()
     def _agrees_with(self, model: BatchedGradientEngine) -> bool:
         """Tell whether the chain computes the model's logits of random images, dropout off."""
         x = probe_batch(model, victims=1, images=2).x[0]

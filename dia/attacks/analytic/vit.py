@@ -20,6 +20,7 @@ from dia.attacks.analytic.input_layers import PixelLayer
 from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
+from dia.utils.devices import full_precision_products
 
 MAX_EXTRA_TOKENS = 16
 """Most positions that belong to no patch (class, distillation and register tokens)."""
@@ -99,6 +100,7 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
     return patches, float(residual)
 
 
+@full_precision_products()
 def _match_deltas(model: BatchedGradientEngine, layer: PixelLayer) -> Positions | None:
     """The parameter whose gradient has the deltas of ``layer`` in its rows, on a random image with random masks."""
     x, masks, labels = probe_batch(model, victims=1, images=1)

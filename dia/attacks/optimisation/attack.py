@@ -24,6 +24,7 @@ from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.errors import AttackError
+from dia.utils.devices import is_out_of_memory
 
 CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Iterations between checks of which victims have stopped; a check makes a GPU wait."""
@@ -79,7 +80,9 @@ class GradientMatchingAttack:
                 if not progress.active:
                     self._begin_chunk(progress)
                 self._run_chunk(progress, observe, on_iteration or (lambda progress: None))
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 out_of_memory = True
             if out_of_memory:  # out here, where the exception no longer holds what did not fit
                 self._halve_chunk(progress, notify)
@@ -101,9 +104,11 @@ class GradientMatchingAttack:
         check_progress(progress, self._initial_state, self.settings, len(self.problem))
 
     def _resumed(self, progress: SearchProgress) -> SearchProgress:
-        active = deque(state.to(self.problem.device) for state in progress.active)
         return replace(
-            progress, pending=deque(progress.pending), active=active, finished=list(progress.finished)
+            progress,
+            pending=deque(progress.pending),
+            active=deque(progress.active),
+            finished=list(progress.finished),
         )
 
     def _outcome(self, progress: SearchProgress) -> Outcome:
@@ -151,8 +156,19 @@ class GradientMatchingAttack:
 
     def _victims_that_fit(self, first: Tensor) -> int:
         """How many victims share a batch, as measured on the ``first`` one ((1,) number)."""
-        state = self._initial_state(0, first)
-        return victims_that_fit(self._chunk(state), state, len(self.problem))
+        try:
+            state = self._initial_state(0, first)
+            return victims_that_fit(self._chunk(state), state, len(self.problem))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._does_not_fit(int(first)) from error
+
+    def _does_not_fit(self, victim: int) -> AttackError:
+        name = self.problem.victim_ids[victim]
+        return AttackError(
+            f"victim {name} alone does not fit in the device's memory; use a smaller batch_size"
+        )
 
     def _run_chunk(
         self,
@@ -161,6 +177,7 @@ class GradientMatchingAttack:
         on_iteration: Callable[[SearchProgress], None],
     ) -> None:
         """Advance the current chunk until all its victims are finished."""
+        progress.active[0] = progress.active[0].to(self.problem.device)
         chunk = self._chunk(progress.active[0])
         check_every = CHECK_EVERY.get(self.problem.device.type, 1)
         while True:
@@ -168,19 +185,34 @@ class GradientMatchingAttack:
             state = progress.active[0]
             began = time.perf_counter()
             self._iterate(chunk, state, observe)
+            is_due = state.iteration % check_every == 0 or state.iteration >= self.settings.max_iterations
+            # A GPU is waited for here, within the time that is measured.
+            some_stopped = is_due and not bool(state.active.all())
             state.seconds += (time.perf_counter() - began) / len(state)
-            if state.iteration % check_every and state.iteration < self.settings.max_iterations:
-                continue
-            if not bool(state.active.all()):
-                stopped = state.select(torch.nonzero(~state.active).flatten())
-                progress.finished.append(stopped.without_optimiser_state())
-                rows = torch.nonzero(state.active).flatten()
-                remaining = state.select(rows)
-                progress.active.popleft()
-                if not len(remaining):
+            if some_stopped:
+                remaining = self._remove_stopped(progress, chunk)
+                if remaining is None:
                     return
-                progress.active.appendleft(remaining)
-                chunk = chunk.select(rows)
+                chunk = remaining
+
+    @staticmethod
+    def _remove_stopped(progress: SearchProgress, chunk: Chunk) -> Chunk | None:
+        """Take the victims that have stopped out of the current chunk; None if none remain.
+
+        Running out of memory here must neither lose nor double a victim: ``progress`` changes once nothing is left
+        that could.
+        """
+        state = progress.active[0]
+        stopped = state.without_optimiser_state()
+        stopped = stopped.select(torch.nonzero(~stopped.active).flatten())
+        rows = torch.nonzero(state.active).flatten()
+        remaining = None
+        if len(rows):
+            progress.active[0], remaining = state.select(rows), chunk.select(rows)
+        else:
+            progress.active.popleft()
+        progress.finished.append(stopped)
+        return remaining
 
     def _iterate(self, chunk: Chunk, state: SearchState, observe: Observer | None) -> None:
         """One iteration; ``state`` changes only after it is evaluated, so running out of memory costs nothing."""
@@ -189,7 +221,9 @@ class GradientMatchingAttack:
             observe(state, found.total_loss, found.matching_distance)
         try:
             advance(state, found, self.problem, self.mask_variables)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise AttackError(
                 f"out of memory amid a step; set victims_per_chunk below {len(state)}"
             ) from error
@@ -199,14 +233,12 @@ class GradientMatchingAttack:
         victims = progress.active[0].victims if progress.active else self._next_victims(progress)
         count = len(victims)
         if count == 1:
-            name = self.problem.victim_ids[int(victims[0])]
-            raise AttackError(
-                f"victim {name} alone does not fit in the device's memory; use a smaller batch_size"
-            )
+            raise self._does_not_fit(int(victims[0]))
         torch.cuda.empty_cache()
         size = progress.chunk_size = (count + 1) // 2
         notify(f"out of memory with {count} victims per chunk: continuing with {size}")
         if progress.active:
-            state = progress.active.popleft()
-            rows = torch.arange(count, device=victims.device)
-            progress.active.extendleft([state.select(rows[size:]), state.select(rows[:size])])
+            state = progress.active[0].to(torch.device("cpu"))  # there is no room for halves on the device
+            first, second = (state.select(rows) for rows in torch.arange(count).split(size))
+            progress.active[0] = second
+            progress.active.appendleft(first)

@@ -127,8 +127,8 @@ class BatchedLBFGS:
         curvature = (moved * change).sum(1).double()
         used = begun & enough & (curvature > CURVATURE * moved.norm(dim=1) * change.norm(dim=1))
         for known in self.curvatures:
-            known[stuck] = torch.inf
-        self.hessian_scale[stuck] = 0
+            known.masked_fill_(stuck, torch.inf)
+        self.hessian_scale.masked_fill_(stuck, 0)
         bent = (change.square() * diagonal).sum(1).double()
         self.hessian_scale = torch.where(used, curvature / bent, self.hessian_scale)
         self.steps = [*self.steps, moved][-history_size:]

@@ -122,7 +122,7 @@ class SearchProgress:
         chunk_size: How many victims share a batch, at most.
         initial_chunk_size: Likewise when the attack began; larger where memory ran out since.
         pending: Chunks not begun, the next one first: which start, and which victims ((K,) numbers); states are large.
-        active: States of chunks begun, on the device, the current one first.
+        active: States of chunks begun, the current one first; that one alone is on the device.
         finished: States of victims that have stopped, each once per start, on the CPU, without the optimiser's.
     """
 

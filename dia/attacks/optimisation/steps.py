@@ -61,7 +61,7 @@ def lbfgs_step(
 ) -> None:
     """L-BFGS on images and masks' variables together; arguments as for :func:`adam_step`."""
     assert state.lbfgs is not None
-    low, high = (torch.tensor(bound).to(total_loss.device, state.x.dtype) for bound in variables.bounds)
+    low, high = (state.x.new_full((), bound) for bound in variables.bounds)
     state.lbfgs.step(
         [state.x, *state.masks],
         gradients,
