@@ -1,8 +1,9 @@
 """The analytic attack on convolutional chains: head, recursion, certificate.
 
 A claim is a certificate: the images with the masks read are replayed through the model and give the received
-gradient of every parameter, and the equations determine every pixel that the network sees. An image that they do
-not determine is filled (:mod:`dia.attacks.analytic.free_pixels`) and not claimed.
+gradient of every parameter, and the equations determine every pixel that the network sees, or they and the 8 bits of
+a pixel do (:mod:`dia.attacks.analytic.eight_bits`). An image that they do not determine is filled
+(:mod:`dia.attacks.analytic.free_pixels`) and not claimed.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dia.attacks.analytic import network_head
+from dia.attacks.analytic import eight_bits, network_head
 from dia.attacks.analytic.conv_chain import Stage, read_chain
 from dia.attacks.analytic.conv_recursion import Recovered, recover, seen_inputs
 from dia.attacks.analytic.errors import NotApplicable
@@ -23,6 +24,9 @@ from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
 
 MOST_IMAGES = 4
+
+MOST_FREE = 400
+"""Multiples of 1/255 are sought where no more dimensions are free."""
 
 CAUTIONS = (1.0, 0.2, 5.0)
 """Factors on the size below which a value is taken for zero, tried one after the other."""
@@ -38,7 +42,8 @@ class Reconstruction:
         determined: (N, C, H, W) bool, the entries that the gradient determines.
         seen: (H, W) bool, the pixels on which the gradient depends.
         rank, unknowns: Dimensions of the seen pixels that are determined, and all of them.
-        complete: Whether the equations determine all of every layer's input; nothing is certain where they do not.
+        complete: Whether the equations determine all of every layer's input, or they and the 8 bits of a pixel do;
+            nothing is certain where they do not.
         replay_error: Largest relative error of a parameter's gradient in the replay.
     """
 
@@ -102,6 +107,14 @@ class ConvolutionSolver:
         x = filled.nan_to_num().clamp(low, high)
         sites = enumerate(self.problem.model.sites)
         masks = [_of_site(found.kept(number), site.shape) for number, site in sites]
+        error = replay_error(self.problem, victim, x, masks, factor)
+        complete = behind and image.rank == image.unknowns
+        if behind and image.openness is not None and image.unknowns - image.rank <= MOST_FREE:
+            snapped = eight_bits.snap(x, image.openness.directions(), self.seen, low, high)
+            if snapped is not None:
+                of_snapped = replay_error(self.problem, victim, snapped, masks, factor)
+                if of_snapped <= REPLAYED:
+                    x, error, complete = snapped, of_snapped, True
         return Reconstruction(
             x=x,
             masks=masks,
@@ -109,8 +122,8 @@ class ConvolutionSolver:
             seen=self.seen,
             rank=image.rank,
             unknowns=image.unknowns,
-            complete=behind and image.rank == image.unknowns,
-            replay_error=replay_error(self.problem, victim, x, masks, factor),
+            complete=complete,
+            replay_error=error,
         )
 
     def _head(self, victim: int, gradients: dict[str, Tensor]) -> Head:

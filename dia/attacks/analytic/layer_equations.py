@@ -15,7 +15,6 @@ determine: the standard error of every entry of a, and the rank. The prior's pul
 only decides what nothing else does.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +42,10 @@ DETERMINED = 1e-2
 """Entries whose standard error is below this share of the prior's are determined."""
 
 
+LOOSE = 1e-3
+"""Directions whose standard error is above this share of the prior's may still move."""
+
+
 @dataclass(frozen=True)
 class LayerInput:
     """A layer's input.
@@ -53,8 +56,7 @@ class LayerInput:
         determined: (N, C, H, W) bool.
         unknowns: Entries on which anything depends.
         rank: Dimensions of them that the equations determine.
-        openness: Maps a change (N, C, H, W) of the input to the part of it that the equations do not forbid (about a
-            projector on what they leave free); None where nothing is free, or too much to tell.
+        openness: What the equations leave free; None where nothing is, or too much to tell.
     """
 
     value: Tensor
@@ -62,7 +64,7 @@ class LayerInput:
     determined: Tensor
     unknowns: int
     rank: int
-    openness: Callable[[Tensor], Tensor] | None = None
+    openness: "Openness | None" = None
 
 
 def gradient_matrix(taps: Tensor, deltas: Tensor, pixels: int) -> Tensor:
@@ -155,9 +157,7 @@ class _Weak:
         whole[:, self.columns] = entries.transpose(1, 2).flatten(0, 1)
         return whole.view(channels, self.images, height, width).transpose(0, 1)
 
-    def solve(
-        self, start: Tensor, units: Units | None
-    ) -> tuple[Tensor, Tensor, int, Callable[[Tensor], Tensor] | None]:
+    def solve(self, start: Tensor, units: Units | None) -> tuple[Tensor, Tensor, int, "Openness | None"]:
         """Coefficients, variance (groups, columns, C / groups) of the entries, rank, openness."""
         groups, q, per_group = self.information.shape
         count = groups * q * per_group
@@ -183,7 +183,7 @@ class _Weak:
         blocks = blocks.permute(2, 0, 1).view(groups, per_group, q, q)
         basis = self.basis[:, None]
         variance = ((basis @ blocks) * basis).sum(3).transpose(1, 2)
-        openness = self._openness(covariance) if rank < count else None
+        openness = Openness(self, covariance / self.scale**2) if rank < count else None
         return solution.view(groups, per_group, q).transpose(1, 2), variance, rank, openness
 
     def _forward(self, start: Tensor, units: Units) -> tuple[Tensor, Tensor]:
@@ -209,16 +209,6 @@ class _Weak:
         """(N, C, H, W) to (groups, columns, C / groups)."""
         whole = image.transpose(0, 1).flatten(1)[:, self.columns]
         return whole.view(len(self.basis), -1, whole.shape[1]).transpose(1, 2)
-
-    def _openness(self, covariance: Tensor) -> Callable[[Tensor], Tensor]:
-        share = covariance / self.scale**2
-
-        def open_part(change: Tensor) -> Tensor:
-            along = self._along(change).transpose(1, 2)
-            moved = (share @ along.reshape(-1)).view(along.shape).transpose(1, 2)
-            return self.image(self.basis @ moved)
-
-        return open_part
 
     def _guess(self, start: Tensor, units: Units | None) -> Tensor:
         """The coefficients by conjugate gradients: where they are too many, their errors are not computed."""
@@ -257,3 +247,29 @@ class _Weak:
         level = (units.value * units.known).square().sum() / units.known.sum().clamp_min(1)
         noise = (NOISE**2 * level).clamp_min(1e-300) * units.slope.square()
         return torch.where(units.known, units.slope / (units.std.square() + noise).sqrt(), 0.0)
+
+
+@dataclass(frozen=True)
+class Openness:
+    """What the equations leave free of a layer's input.
+
+    Attributes:
+        weak: The unknowns.
+        share: (unknowns, unknowns) their covariance over the prior's: about a projector on the free directions.
+    """
+
+    weak: _Weak
+    share: Tensor
+
+    def __call__(self, change: Tensor) -> Tensor:
+        """The part of a change (N, C, H, W) that the equations do not forbid."""
+        along = self.weak._along(change).transpose(1, 2)
+        moved = (self.share @ along.reshape(-1)).view(along.shape).transpose(1, 2)
+        return self.weak.image(self.weak.basis @ moved)
+
+    def directions(self) -> Tensor:
+        """(K, N, C, H, W) orthonormal, those that nothing but the prior holds."""
+        values, vectors = torch.linalg.eigh(self.share)
+        groups, q, per_group = self.weak.information.shape
+        open_ = vectors[:, values > LOOSE**2].T.reshape(-1, groups, per_group, q).transpose(2, 3)
+        return torch.stack([self.weak.image(self.weak.basis @ part) for part in open_])

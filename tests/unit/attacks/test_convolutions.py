@@ -8,7 +8,7 @@ import torch
 from helpers.structured_problems import CLASSES, build_problem, noisy, without
 from torch import Tensor, nn
 
-from dia.attacks.analytic import layer_equations
+from dia.attacks.analytic import eight_bits, layer_equations
 from dia.attacks.analytic.attack import build
 from dia.attacks.analytic.conv_chain import read_chain
 from dia.attacks.analytic.convolutions import ConvolutionSolver, Reconstruction
@@ -252,3 +252,26 @@ def test_a_layer_too_large_to_factorise_is_guessed_and_not_claimed(monkeypatch: 
         assert not found.complete
         assert not bool(found.determined.any())
         assert float((found.x - true).square().mean()) < 0.02
+
+
+def test_an_image_of_eight_bits_is_decoded_from_a_filling_that_is_wrong_about_many_pixels() -> None:
+    rng = torch.Generator().manual_seed(0)
+    low, high = torch.tensor(-2.0).double(), torch.tensor(2.0).double()
+    step = (high - low) / 255
+    true = low + step * torch.randint(256, (1, 2, 10, 12), generator=rng)
+    true[..., -1] = 0.0123  # an unseen column is on no multiple
+    seen = torch.ones(10, 12, dtype=torch.bool)
+    seen[:, -1] = False
+    directions = torch.linalg.qr(torch.randn(240, 8, generator=rng, dtype=torch.float64)).Q.T.view(
+        8, 1, 2, 10, 12
+    )
+    directions = directions * seen
+    wrong = torch.einsum(
+        "k,knchw->nchw", step * torch.randn(8, generator=rng, dtype=torch.float64), directions
+    )
+    assert 0.02 < float((wrong.abs() > step / 2).double().mean()) < 0.5
+    found = eight_bits.snap(true + wrong, directions, seen, low, high)
+    assert found is not None
+    assert torch.allclose(found * seen, true * seen, atol=1e-12)
+    far = true + 40 * wrong
+    assert eight_bits.snap(far, directions[:1], seen, low, high) is None
