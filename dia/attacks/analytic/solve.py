@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.analytic import batch, mlp, vit
+from dia.attacks.analytic.chain_certificate import certify, is_mirrored, masks_by_site
 from dia.attacks.analytic.convolutions import ConvolutionSolver
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
@@ -25,7 +26,7 @@ CONSISTENT = 1e-3
 """Largest relative residual of an exact solution; a float32 gradient leaves less than 1e-5."""
 
 SOLVED, INEXACT, PARTIAL, NOT_SEPARABLE = "solved", "inexact", "partial", "not_separable"
-UNDERDETERMINED, APPROXIMATE = "underdetermined", "approximate"
+UNDERDETERMINED, APPROXIMATE, UNCONFIRMED = "underdetermined", "approximate", "unconfirmed"
 
 
 class Solution(NamedTuple):
@@ -33,13 +34,13 @@ class Solution(NamedTuple):
 
     Attributes:
         x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
-        claimed: (N,) bool, the images that the attack knows to have recovered (up to scale and sign where only the
-            pixel box tells them).
+        claimed: (N,) bool, the images that the attack knows to have recovered.
         masks: Per dropout site (N, *site.shape) bool as read off, or None where they were not.
         reason: ``solved`` (every image recovered), ``partial``, ``not_separable`` (no image of a batch could be told
             from the others), ``underdetermined`` (other images have the gradient of these convolutions as well; the
             rest is a plausible guess), ``approximate`` (a ResNet: its features are exact, the image behind them was
-            sought), or ``inexact`` (the equations contradict each other: the gradient was altered).
+            sought), ``unconfirmed`` (images of a batch were found, but their replay does not give the gradient), or
+            ``inexact`` (the equations contradict each other: the gradient was altered).
     """
 
     x: Tensor
@@ -137,12 +138,16 @@ def _solve_image_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChai
     found = mlp.factor_rank_one(gradients[f"{layer.name}.weight"])
     bias = gradients.get(f"{layer.name}.bias")
     if bias is not None:
-        image, residual = _scale_by_bias(found, bias)
+        image = _scale_by_bias(found, bias)[0]
     else:
         label = int(problem.labels[victim, 0])
-        image, residual = mlp.find_scale(chain, found.inputs, gradients, masks, label, _box(problem, layer))
-    by_site = _masks_by_site(problem, chain, [masks])
-    return _single_image(problem, layer, image[None], by_site, found.residual + residual)
+        image = mlp.find_scale(chain, found.inputs, gradients, masks, label, _box(problem, layer))[0]
+    x = _clipped(problem, layer, image[None].nan_to_num())[None].to(problem.dtype)
+    by_site = masks_by_site(problem, chain, [masks])
+    certified = certify(problem, layer, chain, gradients, victim, x, by_site)
+    if certified is None or is_mirrored(problem, chain, victim, x, certified):
+        return Solution(x, torch.tensor([False]), by_site, INEXACT)
+    return Solution(x, torch.tensor([True]), certified.masks, SOLVED)
 
 
 def _scale_by_bias(found: mlp.RankOne, bias: Tensor) -> tuple[Tensor, float]:
@@ -152,14 +157,17 @@ def _scale_by_bias(found: mlp.RankOne, bias: Tensor) -> tuple[Tensor, float]:
 
 
 def _solve_batch_by_first_layer(problem: Problem, layer: PixelLayer, victim: int) -> Solution:
-    """The images of a batch from the weight and bias of the only layer whose inputs are known."""
+    """The images of a batch from the weight and bias of the only layer whose inputs are known.
+
+    Nothing is claimed: without masks there is no replay, and a bias gradient lies in the span of any factors.
+    """
     gradients = _gradients(problem, [layer.name], victim)
     bias, images = gradients.get(f"{layer.name}.bias"), problem.labels.shape[1]
     rate = max(problem.rates, default=0.0)
     layers = separate_layers([gradients[f"{layer.name}.weight"]], images, [rate])
-    if not layers or bias is None:
-        return _batch_of_images(problem, layer, [], None)
-    return _batch_of_images(problem, layer, batch.images_by_bias(layers[0].rows, bias, CONSISTENT), None)
+    found = batch.images_by_bias(layers[0].rows, bias, CONSISTENT) if layers and bias is not None else []
+    x, there = _batch_of_images(problem, layer, found)
+    return Solution(x, torch.zeros_like(there), None, UNCONFIRMED if bool(there.any()) else NOT_SEPARABLE)
 
 
 def _solve_batch_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChain, victim: int) -> Solution:
@@ -171,23 +179,40 @@ def _solve_batch_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChai
     bias, box = gradients.get(f"{layer.name}.bias"), _box(problem, layer)
     images = batch.images_of_chain(layers, chain, bias, labels, box, CONSISTENT)
     masks = [image.masks for image in images if image.masks is not None]
-    by_site = _masks_by_site(problem, chain, masks) if len(masks) == len(labels) else None
-    return _batch_of_images(problem, layer, images, by_site)
+    by_site = masks_by_site(problem, chain, masks) if len(masks) == len(labels) else None
+    x, there = _batch_of_images(problem, layer, images)
+    if not bool(there.any()):
+        return Solution(x, there, by_site, NOT_SEPARABLE)
+    read = by_site if by_site is not None and bool(there.all()) else None
+    certified = certify(problem, layer, chain, gradients, victim, x[there], read)
+    if certified is None or is_mirrored(problem, chain, victim, x[there], certified):
+        return Solution(x, torch.zeros_like(there), by_site, UNCONFIRMED)
+    if not bool(there.all()):
+        return Solution(x, there, None, PARTIAL)
+    order = _in_order_of(labels, certified.labels)
+    return Solution(x[order], there, [mask[order] for mask in certified.masks], SOLVED)
+
+
+def _in_order_of(labels: Tensor, found: Tensor) -> Tensor:
+    """(N,) which image is at each position, so that their labels ``found`` are in the order of ``labels``."""
+    if not torch.equal(labels.sort().values, found.sort().values):
+        return torch.arange(len(labels))
+    order = torch.empty_like(labels)
+    order[labels.argsort(stable=True)] = found.argsort(stable=True)
+    return order
 
 
 def _batch_of_images(
-    problem: Problem, layer: PixelLayer, images: Sequence[batch.Image], masks: list[Tensor] | None
-) -> Solution:
-    """The images of a batch, clipped to the pixel box."""
+    problem: Problem, layer: PixelLayer, images: Sequence[batch.Image]
+) -> tuple[Tensor, Tensor]:
+    """The images (N, C, H, W) of a batch, clipped to the pixel box, and (N,) bool which of them were found."""
     x = torch.zeros(problem.labels.shape[1], *problem.shape, dtype=problem.dtype)
-    claimed = torch.zeros(len(x), dtype=torch.bool)
+    there = torch.zeros(len(x), dtype=torch.bool)
     for number, image in enumerate(images):
         if image.inputs is not None and bool(image.inputs.isfinite().all()):
             x[number] = _clipped(problem, layer, image.inputs[None])
-            claimed[number] = True
-    count = int(claimed.sum())
-    reason = SOLVED if count == len(x) else PARTIAL if count else NOT_SEPARABLE
-    return Solution(x, claimed, masks, reason)
+            there[number] = True
+    return x, there
 
 
 def _single_image(
@@ -203,18 +228,6 @@ def _clipped(problem: Problem, layer: PixelLayer, inputs: Tensor) -> Tensor:
     """The image (C, H, W) with these inputs (T, in) of the layer, clipped to the pixel box."""
     low, high = problem.low.double().cpu(), problem.high.double().cpu()
     return layer.image(inputs, problem.shape).clamp(low, high)
-
-
-def _masks_by_site(
-    problem: Problem, chain: LinearChain, masks: Sequence[Sequence[Tensor | None]]
-) -> list[Tensor]:
-    """Per dropout site (N, *site.shape) bool, from every image's masks behind the links."""
-    by_link = {link.site: number for number, link in enumerate(chain.links[:-1])}
-    by_site = []
-    for number, site in enumerate(problem.model.sites):
-        values = [image[by_link[number]] for image in masks]
-        by_site.append(torch.stack([v.bool().view(site.shape) for v in values if v is not None]))
-    return by_site
 
 
 def _gradients(problem: Problem, layer_names: Sequence[str], victim: int) -> dict[str, Tensor]:
