@@ -81,7 +81,7 @@ def _check_head(case: Case) -> list[str]:
     warnings = []
     if int(negative.sum()) > images:
         warnings.append(
-            f"{name}.bias says that classes {_classes(negative)} are among the client's images: {int(negative.sum())} "
+            f"{name}.bias says that {_classes(negative)} are among the client's images: {int(negative.sum())} "
             f"classes, but images is {images}. More images were used, or the update is a mean over several clients"
         )
     elif counts is not None:
@@ -141,7 +141,7 @@ def _check_rank(case: Case) -> list[str]:
     if case.steps == 1 and rank < case.images:
         return [
             f"the gradient of {name}.weight has rank {rank}, and {case.images} different images give {case.images}: "
-            "images may be too large"
+            "the number of images may be too large"
         ]
     return []
 

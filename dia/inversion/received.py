@@ -155,9 +155,11 @@ def matched(model: nn.Module, tensors: Tensors, what: str, warnings: list[str]) 
                 hint = f": the first dimension looks like {tensor.shape[0]} clients; attack one at a time"
             raise UpdateError(f"{what}: {name} has shape {tuple(tensor.shape)}, the model {expected}{hint}")
         if not tensor.is_floating_point():
+            hint = (
+                "" if tensor.is_complex() else ": turn quantised tensors back with their scale and zero point"
+            )
             raise UpdateError(
-                f"{what}: {name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers: "
-                "quantised tensors must be turned back with their scale and zero point first"
+                f"{what}: {name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers{hint}"
             )
         found[name] = tensor
     if not found:
@@ -234,9 +236,7 @@ def _check_numbers(values: dict[str, Tensor], what: str = "update") -> None:
         where = ", ".join(
             f"{name} ({count} of {values[name].numel()})" for name, count in bad.items() if count
         )
-        raise UpdateError(
-            f"{what}: values that are not finite in {where}; the client's training diverged or overflowed"
-        )
+        raise UpdateError(f"{what}: values that are not finite in {where}; training diverged or overflowed")
     if not any(bool(value.any()) for value in values.values()):
         raise UpdateError(f"{what}: all values are zero; there is nothing to attack")
 
