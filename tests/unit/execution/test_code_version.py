@@ -17,6 +17,7 @@ CARRIERS = {
     "dia.settings": "their values are in a cell's identity, defaults too",
     "dia.jobs": "what a cell is told is in its identity",
     "dia.utils.devices": "chooses a device, which a row records",
+    "dia.utils.text": "words of messages",
     "dia.utils.files": "writes and reads bytes as they are",
     "dia.utils.npz": "reads arrays as they are",
     "dia.utils.log": "messages for people",
