@@ -39,7 +39,7 @@ demo: .venv/user.stamp
 # Fast tests come first: a broken unit shows before a workflow runs. One process per core, one thread per process.
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist loadscope --no-loadscope-reorder \
-	  tests/unit tests/reference tests/workflow
+	  tests/unit tests/gpu tests/reference tests/workflow
 
 # Root installs missing Debian packages; others are told what is missing.
 test-slurm: .venv/dev.stamp
