@@ -20,7 +20,8 @@ aten = torch.ops.aten
 VIEWS = (
     "view _unsafe_view detach alias expand permute transpose t slice select unsqueeze squeeze split unbind"
 )
-VIEWS += " split_with_sizes lift_fresh _reshape_alias diagonal unfold empty empty_like new_empty empty_strided narrow as_strided"
+VIEWS += " split_with_sizes lift_fresh _reshape_alias diagonal unfold narrow as_strided"
+VIEWS += " empty empty_like new_empty empty_strided"
 NO_KERNEL = {getattr(aten, name) for name in [*VIEWS.split(), "new_empty_strided", "is_same_size"]}
 SYNCHRONISES = {
     getattr(aten, name)

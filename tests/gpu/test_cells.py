@@ -29,7 +29,7 @@ def rows(device: str, attack: str, model: str = "mlp", **settings: Any) -> list[
 
 
 CASES: list[tuple[str, str, dict[str, Any]]] = [
-    *((attack, "mlp", {}) for attack in ("ig", "wiig", "dia", "dia_readout", "seed", "analytic")),
+    *((attack, "mlp", {}) for attack in ("ig", "wiig", "dia", "dia_readout", "seed_search", "analytic")),
     ("dia", "mlp", LBFGS),
     ("dia", "mlp", LOCAL),
     ("dia", "mlp", DEFENDED),
