@@ -66,6 +66,11 @@ def infer_labels(
     """
     name, layer = last_layer(model, num_classes)
     prefix = f"{name}." if name else ""
+    if f"{prefix}weight" not in received.pieces:
+        raise AttackError(
+            "labels cannot be inferred: clients do not send the gradient of the last layer's weights "
+            f"({prefix}weight is frozen or takes no part); set attacker_labels: known"
+        )
     rows = received.pieces[f"{prefix}weight"].dense()
     bias = received.pieces.get(f"{prefix}bias") if layer.bias is not None else None
     if images == 1:

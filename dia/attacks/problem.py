@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
+from dia.models.parameters import reference_parameter
 from dia.settings.scenario import Settings
 
 
@@ -59,12 +60,12 @@ class Problem:
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return next(self.model.model.parameters()).device
+        return reference_parameter(self.model.model).device
 
     @property
     def dtype(self) -> torch.dtype:
         """The model's precision."""
-        return next(self.model.model.parameters()).dtype
+        return reference_parameter(self.model.model).dtype
 
     @property
     def rates(self) -> list[float]:

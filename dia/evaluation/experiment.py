@@ -23,8 +23,12 @@ from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
 from dia.jobs.attack_job import AttackJob
+from dia.models.parameters import reference_parameter
 from dia.settings.scenario import Settings
-from dia.utils.randomness import generator
+from dia.utils.randomness import generator, untouched_generators
+
+CHECKED_VICTIMS = 2
+"""Victims on whose images the engine is held against plain autograd, beside random ones."""
 
 CLIENT_FAILED = f"{FAILED}: the client gradient is not finite; check the model and its weights"
 
@@ -107,9 +111,10 @@ def build_experiment(
     build = partial(_build_engine, job, victim_set, device, trained)
     client = build(job.cell.p)
     ids = [victim_id(number) for number in range(settings.victims)]
-    received, client_masks = simulate_clients(
-        client, normalisation.normalise(original), labels, settings, job.cell.seed, ids
-    )
+    x = normalisation.normalise(original)
+    with untouched_generators():
+        client.check(x[:CHECKED_VICTIMS], labels[:CHECKED_VICTIMS])
+        received, client_masks = simulate_clients(client, x, labels, settings, job.cell.seed, ids)
     finite = received.finite
     if not bool(finite.any()):
         raise AttackError(
@@ -141,6 +146,8 @@ def build_experiment(
         ids,
     )
     attacker = problem.model
+    if attacker is not client:
+        attacker.check(normalisation.normalise(original[:CHECKED_VICTIMS]), labels[:CHECKED_VICTIMS])
     scoring_engine, true_masks = client, client_masks
     if not client.sites and attacker.sites:
         scoring_engine = attacker.known if isinstance(attacker, UnknownRateEngine) else attacker
@@ -209,7 +216,7 @@ def attacker_view(
         victim_ids: Ids of the V victims.
     """
     attacker = _attackers_engine(attack, settings, client, build)
-    device = next(attacker.model.parameters()).device
+    device = reference_parameter(attacker.model).device
     low, high = normalisation.bounds()
     return Problem(
         model=attacker,
@@ -313,6 +320,6 @@ def inferred_labels(
     """
     rng = generator(seed, "made_up_images")
     pixels = torch.rand((AUXILIARY_IMAGES, *client.shape), generator=rng, dtype=torch.float64)
-    auxiliary_images = normalisation.normalise(pixels).to(next(client.model.parameters()).device)
+    auxiliary_images = normalisation.normalise(pixels).to(reference_parameter(client.model).device)
     scale = float(steps_per_update(client)) if scale_known else None
     return infer_labels(client.model, received, images, client.num_classes, auxiliary_images, scale)

@@ -11,6 +11,7 @@ from dia.federated.update import ClientUpdate, cheaper_form, concatenate_victims
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import DenseGradient, ParameterGradient
 from dia.models.dropout import Site
+from dia.models.parameters import reference_parameter
 from dia.settings.defences import DefenceSettings
 from dia.settings.scenario import Settings
 from dia.utils.randomness import bernoulli, derive_seed, generator
@@ -38,7 +39,7 @@ def simulate_clients(
         What the server receives, finite or not, and the clients' masks, per site (V, N, *site.shape) bool; all on the
         CPU.
     """
-    device, cpu = next(model.model.parameters()).device, torch.device("cpu")
+    device, cpu = reference_parameter(model.model).device, torch.device("cpu")
     masks = draw_client_masks(model.sites, seed, victim_ids, x.shape[1], settings.client_mask_seed_space)
     updates = []
     for number, name in enumerate(victim_ids):
@@ -145,7 +146,7 @@ def apply_defences(
     if not active_defences(settings):
         return gradient
     plain = {}
-    for name, parameter in model.model.named_parameters():
+    for name, parameter in model.parameters.items():
         piece = gradient.get(name)
         plain[name] = (
             parameter.new_zeros(len(victim_ids), *parameter.shape) if piece is None else unit * piece.dense()

@@ -1,7 +1,9 @@
 """The protocol of a scenario: what its clients compute, and the engine that computes it."""
 
 import torch
+from torch import nn
 
+from dia.errors import ModelError
 from dia.federated.trained_model import TrainedModel
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
@@ -45,13 +47,40 @@ def build_engine(
     Raises:
         ModelError: The model cannot be built or cannot take these images, or the trained weights do not fit.
     """
-    network = build_model(model, shape, num_classes, rate, seed, sites=settings.dropout_sites, own=own)
+    steps = local_steps(settings, images, seed)
+    network = build_model(
+        model,
+        shape,
+        num_classes,
+        rate,
+        seed,
+        sites=settings.dropout_sites,
+        own=own,
+        sizes=sorted({len(step) for step in steps} or {images}),
+    )
+    _check_precision(model, network, settings.precision)
     if trained is not None:
         trained.load_into(network)
     network = network.to(device, PRECISIONS[settings.precision])
-    if steps := local_steps(settings, images, seed):
+    if steps:
         return LocalSGDEngine(network, shape, num_classes, steps, settings.local_learning_rate)
     return BatchedGradientEngine(network, shape, num_classes, images)
+
+
+def _check_precision(name: str, network: nn.Module, precision: str) -> None:
+    """See that computing in this precision is what the model does by itself.
+
+    Raises:
+        ModelError: It has weights of another type, which a cast would round, or make compute more exactly than it does.
+    """
+    for key, parameter in network.named_parameters():
+        own = str(parameter.dtype).removeprefix("torch.")
+        if parameter.is_floating_point() and own not in ("float32", precision):
+            remedy = "set precision: float64, or return it" if own == "float64" else "return it"
+            raise ModelError(
+                f"model '{name}' has weights of type {own} ('{key}'), and the scenario computes in {precision}: "
+                f"{remedy} with .float()"
+            )
 
 
 def update_scale(engine: GradientEngine) -> float:

@@ -4,6 +4,8 @@ Clients own disjoint parts of the training images. In a round some of them compu
 (a gradient, or local steps), defend it, and the server takes a step along the mean of what it receives.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -108,11 +110,13 @@ def _clients(images: int, size: int, wanted: int, seed: int) -> Tensor:
 
 def _round(engine: GradientEngine, batches: list[Batch], names: list[str], job: TrainingJob) -> None:
     """Run one round: every client computes, defends and sends; the server takes a step."""
-    settings, parameters = job.settings, dict(engine.model.named_parameters())
+    settings, parameters = job.settings, engine.parameters
     summed = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    buffers = []
     for (x, labels), name in zip(batches, names, strict=True):
         masks = draw_masks(engine.sites, job.seed, [name], x.shape[1], "training_masks")
         sent = compute_update(engine, x, masks, labels)
+        buffers.append(engine.buffers.end)
         sent = apply_defences(sent, engine, settings, job.seed, [name], update_scale(engine))
         for key, piece in ClientUpdate.of(sent).pieces.items():
             summed[key] += piece.dense()[0]
@@ -120,6 +124,12 @@ def _round(engine: GradientEngine, batches: list[Batch], names: list[str], job: 
     with torch.no_grad():
         for key, parameter in parameters.items():
             parameter.sub_(rate / len(batches) * summed[key])
+    engine.buffers.set([_averaged(values) for values in zip(*buffers, strict=True)])
+
+
+def _averaged(values: Sequence[Tensor]) -> Tensor:
+    """The mean of the clients' buffers (running statistics), as in FedAvg; of counters, which are alike, the first."""
+    return torch.stack(list(values)).mean(0) if values[0].is_floating_point() else values[0]
 
 
 def _loss(engine: GradientEngine, batches: list[Batch]) -> float:

@@ -10,19 +10,23 @@ that disagree one victim at a time.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dia.gradients import per_victim
 from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient, concatenate_calls
 from dia.gradients.forward_overrides import forward_overrides
 from dia.gradients.layer_rules import RULES, per_image_leaf, sum_gradients
-from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
+from dia.gradients.probe import PROBE_TOLERANCE, Probe, probe_batch, probe_on
+from dia.models.buffer_guard import BufferGuard
 from dia.models.dropout import Site, dropout_sites, use_masks
+from dia.models.parameters import reference_parameter, trainable_parameters
 from dia.utils.devices import full_precision_products
 
 
@@ -42,8 +46,10 @@ class BatchedGradientEngine:
     """A client's model that yields every victim's gradient at once.
 
     Args:
-        model: In train mode, its dropout replayable. Its parameters are frozen (``requires_grad`` off) and in-place
-            activations are made out of place, which changes no number.
+        model: In train mode, its dropout replayable. Clients send the gradient of those of its parameters that require
+            one. All are frozen then (``requires_grad`` off), its buffers are guarded
+            (:class:`~dia.models.buffer_guard.BufferGuard`) and in-place activations are made out of place, which
+            changes no number.
         shape: (C, H, W) of one image.
         num_classes: Number of outputs.
         batch_size: Images N of a victim.
@@ -56,39 +62,46 @@ class BatchedGradientEngine:
     def __init__(
         self, model: nn.Module, shape: tuple[int, int, int], num_classes: int, batch_size: int
     ) -> None:
+        self.parameters = trainable_parameters(model)
         self.model = model.requires_grad_(False)
+        self.buffers = BufferGuard(model)
         self.shape, self.num_classes = shape, num_classes
         for module in model.modules():
             if getattr(module, "inplace", False):
                 module.inplace = False  # type: ignore[assignment]
-        reference = next(model.parameters())
-        self.sites: list[Site] = dropout_sites(model, reference.new_zeros(1, *shape))
-        self._layers = {name: module for name, module in model.named_modules() if type(module) in RULES}
+        images = torch.zeros(batch_size, *shape).to(reference_parameter(model))
+        self.sites: list[Site] = dropout_sites(model, images)
+        self.buffers.release_if_unchanged()
+        self._layers = {
+            name: module
+            for name, module in model.named_modules()
+            if type(module) in RULES and not self._is_frozen(name, module)
+        }
         self._overrides = forward_overrides(model)
         self._covered_by_rules = {
             f"{name}.{parameter}".lstrip(".")
             for name, module in self._layers.items()
             for parameter, _ in module.named_parameters(recurse=False)
         }
-        names = [name for name, _ in model.named_parameters()]
         self._broadcast_parameters = [
-            n for n in names if n not in self._covered_by_rules and model.get_parameter(n).shape[:1] == (1,)
+            n for n, p in self.parameters.items() if n not in self._covered_by_rules and p.shape[:1] == (1,)
         ]
         self.per_victim_parameters = [
             name
-            for name in names
+            for name in self.parameters
             if name not in self._covered_by_rules and name not in self._broadcast_parameters
         ]
         self._cloned: set[str] = set()
-        self._probe(batch_size)
+        self._rows: dict[str, list[Fraction]] | None = None
+        self._verify(probe_batch(self, victims=3, images=batch_size))
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        return reference_parameter(self.model).dtype
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return reference_parameter(self.model).device
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
@@ -105,16 +118,20 @@ class BatchedGradientEngine:
             One gradient per parameter, in ``named_parameters`` order; parameters that take no part are absent.
         """
         found: dict[str, list[ParameterGradient]] = defaultdict(list)
-        if len(self.per_victim_parameters) < len(list(self.model.parameters())):
-            for name, piece in self._gradients_by_rule(x, masks, labels, differentiable):
-                found[name].append(piece)
+        try:
+            if len(self.per_victim_parameters) < len(self.parameters):
+                for name, piece in self._gradients_by_rule(x, masks, labels, differentiable):
+                    found[name].append(piece)
+        except _NotAsProbed:
+            self._give_up_folding()
+            found.clear()
         if self.per_victim_parameters:
             values = per_victim.gradients(
                 self.model, self.sites, self.per_victim_parameters, x, masks, labels
             )
             found.update({name: [DenseGradient(value)] for name, value in values.items()})
         combined: dict[str, ParameterGradient] = {}
-        for name, _ in self.model.named_parameters():
+        for name in self.parameters:
             pieces = found.get(name, [])
             if pieces and all(isinstance(piece, FactoredGradient) for piece in pieces):
                 combined[name] = concatenate_calls(pieces)  # type: ignore[arg-type]
@@ -137,11 +154,10 @@ class BatchedGradientEngine:
         if not images.requires_grad:
             images = images.detach().requires_grad_()
         folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
-        leaves = {
-            n: per_image_leaf(self.model.get_parameter(n), len(images)) for n in self._broadcast_parameters
-        }
+        leaves = {n: per_image_leaf(self.parameters[n], len(images)) for n in self._broadcast_parameters}
         with torch.enable_grad(), self._recording() as calls, use_masks(self.sites, folded):
             logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
+            self._see_that_calls_are_as_probed(calls, len(images))
             loss = F.cross_entropy(logits, labels.flatten(), reduction="sum") / batch_size
             calls = [call for call in calls if call.output.requires_grad]  # not those on constants
             ends = [call.output for call in calls] + list(leaves.values())
@@ -182,15 +198,50 @@ class BatchedGradientEngine:
             for module, _ in forwards:
                 del module.forward  # the class's own again
 
+    def check(self, x: Tensor, labels: Tensor) -> None:
+        """See that the rules hold on these images (V, N, C, H, W) and labels (V, N) too; what fails is given up."""
+        self._verify(probe_on(self, x, labels))
+
+    def _is_frozen(self, name: str, module: nn.Module) -> bool:
+        """Whether a layer has parameters and clients send none of them."""
+        own = [f"{name}.{parameter}".lstrip(".") for parameter, _ in module.named_parameters(recurse=False)]
+        return bool(own) and not any(parameter in self.parameters for parameter in own)
+
+    def _is_folded(self, layer: str) -> bool:
+        """Whether a layer's rule yields the gradient of any of its parameters."""
+        names = (
+            f"{layer}.{name}".lstrip(".") for name, _ in self._layers[layer].named_parameters(recurse=False)
+        )
+        return any(name in self.parameters and name not in self.per_victim_parameters for name in names)
+
+    def _give_up_folding(self) -> None:
+        self.per_victim_parameters, self._broadcast_parameters = list(self.parameters), []
+
+    def _see_that_calls_are_as_probed(self, calls: list[Call], images: int) -> None:
+        """Compare the rows of every call, and in-place changes of its output, with those of the probe.
+
+        Raises:
+            _NotAsProbed: A layer sees other rows than in the probe: images are routed by their content.
+        """
+        if self._rows is None:
+            return
+        calls = [call for call in calls if self._is_folded(call.layer)]
+        rows = _rows_per_image(calls, images)
+        overwritten = {call.layer for call in calls if call.output._version != call.version}
+        if (
+            any(self._rows[name][: len(seen)] != seen for name, seen in rows.items())
+            or overwritten - self._cloned
+        ):
+            raise _NotAsProbed
+
     @full_precision_products()
-    def _probe(self, batch_size: int) -> None:
+    def _verify(self, probe: Probe) -> None:
         """Find outputs that are overwritten and parameters whose folded gradient is wrong."""
-        x, masks, labels = probe_batch(self, victims=2, images=batch_size)
-        if self._mixes_victims(x, masks):
-            self.per_victim_parameters, self._broadcast_parameters = (
-                [name for name, _ in self.model.named_parameters()],
-                [],
-            )
+        x, masks, labels = probe
+        if len(self.per_victim_parameters) == len(self.parameters):
+            return
+        if self._mixes_victims(x, masks) or self._depends_on_data(x, masks):
+            self._give_up_folding()
             return
         with (
             torch.no_grad(),
@@ -198,11 +249,17 @@ class BatchedGradientEngine:
             use_masks(self.sites, [m.flatten(0, 1) for m in masks]),
         ):
             self.model(x.flatten(0, 1))
-        self._cloned = {call.layer for call in calls if call.output._version != call.version}
+        self._cloned |= {call.layer for call in calls if call.output._version != call.version}
+        rows = _rows_per_image(calls, x.shape[0] * x.shape[1])
+        self._rows = self._rows or defaultdict(list, rows)
         try:
             folded = self.gradients(x, masks, labels, differentiable=False)
-        except RuntimeError:
-            # A broadcast parameter used in a way that cannot be expanded, say repeat(): leave those to vmap.
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # of torch, or of a check in the model's own code
+            # A broadcast parameter used in a way that cannot be expanded, say repeat().
+            if not self._broadcast_parameters:
+                raise
             self.per_victim_parameters += self._broadcast_parameters
             self._broadcast_parameters = []
             folded = self.gradients(x, masks, labels, differentiable=False)
@@ -211,6 +268,16 @@ class BatchedGradientEngine:
             self._broadcast_parameters = [
                 name for name in self._broadcast_parameters if name not in self.per_victim_parameters
             ]
+
+    def _depends_on_data(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
+        """Whether the forward pass branches on values or selects by them: another batch may be computed otherwise."""
+        with (
+            torch.no_grad(),
+            use_masks(self.sites, [m.flatten(0, 1) for m in masks]),
+            _DataDependence() as seen,
+        ):
+            self.model(x.flatten(0, 1))
+        return seen.found
 
     def _mixes_victims(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
         """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
@@ -224,7 +291,7 @@ class BatchedGradientEngine:
         self, folded: dict[str, ParameterGradient], x: Tensor, masks: Sequence[Tensor], labels: Tensor
     ) -> list[str]:
         """Names of parameters whose folded gradient differs from plain autograd, victim by victim."""
-        names = [name for name, _ in self.model.named_parameters()]
+        names = list(self.parameters)
         tolerance = PROBE_TOLERANCE.get(self.dtype, 1e-3)
         wrong: set[str] = set()
         for victim in range(len(x)):
@@ -237,6 +304,30 @@ class BatchedGradientEngine:
                 if _relative_error(got, plain[name], scale) > tolerance:
                     wrong.add(name)
         return [name for name in names if name in wrong]
+
+
+class _NotAsProbed(Exception):
+    """A forward pass whose layers are called otherwise than in the probe."""
+
+
+class _DataDependence(TorchDispatchMode):
+    """Notices operators by which values decide what is computed: ``bool(tensor)``, ``nonzero``, boolean indices."""
+
+    found = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found |= not {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.isdisjoint(
+            func.tags
+        )
+        return func(*args, **(kwargs or {}))
+
+
+def _rows_per_image(calls: list[Call], images: int) -> dict[str, list[Fraction]]:
+    """Rows of every call's output per image of the batch, by layer."""
+    rows: dict[str, list[Fraction]] = defaultdict(list)
+    for call in calls:
+        rows[call.layer].append(Fraction(len(call.output), images))
+    return rows
 
 
 def _relative_error(got: Tensor | None, expected: Tensor | None, scale: Tensor) -> float:

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dia.gradients.factored import DenseGradient, ParameterGradient
-from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
+from dia.gradients.probe import PROBE_TOLERANCE, Probe, probe_batch, probe_on
+from dia.models.buffer_guard import BufferGuard, State
 from dia.models.dropout import Site, dropout_sites, use_masks
+from dia.models.parameters import reference_parameter, trainable_parameters
 from dia.utils.devices import full_precision_products
 
 Weights = dict[str, Tensor]
@@ -27,7 +29,8 @@ class LocalSGDEngine:
     """A client's model whose victims each take local steps; what they send is differentiable through all of them.
 
     Args:
-        model: In train mode, its dropout replayable. Its parameters are frozen (``requires_grad`` off).
+        model: In train mode, its dropout replayable. Clients move those of its parameters that require gradients. All
+            are frozen then (``requires_grad`` off), and its buffers are guarded: the steps of a victim change its own.
         shape: (C, H, W) of one image.
         num_classes: Number of outputs.
         steps: The images (numbers in [0, N)) of each step's minibatch, in order; the same for all victims.
@@ -46,21 +49,27 @@ class LocalSGDEngine:
         steps: Sequence[Sequence[int]],
         learning_rate: float,
     ) -> None:
+        self.parameters = trainable_parameters(model)
         self.model = model.requires_grad_(False)
+        self.buffers = BufferGuard(model)
         self.shape, self.num_classes = shape, num_classes
         self.steps, self.learning_rate = [list(step) for step in steps], learning_rate
-        reference = next(model.parameters())
-        self._places = dropout_sites(model, reference.new_zeros(1, *shape))
+        images = torch.zeros(len(self.steps[0]), *shape).to(reference_parameter(model))
+        self._places = dropout_sites(model, images)
+        self.buffers.release_if_unchanged()
         self.sites: list[Site] = [
             replace(site, images=len(step), step=number)
             for number, step in enumerate(self.steps)
             for site in self._places
         ]
         # On the device: an index from the CPU would make a GPU wait, at every step of every iteration.
-        self._chosen = [torch.tensor(step, device=reference.device) for step in self.steps]
+        self._chosen = [torch.tensor(step, device=images.device) for step in self.steps]
         self.per_victim_parameters: list[str] = []
-        if not self._can_be_mapped():
-            self.per_victim_parameters = [name for name, _ in model.named_parameters()]
+        self._verify(probe_batch(self, victims=2, images=max(map(max, self.steps)) + 1))
+
+    def check(self, x: Tensor, labels: Tensor) -> None:
+        """See that mapped victims are looped ones on these images (V, N, C, H, W) and labels (V, N) too."""
+        self._verify(probe_on(self, x, labels))
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
@@ -86,14 +95,15 @@ class LocalSGDEngine:
     ) -> tuple[Weights, Tensor]:
         """Take all steps: the summed gradients (V, *shape) and the summed losses (V,)."""
         victims, places = len(x), len(self._places)
-        start = dict(self.model.named_parameters())
+        start = self.parameters
+        states: list[State | None] = [None] * victims
         weights = {n: p.detach().expand(victims, *p.shape).requires_grad_() for n, p in start.items()}
         summed: Weights = {}
         total = x.new_zeros(victims)
         with torch.enable_grad():
             for number, chosen in enumerate(self._chosen):
                 used = None if masks is None else list(masks[number * places : (number + 1) * places])
-                logits = self._forward(weights, x.index_select(1, chosen), used)
+                logits = self._forward(weights, x.index_select(1, chosen), used, states)
                 expected = labels.index_select(1, chosen)
                 losses = F.cross_entropy(logits.flatten(0, 1), expected.flatten(), reduction="none")
                 loss = losses.view(expected.shape).mean(1)
@@ -108,25 +118,35 @@ class LocalSGDEngine:
                     weights = {name: value.requires_grad_() for name, value in weights.items()}
         return summed, total if differentiable else total.detach()
 
-    def _forward(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
-        """Logits (V, images, classes), every victim with its own weights."""
-        return (self._looped if self.per_victim_parameters else self._mapped)(weights, x, masks)
+    def _forward(
+        self, weights: Weights, x: Tensor, masks: list[Tensor] | None, states: list[State | None]
+    ) -> Tensor:
+        """Logits (V, images, classes), every victim with its own weights and, where passes change them, buffers."""
+        if not self.per_victim_parameters:
+            try:
+                return self._mapped(weights, x, masks, states)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # images that take another way than those of the probes
+                self.per_victim_parameters = list(self.parameters)
+        return self._looped(weights, x, masks, states)
 
-    def _mapped(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
+    def _mapped(
+        self, weights: Weights, x: Tensor, masks: list[Tensor] | None, states: list[State | None]
+    ) -> Tensor:
         mapped = torch.vmap(self._one, in_dims=(0, 0, None if masks is None else 0))
         return mapped(weights, x, masks)
 
-    def _looped(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
-        return torch.stack(
-            [
-                self._one(
-                    {name: value[v] for name, value in weights.items()},
-                    x[v],
-                    None if masks is None else [mask[v] for mask in masks],
-                )
-                for v in range(len(x))
-            ]
-        )
+    def _looped(
+        self, weights: Weights, x: Tensor, masks: list[Tensor] | None, states: list[State | None]
+    ) -> Tensor:
+        logits = []
+        for v in range(len(x)):
+            own = {name: value[v] for name, value in weights.items()}
+            with self.buffers.starting_from(states[v]):
+                logits.append(self._one(own, x[v], None if masks is None else [mask[v] for mask in masks]))
+            states[v] = self.buffers.end
+        return torch.stack(logits)
 
     def _one(self, weights: Weights, x: Tensor, masks: list[Tensor] | None) -> Tensor:
         with use_masks(self._places, masks), self._using(weights):
@@ -138,12 +158,12 @@ class LocalSGDEngine:
 
         ``torch.func.functional_call`` would do, but for a module under two names it leaves them in (torch 2.13).
         """
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        names = {id(parameter): name for name, parameter in self.parameters.items()}
         slots = [
             (module._parameters, key, parameter)
             for module in self.model.modules()
             for key, parameter in module._parameters.items()
-            if parameter is not None
+            if id(parameter) in names
         ]
         try:
             for parameters, key, parameter in slots:
@@ -153,19 +173,30 @@ class LocalSGDEngine:
             for parameters, key, parameter in slots:
                 parameters[key] = parameter
 
+    def _verify(self, probe: Probe) -> None:
+        """Loop where mapping fails on a step of any size."""
+        sizes = {len(step): number for number, step in enumerate(self.steps)}
+        for number in sizes.values():
+            if not self.per_victim_parameters and not self._can_be_mapped(probe, number):
+                self.per_victim_parameters = list(self.parameters)
+
     @full_precision_products()
-    def _can_be_mapped(self) -> bool:
-        """Whether mapped victims have the losses, gradients and second derivatives of looped ones."""
+    def _can_be_mapped(self, probe: Probe, step: int) -> bool:
+        """Whether mapped victims have the losses, gradients and second derivatives of looped ones in a step."""
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
             return False  # its statistics belong to one victim, and torch 2.13 differentiates it wrongly
-        x, masks, labels = probe_batch(self, victims=2, images=1)
-        x.requires_grad_()
-        masks = [mask[:, :1] for mask in masks[: len(self._places)]]  # those of the first step
+        images, places = self.steps[step], len(self._places)
+        x, labels = probe.x[:, images].detach().requires_grad_(), probe.labels[:, images]
+        masks = list(probe.masks[step * places : (step + 1) * places])
+        looped = self._slopes(self._looped, x, masks, labels)
+        if self.buffers.changed():
+            return False  # every victim has buffers of its own after the first step
         try:
             mapped = self._slopes(self._mapped, x, masks, labels)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:
             return False
-        looped = self._slopes(self._looped, x, masks, labels)
         scale = max(float(value.norm()) for value in looped)
         tolerance = PROBE_TOLERANCE.get(x.dtype, 1e-3)
         return all(
@@ -178,11 +209,11 @@ class LocalSGDEngine:
     ) -> list[Tensor]:
         """Gradients by every weight, and by the images the derivative of their squared norm."""
         weights = {
-            name: p.detach().expand(len(x), *p.shape).requires_grad_()
-            for name, p in self.model.named_parameters()
+            name: p.detach().expand(len(x), *p.shape).requires_grad_() for name, p in self.parameters.items()
         }
         with torch.enable_grad():
-            loss = F.cross_entropy(forward(weights, x, masks).flatten(0, 1), labels.flatten())
+            logits = forward(weights, x, masks, [None] * len(x))
+            loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
             slopes = torch.autograd.grad(
                 loss, list(weights.values()), create_graph=True, materialize_grads=True
             )

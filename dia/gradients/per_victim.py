@@ -39,7 +39,7 @@ def gradients(
     for victim in range(len(x)):
         own = None if masks is None else [mask[victim] for mask in masks]
         found.append(victim_gradient(model, sites, names, x[victim], own, labels[victim], differentiable))
-    zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters() if name in names}
+    zeros = {name: torch.zeros_like(model.get_parameter(name)) for name in names}
     return {
         name: torch.stack([zeros[name] if (value := gradient[name]) is None else value for gradient in found])
         for name in names

@@ -31,8 +31,17 @@ class UnknownRateEngine:
         self.known = engine
         self.model: nn.Module = engine.model
         self.shape, self.num_classes = engine.shape, engine.num_classes
+        self.parameters, self.buffers = engine.parameters, engine.buffers
         self.sites: list[Site] = engine.sites
-        self.per_victim_parameters: list[str] = engine.per_victim_parameters
+
+    @property
+    def per_victim_parameters(self) -> list[str]:
+        """As the engine's own, which may find more of them."""
+        return self.known.per_victim_parameters
+
+    def check(self, x: Tensor, labels: Tensor) -> None:
+        """As the engine's own."""
+        self.known.check(x, labels)
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool

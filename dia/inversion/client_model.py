@@ -109,7 +109,8 @@ def client_copy(
 def _freeze(model: nn.Module) -> None:
     """Make parameters that the client does not train buffers: nothing about them is sent."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        return  # a model that was switched to inference as a whole says nothing about the client
+        model.requires_grad_(True)  # switched to inference as a whole it says nothing about the client
+        return
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None and not parameter.requires_grad:

@@ -1,10 +1,14 @@
 """A user's own torch model: how the config names it, and how it is made. Light to import."""
 
+import functools
 import importlib
+import inspect
 import re
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -33,12 +37,23 @@ class CustomModel(StrictModel):
         description="Keyword arguments of the factory. $num_classes, $dropout_rate, $channels, $height and $width "
         "stand for what the cell has.",
     )
+    dropout_rates: Literal["cell", "own"] = Field(
+        "cell",
+        description="cell: every dropout module gets the cell's dropout rate; own: each keeps the rate that the "
+        "factory gave it (the cell's rate then only enters through $dropout_rate).",
+    )
 
     @field_validator("factory")
     @classmethod
     def _is_a_factory(cls, value: str) -> str:
         if not _FACTORY.fullmatch(value):
             raise ValueError("must be module:PACKAGE.NAME, for example module:torchvision.models.vgg11")
+        package = value.removeprefix("module:").partition(".")[0]
+        if package in sys.stdlib_module_names:
+            raise ValueError(
+                f"{package} is a module of Python's standard library, which has no torch models; name one of your own "
+                "or of an installed package"
+            )
         return value
 
     @field_validator("arguments")
@@ -70,7 +85,7 @@ class CustomModel(StrictModel):
         }
         try:
             model = self._callable()(**arguments)
-        except Exception as error:  # whatever the user's code raises
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
             if isinstance(error, ModelError):
                 raise
             given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
@@ -79,12 +94,15 @@ class CustomModel(StrictModel):
             raise ModelError(
                 f"{self.factory} returned a {type(model).__name__}; it must return a torch.nn.Module"
             )
-        return model
+        return _plain(self.factory, model, shape)
 
     def with_fingerprint(self) -> "FingerprintedModel":
         """This model as its source files in the working directory are now."""
         return FingerprintedModel(
-            factory=self.factory, arguments=self.arguments, source=source_fingerprint(self.module, Path())
+            factory=self.factory,
+            arguments=self.arguments,
+            dropout_rates=self.dropout_rates,
+            source=source_fingerprint(self.module, Path()),
         )
 
     @property
@@ -101,7 +119,7 @@ class CustomModel(StrictModel):
         import_torchvision()  # the user's module may import it, and would not know how
         try:
             module = importlib.import_module(self.module)
-        except Exception as error:  # whatever the user's module raises when it is imported
+        except (Exception, SystemExit) as error:  # whatever the user's module raises when it is imported
             raise ModelError(
                 f"{self.factory}: the module {self.module} cannot be imported ({_said(error)}); "
                 "install it, or put it into the folder where snakemake is started"
@@ -109,6 +127,11 @@ class CustomModel(StrictModel):
         found = getattr(module, name, None)
         if not callable(found):
             raise ModelError(f"{self.factory}: the module {self.module} has no callable {name}")
+        if not _makes_models(found):
+            raise ModelError(
+                f"{self.factory} is not called: a factory is a subclass of torch.nn.Module, or a function written in "
+                "Python in a module outside of Python's standard library"
+            )
         return found  # type: ignore[no-any-return]
 
 
@@ -145,5 +168,65 @@ def _without_fused_attention() -> None:
     torch.backends.mha.set_fastpath_enabled(False)
 
 
-def _said(error: Exception) -> str:
+def _makes_models(found: Any) -> bool:
+    """Whether calling this could make a model, as far as can be told without calling it."""
+    from torch import nn
+
+    found = inspect.unwrap(found)
+    while isinstance(found, functools.partial | types.MethodType):
+        found = inspect.unwrap(found.func if isinstance(found, functools.partial) else found.__func__)
+    if isinstance(found, type):
+        return issubclass(found, nn.Module)
+    where = found if isinstance(found, types.FunctionType) else type(found)
+    return where.__module__.partition(".")[0] not in sys.stdlib_module_names
+
+
+def _plain(factory: str, model: "nn.Module", shape: tuple[int, int, int]) -> "nn.Module":
+    """The model with its lazy layers initialised.
+
+    Raises:
+        ModelError: It is wrapped in something that computes otherwise, or has parameters of a type that cannot be
+            attacked.
+    """
+    import torch
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    for name, module in model.named_modules():
+        where = f"module '{name}'" if name else "the model"
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+            raise ModelError(
+                f"{factory}: {where} is compiled (torch.compile), which cannot be differentiated twice; return it "
+                "uncompiled"
+            )
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise ModelError(
+                f"{factory}: {where} is wrapped in {type(module).__name__}; return the module inside (.module)"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ModelError(
+                f"{factory}: {where} is scripted (torch.jit), where dropout cannot be replaced; return the module that "
+                "it was made from"
+            )
+    if any(is_lazy(parameter) for parameter in model.parameters()):
+        training = model.training
+        try:
+            with torch.no_grad():
+                model.eval()(torch.zeros(1, *shape))
+        except (Exception, SystemExit) as error:  # whatever the user's forward raises
+            raise ModelError(
+                f"{factory}: its lazy layers cannot be initialised by an image of shape {shape}: {_said(error)}"
+            ) from error
+        model.train(training)
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ModelError(f"{factory}: the lazy parameter '{name}' is not initialised by a forward pass")
+        if parameter.is_complex():
+            raise ModelError(
+                f"{factory}: the parameter '{name}' is complex; attacks compute with real numbers"
+            )
+    return model
+
+
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

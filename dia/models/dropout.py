@@ -12,6 +12,11 @@ from torch import Tensor, nn
 
 from dia.errors import ModelError
 
+NOT_PER_IMAGE = (
+    "dropout needs inputs (images, ...), the first dimension being the images of the batch, all of them and in order "
+    "(batch_first=True in transformers and recurrent layers)"
+)
+
 
 class Dropout(nn.Dropout):
     """``nn.Dropout`` that applies given masks when it has them: ``x * mask / (1 - p)``.
@@ -25,7 +30,7 @@ class Dropout(nn.Dropout):
         super().__init__(p)
         self.masks: list[Tensor] | None = None
         self.disabled = False
-        self.shapes: list[tuple[int, ...]] | None = None
+        self.shapes: list[tuple[int, tuple[int, ...]]] | None = None
         self.calls = 0
 
     def mask_shape(self, x: Tensor) -> tuple[int, ...]:
@@ -33,21 +38,31 @@ class Dropout(nn.Dropout):
         return tuple(x.shape[1:])
 
     def forward(
-        self, x: Tensor, *, shape: tuple[int, ...] | None = None, part: tuple[slice, ...] | None = None
+        self, input: Tensor, *, shape: tuple[int, ...] | None = None, part: tuple[slice, ...] | None = None
     ) -> Tensor:
-        """Apply dropout to ``x`` of shape (images, ...).
+        """Apply dropout to ``input`` of shape (images, ...).
 
         Args:
-            x: Activations.
-            shape: Shape of one image's full mask where ``x`` holds only a part of the layer's output.
+            input: Activations; torch's name, since layers may be called by keyword.
+            shape: Shape of one image's full mask where ``input`` holds only a part of the layer's output.
             part: Index of that part in the full mask.
+
+        Raises:
+            ModelError: The mask is not for an input of this shape.
         """
         if self.shapes is not None:
-            self.shapes.append(shape or self.mask_shape(x))
+            self.shapes.append((len(input), shape or self.mask_shape(input)))
         if self.masks is None and not self.disabled:
-            return super().forward(x)
+            return super().forward(input)
         mask = self.next_mask(part)
-        return x if mask is None else x * (mask * self.keep_scale)
+        if mask is None:
+            return input
+        if part is None and mask.shape != (len(input), *self.mask_shape(input)):
+            raise ModelError(
+                f"a dropout module is applied to a tensor of shape {tuple(input.shape)} where its mask is "
+                f"{tuple(mask.shape)}: {NOT_PER_IMAGE}"
+            )
+        return input * (mask * self.keep_scale)
 
     @property
     def keep_scale(self) -> float:
@@ -58,6 +73,11 @@ class Dropout(nn.Dropout):
         """The mask of the next replayed call, or its ``part``; None for the identity."""
         if self.disabled or self.p == 0 or self.masks is None:
             return None
+        if self.calls == len(self.masks):
+            raise ModelError(
+                f"a dropout module is called more than {self.calls} times in a forward pass, but was called that often "
+                "in another: how often a model drops must not depend on the images"
+            )
         mask = self.masks[self.calls]
         self.calls += 1
         return mask if part is None else mask[(slice(None), *part)]
@@ -111,11 +131,20 @@ def replace_dropout(model: nn.Module) -> nn.Module:
     replaced: dict[nn.Module, nn.Module] = {}  # one module under two names stays one module
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child is not None and type(child) in REPLAYABLE:
+            kind = _replayable(child)
+            if child is not None and kind is not None:
                 if child not in replaced:
-                    replaced[child] = REPLAYABLE[type(child)](child.p).train(child.training)  # type: ignore[arg-type]
+                    replaced[child] = kind(child.p).train(child.training)  # type: ignore[arg-type]
                 setattr(parent, name, replaced[child])
     return model
+
+
+def _replayable(module: nn.Module | None) -> type[Dropout] | None:
+    """What replaces a module: also a subclass of torch's dropout that computes as that does."""
+    if isinstance(module, Dropout):
+        return None
+    forward = getattr(type(module), "forward", None)
+    return next((new for old, new in REPLAYABLE.items() if forward is old.forward), None)
 
 
 def dropout_modules(model: nn.Module) -> dict[str, Dropout]:
@@ -126,29 +155,36 @@ def dropout_modules(model: nn.Module) -> dict[str, Dropout]:
 
 
 @torch.no_grad()
-def dropout_sites(model: nn.Module, image: Tensor) -> list[Site]:
+def dropout_sites(model: nn.Module, images: Tensor) -> list[Site]:
     """Find where ``model`` drops, in module order (and call order inside a module), by one forward pass.
 
     Args:
-        model: A model made replayable; its mode is left as it was.
-        image: One input, shape (1, C, H, W).
+        model: A model made replayable, in the mode that is attacked: some models drop in train mode only.
+        images: Input of shape (N, C, H, W).
 
     Raises:
-        ModelError: Two different passes would be needed (a dropout module was never called).
+        ModelError: A dropout module was never called, or its input's first dimension is not that of the images.
     """
     modules = dropout_modules(model)
     try:
         for module in modules.values():
             module.shapes = []
-        with eval_mode(model):
-            model(image)
+        with dropout_disabled(model):
+            model(images)
         sites = []
         for name, module in modules.items():
             if not module.shapes:
                 raise ModelError(
-                    f"dropout module '{name}' (p = {module.p}) is never called in a forward pass"
+                    f"dropout module '{name}' (p = {module.p}) is never called in a forward pass in "
+                    f"{'train' if model.training else 'eval'} mode; remove it, or list the others in dropout_sites"
                 )
-            sites += [Site(name, module, call, shape) for call, shape in enumerate(module.shapes)]
+            for call, (count, shape) in enumerate(module.shapes):
+                if count != len(images):
+                    raise ModelError(
+                        f"dropout module '{name}' is applied to {count} rows in a batch of {len(images)} images: "
+                        f"{NOT_PER_IMAGE}"
+                    )
+                sites.append(Site(name, module, call, shape))
         return sites
     finally:
         for module in modules.values():
@@ -190,6 +226,11 @@ def use_masks(sites: Sequence[Site], masks: Sequence[Tensor] | None) -> Iterator
         site.module.masks.append(mask)  # type: ignore[union-attr]
     try:
         yield
+        if masks is not None and any(module.calls != len(module.masks or []) for module in modules):
+            raise ModelError(
+                "a dropout module is called less often in one forward pass than in another: how often a model drops "
+                "must not depend on the images"
+            )
     finally:
         for module in modules:
             module.masks, module.disabled = None, False

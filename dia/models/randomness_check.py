@@ -1,71 +1,123 @@
-"""Randomness that replaying dropout modules would miss: dropout inside functions, fused kernels and other modules.
+"""Whether a user's own model can be attacked at all: one trial run, as the attack will run it.
 
-A model is run once in train mode with its replayable dropout switched off; whatever still draws random numbers is
-found by torch's own mark on its operators, so nothing depends on how the dropout is called.
+Randomness that replaying dropout modules would miss (dropout inside functions, fused kernels and other modules) is
+found by torch's own mark on its operators, so nothing depends on how the dropout is called; that of numpy and Python
+by the state of their generators; any other, and a state outside of buffers, by comparing two passes.
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dia.errors import ModelError
+from dia.models.buffer_guard import BufferGuard
 from dia.models.dropout import dropout_disabled, dropout_sites
+from dia.models.parameters import reference_parameter, trainable_parameters
+from dia.utils.randomness import untouched_generators
 
+CHECKPOINTING = (
+    "computes activations again in its backward pass (torch.utils.checkpoint), where masks cannot be replayed: switch "
+    "that off, it saves memory and changes no number"
+)
 _NOT_THE_MODELS = (Path(torch.__file__).parent, Path(__file__).parents[1])
 """Folders whose code is never the user's own."""
 
 
 def check_no_hidden_randomness(
-    model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int
+    model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int, sizes: Sequence[int] = (2,)
 ) -> None:
-    """Run ``model``, made replayable and on the CPU, on two blank images; refuse randomness and wrong outputs.
+    """Run ``model``, made replayable and on the CPU, in its mode; refuse randomness and wrong outputs.
 
     Args:
         model: It is left as it was.
         name: What errors call it.
         shape: (C, H, W) of one image.
         num_classes: Outputs that it must have.
+        sizes: Numbers of images that share a pass in the run.
 
     Raises:
         ModelError: It draws random numbers in train mode beside its dropout modules (names the module and, where
-            there is one, the user's line), cannot take the images, or returns something else than logits.
+            there is one, the user's line), keeps a state outside of its buffers, cannot take the images, returns
+            something else than logits, or cannot be differentiated twice.
     """
-    buffers = {
-        key: value.clone() for key, value in model.named_buffers()
-    }  # running statistics stay untouched
+    trainable_parameters(model)
+    guard = BufferGuard(model)
+    try:
+        for images in sizes:
+            _check_batch(model, name, shape, num_classes, images)
+    finally:
+        guard.remove()
+
+
+def _check_batch(
+    model: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int, images: int
+) -> None:
+    dtype = reference_parameter(model).dtype
+    blank = torch.zeros(images, *shape, dtype=dtype)
+    noise = torch.randn(images, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     try:
         with (
             torch.no_grad(),
             _named(model) as inside,
             _RandomOpDetector(name, inside),
+            untouched_generators(),
             dropout_disabled(model),
         ):
-            logits = functional_call(model, buffers, (torch.zeros(2, *shape),))
-        dropout_sites(model, torch.zeros(1, *shape))
+            logits = model(blank)
+            first, second = model(noise), model(noise)
+        dropout_sites(model, blank)
     except ModelError:
         raise
-    except Exception as error:  # whatever the user's forward raises
+    except (Exception, SystemExit) as error:  # whatever the user's forward raises
         channels, height, width = shape
         raise ModelError(
-            f"model '{name}' cannot take images of {channels} channel(s) and {height} x {width} pixels: "
-            f"{type(error).__name__}: {error}"
+            f"model '{name}' cannot take images of {channels} channel(s) and {height} x {width} pixels, {images} at a "
+            f"time in {'train' if model.training else 'eval'} mode: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, num_classes):
+    if not isinstance(logits, torch.Tensor) or logits.shape != (images, num_classes):
         got = (
             f"a tensor of shape {tuple(logits.shape)}"
             if isinstance(logits, torch.Tensor)
             else type(logits).__name__
         )
         raise ModelError(
-            f"model '{name}' must return logits (images, {num_classes}) and returned {got} for 2 images"
+            f"model '{name}' must return logits (images, {num_classes}) and returned {got} for {images} images"
         )
+    if not logits.is_floating_point():
+        raise ModelError(f"model '{name}' must return real logits and returned {logits.dtype}")
+    if not torch.allclose(first, second, rtol=1e-6, atol=0, equal_nan=True):
+        raise ModelError(
+            f"model '{name}' gives other outputs from one pass to the next, dropout off and buffers restored: it draws "
+            "from a random generator of its own or keeps a state outside of its buffers. Use nn.Dropout modules, and "
+            "register_buffer for a state"
+        )
+    _differentiate_twice(model, name, noise)
+
+
+def _differentiate_twice(model: nn.Module, name: str, images: torch.Tensor) -> None:
+    """Take a gradient of a gradient, as every attack does."""
+    parameters = list(trainable_parameters(model).values())
+    images = images.detach().requires_grad_()
+    try:
+        with dropout_disabled(model), torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTING):
+            loss = model(images).logsumexp(1).sum()
+            slopes = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
+            square = torch.stack([slope.square().sum() for slope in slopes]).sum()
+            if square.requires_grad:
+                torch.autograd.grad(square, images, allow_unused=True)
+    except (Exception, SystemExit) as error:  # torch's, or of functions of the user's own
+        if CHECKPOINTING in str(error) or "Checkpointing is not compatible" in str(error):
+            raise ModelError(f"model '{name}' {CHECKPOINTING}") from error
+        raise ModelError(
+            f"model '{name}' cannot be differentiated twice, which gradient matching needs: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 class _RandomOpDetector(TorchDispatchMode):
@@ -80,7 +132,8 @@ class _RandomOpDetector(TorchDispatchMode):
             raise ModelError(
                 f"model '{self.model}' draws random numbers where no dropout mask can be replayed: "
                 f"{', '.join(filter(None, [self._module(), _users_line()]))} ({func}). "
-                "Use nn.Dropout modules there instead of functional, fused or built-in dropout, or set its rate to 0"
+                "Use nn.Dropout modules there instead of functional, fused or built-in dropout or a subclass with a "
+                "forward of its own, or set its rate to 0"
             )
         return func(*args, **(kwargs or {}))
 
@@ -100,7 +153,7 @@ def _is_active_dropout(func: Any, args: Any, kwargs: Any) -> bool:
 def _users_line() -> str:
     """The innermost line on the stack, up to the call of the model, that is neither torch's nor this package's."""
     for frame in reversed(traceback.extract_stack()):
-        if frame.name == check_no_hidden_randomness.__name__:
+        if frame.name == _check_batch.__name__:
             break
         if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_MODELS):
             return f"at {frame.filename}, line {frame.lineno}"

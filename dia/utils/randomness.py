@@ -7,11 +7,16 @@ All draws are made on the CPU, so that they are the same on every device.
 """
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from dia.errors import ModelError
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -27,10 +32,51 @@ def generator(seed: int, *names: object) -> torch.Generator:
 
 @contextmanager
 def default_generator(seed: int, *names: object) -> Iterator[None]:
-    """Seed torch's default CPU generator inside the block (layers' own initialisation), restore it afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *names))
-        yield
+    """Seed the global generators of torch (CPU), numpy and Python inside the block, and restore them afterwards.
+
+    Layers initialise themselves with torch's, models ported from elsewhere with the others.
+    """
+    derived, numpy_state, python_state = derive_seed(seed, *names), np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived)
+            np.random.seed(derived % 2**32)
+            random.seed(derived)
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def _numpy_key(state: Any) -> tuple[Any, ...]:
+    """The state of numpy's global generator as something that can be compared."""
+    name, keys, *rest = state
+    return (name, keys.tobytes(), *rest)
+
+
+@contextmanager
+def untouched_generators() -> Iterator[None]:
+    """See that the block, in which a model computes, draws nothing from a global generator.
+
+    Raises:
+        ModelError: It does, so that no mask of a dropout module can replay it.
+    """
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    yield
+    drawn = [
+        name
+        for name, same in (
+            ("torch", torch.equal(torch_state, torch.get_rng_state())),
+            ("numpy.random", _numpy_key(numpy_state) == _numpy_key(np.random.get_state())),
+            ("Python's random", python_state == random.getstate()),
+        )
+        if not same
+    ]
+    if drawn:
+        raise ModelError(
+            f"the model draws random numbers of {', '.join(drawn)} in a forward pass in train mode, where no dropout "
+            "mask can be replayed: use nn.Dropout modules instead"
+        )
 
 
 def normal(shape: tuple[int, ...], rng: torch.Generator, dtype: torch.dtype) -> Tensor:

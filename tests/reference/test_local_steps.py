@@ -1,5 +1,6 @@
 """FedAvg against an unrolled oracle: one victim after another, step by step, plain autograd through all of it."""
 
+import copy
 from collections.abc import Sequence
 
 import pytest
@@ -106,8 +107,8 @@ def test_one_step_on_the_whole_batch_is_fedsgd() -> None:
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(VICTIMS, IMAGES, *shape, generator=rng, dtype=torch.float64)
     labels = torch.randint(CLASSES, (VICTIMS, IMAGES), generator=rng)
-    engine = LocalSGDEngine(replace_dropout(model), shape, CLASSES, [[0, 1, 2]], RATE)
-    folded = BatchedGradientEngine(model, shape, CLASSES, IMAGES)
+    engine = LocalSGDEngine(replace_dropout(copy.deepcopy(model)), shape, CLASSES, [[0, 1, 2]], RATE)
+    folded = BatchedGradientEngine(replace_dropout(model), shape, CLASSES, IMAGES)
     masks = draw_masks(folded.sites, 0, ["a", "b"], IMAGES, "client_masks")
     for name, piece in compute_update(folded, x, masks, labels).items():
         difference = compute_update(engine, x, masks, labels)[name].dense()

@@ -34,8 +34,9 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
     mlp, net = config.cells
     assert net.id == "default/digits/net/p0.5/dia/seed0"
     assert config.settings(net).max_iterations == 7
-    assert '"model":{"arguments":{"classes":"$num_classes","width":2},"factory":"module:mine.small",' in (
-        job_json(config, net)
+    assert (
+        '"model":{"arguments":{"classes":"$num_classes","width":2},"dropout_rates":"cell","factory":"module:mine.small",'
+        in (job_json(config, net))
     )
     assert AttackJob.parse(job_json(config, net)).model == config.model("net")
     assert AttackJob.parse(job_json(config, mlp)).model is None
