@@ -22,7 +22,7 @@ from dia.inversion.client_model import (
 )
 from dia.inversion.protocol import FedSGD, Protocol, check_protocol
 from dia.inversion.received import Kind, Sign, Tensors, receive
-from dia.inversion.result import Inversion
+from dia.inversion.result import Inversion, Twin
 from dia.inversion.setting import SETTINGS, Progress, Setting
 from dia.models.dropout import Site
 
@@ -121,11 +121,11 @@ def invert(
             known = inferred_labels(client, sent, count, seed, setting.normalisation, scale_known)[0]
         warnings += check_direction(case, known, seed)
         imitation = setting.twin(client, known) if twin else None
-        if imitation is not None and float(imitation.scores.ssim.mean()) < TWIN_MIN_SSIM:
+        if imitation is not None and not _came_back(imitation):
             warnings.append(
-                f"twin: the images of a made-up client in this setting do not come back either (SSIM "
-                f"{float(imitation.scores.ssim.mean()):.2f}): whatever comes back here, the setting does not leak to "
-                "this attack"
+                "twin: the images of a made-up client in this setting do not come back (SSIM "
+                f"{float(imitation.scores.ssim.mean()):.2f}, matching distance {imitation.distance:.2g}): a failure here "
+                "says nothing about the client, the setting does not leak to this attack"
             )
         problem = setting.problem(client, sent, known)
         outcome = setting.run(problem, progress)
@@ -182,6 +182,10 @@ def _named(sites: Sequence[Site], masks: Sequence[Tensor]) -> dict[str, Tensor]:
         + (f"[step {site.step}]" if steps else ""): mask[0].cpu()
         for site, mask in zip(sites, masks, strict=True)
     }
+
+
+def _came_back(twin: Twin) -> bool:
+    return float(twin.scores.ssim.mean()) >= TWIN_MIN_SSIM and twin.distance <= EXPLAINED
 
 
 def _doubts(outcome: Outcome, problem: Problem, pixels: Tensor) -> list[str]:
