@@ -124,8 +124,8 @@ def invert(
         if imitation is not None and not _came_back(imitation):
             warnings.append(
                 "twin: the images of a made-up client in this setting do not come back (SSIM "
-                f"{float(imitation.scores.ssim.mean()):.2f}, matching distance {imitation.distance:.2g}): a failure here "
-                "says nothing about the client, the setting does not leak to this attack"
+                f"{float(imitation.scores.ssim.mean()):.2f}, matching distance {imitation.distance:.2g}): a failure "
+                "here says nothing about the client, the setting does not leak to this attack"
             )
         problem = setting.problem(client, sent, known)
         outcome = setting.run(problem, progress)
