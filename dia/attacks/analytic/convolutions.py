@@ -110,7 +110,7 @@ class ConvolutionSolver:
         error = replay_error(self.problem, victim, x, masks, factor)
         complete = behind and image.rank == image.unknowns
         if behind and image.openness is not None and image.unknowns - image.rank <= MOST_FREE:
-            snapped = eight_bits.snap(x, image.openness.directions(), self.seen, low, high)
+            snapped = eight_bits.snap(filled, image.openness.directions(), self.seen, low, high)
             if snapped is not None:
                 of_snapped = replay_error(self.problem, victim, snapped, masks, factor)
                 if of_snapped <= REPLAYED:
