@@ -93,6 +93,19 @@ class LocalSGDEngine:
     def _walk(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
     ) -> tuple[Weights, Tensor]:
+        """As :meth:`_take_steps`; what torch cannot map, forward or backward, is looped from then on."""
+        if not self.per_victim_parameters:
+            try:
+                return self._take_steps(x, masks, labels, differentiable)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # an operation that is not implemented, or images that take another way
+                self.per_victim_parameters = list(self.parameters)
+        return self._take_steps(x, masks, labels, differentiable)
+
+    def _take_steps(
+        self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
+    ) -> tuple[Weights, Tensor]:
         """Take all steps: the summed gradients (V, *shape) and the summed losses (V,)."""
         victims, places = len(x), len(self._places)
         start = self.parameters
@@ -122,14 +135,7 @@ class LocalSGDEngine:
         self, weights: Weights, x: Tensor, masks: list[Tensor] | None, states: list[State | None]
     ) -> Tensor:
         """Logits (V, images, classes), every victim with its own weights and, where passes change them, buffers."""
-        if not self.per_victim_parameters:
-            try:
-                return self._mapped(weights, x, masks, states)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # images that take another way than those of the probes
-                self.per_victim_parameters = list(self.parameters)
-        return self._looped(weights, x, masks, states)
+        return (self._looped if self.per_victim_parameters else self._mapped)(weights, x, masks, states)
 
     def _mapped(
         self, weights: Weights, x: Tensor, masks: list[Tensor] | None, states: list[State | None]

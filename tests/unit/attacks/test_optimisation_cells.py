@@ -153,7 +153,7 @@ def test_a_cell_of_an_own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     row = rows(model="net", own=own, victims=1, batch_size=3)[0]
     assert (
         row["model_definition"]
-        == '{"arguments":{"classes":"$num_classes"},"factory":"module:own_net.net","source":""}'
+        == '{"arguments":{"classes":"$num_classes"},"dropout_rates":"cell","factory":"module:own_net.net","source":""}'
     )
     assert row["history_total_loss"][-1] < row["history_total_loss"][0]
     assert "one victim at a time for 1.weight" in row["notes"]  # batch normalisation mixes the images
