@@ -21,7 +21,7 @@ MEASURED = (
     ("train_images", "int64"),
     ("tested_images", "int64"),
 )
-NOT_OF_A_MODEL = ("victims_per_chunk",)
+NOT_OF_A_MODEL = ("victims_per_chunk", "victims_per_chunk_setting")
 
 
 def schema() -> pa.Schema:

@@ -59,7 +59,11 @@ def test_provenance_fills_its_columns() -> None:
     torch = SimpleNamespace(__version__="2.13.0+cpu")
     before = datetime.now(UTC)
     columns = provenance(torch=torch, device="cpu", threads=3)  # type: ignore[arg-type]
-    known = {c.name for c in COLUMNS if c.group == "provenance"} - {"victims_per_chunk", "peak_memory_mb"}
+    known = {c.name for c in COLUMNS if c.group == "provenance"} - {
+        "victims_per_chunk",
+        "victims_per_chunk_setting",
+        "peak_memory_mb",
+    }
     assert set(columns) == known
     assert columns["torch_version"] == "2.13.0+cpu"
     assert (columns["device"], columns["threads"]) == ("cpu", 3)

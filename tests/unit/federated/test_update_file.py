@@ -109,8 +109,8 @@ BROKEN: dict[str, tuple[str, Callable[[Path], object], str]] = {
         lambda path: path.write_text("{" * 99),
         "not a safetensors file",
     ),
-    "npz of another kind": ("u.npz", member("a.npy", b"nothing"), "damaged or not an .npz"),
-    "pickled array": ("u.npz", member("a.npy", npy(np.array([{}], dtype=object))), "plain arrays"),
+    "npz of another kind": ("u.npz", member("a.npy", b"nothing"), "is not in numpy.s format"),
+    "pickled array": ("u.npz", member("a.npy", npy(np.array([{}], dtype=object))), "holds Python objects"),
     "array of text": ("u.npz", lambda path: np.savez(path, a=np.array(["x"])), "a holds <U1, not numbers"),
     "one array": ("u.npz", lambda path: path.write_bytes(npy(np.ones(2))), "a single array"),
     "position missing": (

@@ -134,7 +134,7 @@ MADE_FOR: dict[str, tuple[Callable[[AttackJob], AttackJob], str]] = {
     "a dataset": (other_dataset, "{'dataset.images': 32}"),
     "a model": (
         lambda job: result_rows.job(job.cell, model=FingerprintedModel(factory="module:m.old", source="0")),
-        "{'model_definition': {'arguments': {}, 'factory': 'module:m.old', 'source': '0'}}",
+        "{'model_definition': {'arguments': {}, 'dropout_rates': 'cell', 'factory': 'module:m.old', 'source': '0'}}",
     ),
     "another cell": (lambda job: result_rows.job(OTHER), f"holds the cell {OTHER.id}, expected {CELL.id}"),
 }
