@@ -50,7 +50,7 @@ class Problem:
     low: Tensor
     high: Tensor
     client_masks: Sequence[Tensor]
-    starts: Initialisation = field(repr=False)
+    initialisation: Initialisation = field(repr=False)
     victim_ids: Sequence[str]
     settings: Settings = field(repr=False)
 
@@ -79,11 +79,11 @@ class Problem:
 
     def images(self, restart: int = 0) -> Tensor:
         """(V, N, C, H, W) the images of start ``restart``, on the CPU."""
-        return self.starts.images(restart, self.victim_ids)
+        return self.initialisation.images(restart, self.victim_ids)
 
     def masks(self, restart: int = 0) -> list[Tensor]:
         """The masks of start ``restart``, per site (V, N, *site.shape), on the CPU."""
-        return self.starts.masks(restart, self.victim_ids)
+        return self.initialisation.masks(restart, self.victim_ids)
 
     def gradient(self, victim: int, name: str) -> Tensor:
         """What one victim sent of a parameter, in full and on the device."""

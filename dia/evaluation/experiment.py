@@ -226,7 +226,7 @@ def attacker_view(
         low=low.to(device),
         high=high.to(device),
         client_masks=client_masks,
-        starts=RandomInitialisation(
+        initialisation=RandomInitialisation(
             seed, (settings.batch_size, *attacker.shape), attacker.sites, settings.mask_init, low.dtype
         ),
         victim_ids=victim_ids,
@@ -240,7 +240,7 @@ def undefended_problem(
     labels: Tensor,
     client_masks: Sequence[Tensor],
     normalisation: Normalisation,
-    starts: Initialisation,
+    initialisation: Initialisation,
     victim_ids: Sequence[str],
     settings: Settings,
 ) -> Problem:
@@ -262,7 +262,7 @@ def undefended_problem(
     low, high = normalisation.bounds()
     received = ClientUpdate.of(compute_update(model, x, client_masks, labels))
     return Problem(
-        model, received, labels, model.shape, low, high, client_masks, starts, victim_ids, settings
+        model, received, labels, model.shape, low, high, client_masks, initialisation, victim_ids, settings
     )
 
 

@@ -11,19 +11,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dia.gradients import per_victim
 from dia.gradients.factored import DenseGradient, FactoredGradient, ParameterGradient, concatenate_calls
 from dia.gradients.forward_overrides import forward_overrides
 from dia.gradients.layer_rules import RULES, per_image_leaf, sum_gradients
-from dia.gradients.probe import PROBE_TOLERANCE, Probe, probe_batch, probe_on
+from dia.gradients.probe import Probe, probe_batch, probe_on
+from dia.gradients.probe_checks import depends_on_data, mismatching_parameters, mixes_victims
 from dia.models.buffer_guard import BufferGuard
 from dia.models.dropout import Site, dropout_sites, use_masks
 from dia.models.parameters import reference_parameter, trainable_parameters
@@ -240,7 +240,7 @@ class BatchedGradientEngine:
         x, masks, labels = probe
         if len(self.per_victim_parameters) == len(self.parameters):
             return
-        if self._mixes_victims(x, masks) or self._depends_on_data(x, masks):
+        if mixes_victims(self, x, masks) or depends_on_data(self, x, masks):
             self._give_up_folding()
             return
         with (
@@ -263,63 +263,15 @@ class BatchedGradientEngine:
             self.per_victim_parameters += self._broadcast_parameters
             self._broadcast_parameters = []
             folded = self.gradients(x, masks, labels, differentiable=False)
-        self.per_victim_parameters += self._mismatching_parameters(folded, x, masks, labels)
+        self.per_victim_parameters += mismatching_parameters(self, folded, probe)
         if self.per_victim_parameters:
             self._broadcast_parameters = [
                 name for name in self._broadcast_parameters if name not in self.per_victim_parameters
             ]
 
-    def _depends_on_data(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
-        """Whether the forward pass branches on values or selects by them: another batch may be computed otherwise."""
-        with (
-            torch.no_grad(),
-            use_masks(self.sites, [m.flatten(0, 1) for m in masks]),
-            _DataDependence() as seen,
-        ):
-            self.model(x.flatten(0, 1))
-        return seen.found
-
-    def _mixes_victims(self, x: Tensor, masks: Sequence[Tensor]) -> bool:
-        """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
-        images = x.flatten(0, 1).detach().requires_grad_()
-        with torch.enable_grad(), use_masks(self.sites, [mask.flatten(0, 1) for mask in masks]):
-            outputs = self.model(images)[: x.shape[1]]
-        (slope,) = torch.autograd.grad(outputs.square().sum(), images)
-        return bool(slope[x.shape[1] :].any())  # exactly zero where there is no path
-
-    def _mismatching_parameters(
-        self, folded: dict[str, ParameterGradient], x: Tensor, masks: Sequence[Tensor], labels: Tensor
-    ) -> list[str]:
-        """Names of parameters whose folded gradient differs from plain autograd, victim by victim."""
-        names = list(self.parameters)
-        tolerance = PROBE_TOLERANCE.get(self.dtype, 1e-3)
-        wrong: set[str] = set()
-        for victim in range(len(x)):
-            own = [mask[victim] for mask in masks]
-            plain = per_victim.victim_gradient(self.model, self.sites, names, x[victim], own, labels[victim])
-            scale = torch.stack([g.norm() for g in plain.values() if g is not None]).max()
-            for name in set(names) - set(self.per_victim_parameters):
-                piece = folded.get(name)
-                got = None if piece is None else piece.select(torch.tensor([victim])).dense()[0]
-                if _relative_error(got, plain[name], scale) > tolerance:
-                    wrong.add(name)
-        return [name for name in names if name in wrong]
-
 
 class _NotAsProbed(Exception):
     """A forward pass whose layers are called otherwise than in the probe."""
-
-
-class _DataDependence(TorchDispatchMode):
-    """Notices operators by which values decide what is computed: ``bool(tensor)``, ``nonzero``, boolean indices."""
-
-    found = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found |= not {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}.isdisjoint(
-            func.tags
-        )
-        return func(*args, **(kwargs or {}))
 
 
 def _rows_per_image(calls: list[Call], images: int) -> dict[str, list[Fraction]]:
@@ -328,19 +280,3 @@ def _rows_per_image(calls: list[Call], images: int) -> dict[str, list[Fraction]]
     for call in calls:
         rows[call.layer].append(Fraction(len(call.output), images))
     return rows
-
-
-def _relative_error(got: Tensor | None, expected: Tensor | None, scale: Tensor) -> float:
-    """Error of one parameter's gradient; None stands for a parameter that takes no part.
-
-    Args:
-        got, expected: The gradients that are compared, in the parameter's shape.
-        scale: The largest norm of any parameter's gradient; far below it a gradient is only rounding.
-    """
-    if got is None and expected is None:
-        return 0.0
-    if got is None or expected is None:
-        present = expected if got is None else got
-        assert present is not None
-        return float(present.norm() / scale)
-    return float((got - expected).norm() / (expected.norm() + 1e-6 * scale))

@@ -209,7 +209,7 @@ def assert_only_the_second_failed(got: Outcome, alone: Outcome, reason: str) -> 
 def test_a_loss_that_is_not_finite_ends_its_victim_alone(attack: str) -> None:
     of = problem("mlp", victims=3)
     alone = run(attack, of, victims_per_chunk=1).outcome
-    of.starts.x[1, 0, 0, 0, 0] = torch.nan
+    of.initialisation.x[1, 0, 0, 0, 0] = torch.nan
     got = run(attack, of, victims_per_chunk=1).outcome
     assert_only_the_second_failed(got, alone, "failed: the loss is not finite at iteration 0;")
     together = run(attack, of, victims_per_chunk=3).outcome
@@ -232,23 +232,23 @@ def test_gradient_of_a_finite_loss_that_is_not_finite(attack: str) -> None:
 class SpoiltStarts:
     """The starts of another, NaN in the second victim's image at the starts listed."""
 
-    starts: Initialisation
+    initialisation: Initialisation
     spoilt: Sequence[int]
 
     def images(self, restart: int, victim_ids: Sequence[str]) -> Tensor:
-        x = self.starts.images(0, victim_ids) * (1 - 0.1 * restart)
+        x = self.initialisation.images(0, victim_ids) * (1 - 0.1 * restart)
         if restart in self.spoilt:
             x[[name == "0001" for name in victim_ids]] = torch.nan
         return x
 
     def masks(self, restart: int, victim_ids: Sequence[str]) -> list[Tensor]:
-        return self.starts.masks(0, victim_ids)
+        return self.initialisation.masks(0, victim_ids)
 
 
 @pytest.mark.parametrize(("spoilt", "reason"), [((0,), LIMIT), ((1,), LIMIT), ((0, 1), FAILED)])
 def test_a_start_that_failed_is_kept_only_where_all_did(spoilt: Sequence[int], reason: str) -> None:
     of = problem("mlp", victims=2, restarts=2)
-    got = run("dia", replace(of, starts=SpoiltStarts(of.starts, spoilt))).outcome
+    got = run("dia", replace(of, initialisation=SpoiltStarts(of.initialisation, spoilt))).outcome
     assert [text.split(":")[0] for text in got.stop_reason] == [LIMIT, reason]
     assert got.restart[1] == (1 if spoilt == (0,) else 0)
     assert got.notes == [f"{len(spoilt)} of 4 starts failed"]

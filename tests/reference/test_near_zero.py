@@ -151,8 +151,8 @@ def test_where_a_candidates_gradient_is_zero_its_distance_is_one_and_its_slope_z
 def test_masks_that_drop_everything_do_not_end_a_search(epsilon: str) -> None:
     """An mlp without biases whose masks are all zero has the gradient zero; the mask penalty leads out of it."""
     of = problem("mlp", victims=3, max_iterations=30, cosine_epsilon=epsilon)
-    starts = replace(of.starts, mask=empty(of.starts.mask, 1))  # type: ignore[type-var, attr-defined]
-    got = run("dia", replace(of, starts=starts))
+    starts = replace(of.initialisation, mask=empty(of.initialisation.mask, 1))  # type: ignore[type-var, attr-defined]
+    got = run("dia", replace(of, initialisation=starts))
     assert got.outcome.stop_reason == [LIMIT] * 3
     assert got.losses[1][0] == pytest.approx(1, abs=1e-2)  # with the total variation and the penalty
     assert got.losses[1][-1] < got.losses[1][0]

@@ -129,7 +129,7 @@ def four() -> Problem:
     """Four victims with endless pixel boxes, each labelled by its number."""
     of = problem("mlp", 0.0, victims=4, tv_weight=0.0)
     of.labels[:, 0] = torch.arange(4)
-    of.starts.x.zero_()
+    of.initialisation.x.zero_()
     of.low.fill_(-torch.inf)
     of.high.fill_(torch.inf)
     return of

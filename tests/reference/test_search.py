@@ -165,7 +165,7 @@ def restarting(problem: Problem, restarts: int) -> Problem:
     shape = (problem.labels.shape[1], *problem.shape)
     starts = RandomInitialisation(0, shape, problem.model.sites, "bernoulli", torch.float64)
     return replace(
-        problem, settings=problem.settings.model_copy(update={"restarts": restarts}), starts=starts
+        problem, settings=problem.settings.model_copy(update={"restarts": restarts}), initialisation=starts
     )
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from dia.utils.tensors import per_victim
+
 BETA1, EPSILON = 0.9, 1e-8
 
 
@@ -29,7 +31,7 @@ def step(
     exp_avg.lerp_(gradient, 1 - BETA1)
     exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     # value -= lr / c1 * exp_avg / (sqrt(exp_avg_sq) / sqrt(c2) + eps), the scalars gathered per victim
-    size = (lr / (1 - BETA1**number)).view(-1, *[1] * (value.dim() - 1))
+    size = per_victim(lr / (1 - BETA1**number), value)
     scale = (-1 / ((1 - beta2**number) ** 0.5 * size)).to(value.dtype)
     offset = (-EPSILON / size).to(value.dtype)
     value.addcdiv_(exp_avg, exp_avg_sq.sqrt().mul_(scale).add_(offset))

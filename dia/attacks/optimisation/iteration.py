@@ -9,6 +9,7 @@ from dia.attacks.optimisation.objective import Evaluation
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.problem import Problem
 from dia.settings.optimisation import SearchSettings
+from dia.utils.tensors import per_victim
 
 
 def advance(state: SearchState, found: Evaluation, problem: Problem, variables: MaskVariables) -> None:
@@ -47,7 +48,7 @@ def _keep_best(state: SearchState, found: Evaluation) -> None:
         if all_better:
             torch.gt(mask, state.threshold, out=best)
         else:
-            chosen = better.view(-1, *[1] * (mask.dim() - 1))
+            chosen = per_victim(better, mask)
             torch.where(chosen, mask > state.threshold, best, out=best)
 
 

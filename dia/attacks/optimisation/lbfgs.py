@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dia.utils.tensors import per_victim
+
 ARMIJO = 1e-4
 """Share of the descent which the slope promises that a step must reach."""
 ROUNDING = 16
@@ -143,9 +145,7 @@ class BatchedLBFGS:
     def _diagonal(self) -> Tensor:
         """(V, D) inverse curvatures up to a factor."""
         roots = [mean.sqrt() for mean in self.mean_squares]
-        damped = [
-            root + DAMPING * root.flatten(1).mean(1).view(-1, *[1] * (root.dim() - 1)) for root in roots
-        ]
+        damped = [root + DAMPING * per_victim(root.flatten(1).mean(1), root) for root in roots]
         return 1 / flat(damped).clamp_min(torch.finfo(roots[0].dtype).tiny)
 
     def _downhill(self, gradient: Tensor, diagonal: Tensor, max_step: float) -> Tensor:

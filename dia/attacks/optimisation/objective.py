@@ -15,6 +15,7 @@ from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
 from dia.ops.total_variation import total_variation
 from dia.settings.optimisation import CosineEpsilon
+from dia.utils.tensors import per_victim
 
 COSINE_EPSILON = 1e-8
 """Added to ``|g| |g*|``, as in the authors' code (``absolute``), or in units of ``|g*|^2`` (``relative``)."""
@@ -66,7 +67,7 @@ def _with_mask_penalty(
     penalty, slopes = mask_penalty(masks, problem.rates)
     found = []
     for site, (mask, slope, gradient) in enumerate(zip(masks, slopes, gradients, strict=True)):
-        gradient += problem.mask_penalty_weight * slope.view(-1, *[1] * (mask.dim() - 1))
+        gradient += problem.mask_penalty_weight * per_victim(slope, mask)
         gradient = variables.backward(gradient, mask)
         found.append(gradient if fixed is None else gradient.masked_fill_(~fixed[site].isnan(), 0))
     return total + problem.mask_penalty_weight * penalty, found

@@ -163,7 +163,7 @@ def test_with_all_masks_read_off_the_true_image_fits_at_once() -> None:
     """The search is then that of the well-informed attack: its first loss at the private image is nothing."""
     problem, x = build_problem(mlp(), max_iterations=1, tv_weight=0.0, mask_penalty_weight=0.0)
     starts = FixedInitialisation(x, problem.masks(), problem.victim_ids)
-    outcome = dia_readout.build(replace(problem, starts=starts)).run()
+    outcome = dia_readout.build(replace(problem, initialisation=starts)).run()
     assert float(outcome.matching_distance.max()) < 1e-6
 
 
