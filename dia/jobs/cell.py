@@ -17,7 +17,7 @@ _ID = re.compile(
 )
 
 
-# A dataclass, not a StrictModel: it hashes and sorts, and costs a tenth.
+# A dataclass, not a StrictModel: it hashes and sorts, and a grid has thousands of cells.
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
     """One (scenario, dataset, model, dropout rate, attack, seed).
