@@ -14,7 +14,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a run; 1 when any fails, or cannot be replayed."""
+    """Print one line per run; 1 when any fails, or cannot be replayed."""
     import torch
 
     from dia.errors import DiaError

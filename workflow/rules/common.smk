@@ -102,7 +102,7 @@ TABLES = {name: declaration(name) for name in CONFIG.tables}
 
 # What is wrong with a table is said before any cell is attacked; the jobs of the run need not look again.
 if workflow.is_main_process:
-    from dia.reporting.tables.spec import check_tables
+    from dia.reporting.tables.check import check_tables
 
     try:
         check_tables(map(str, TABLES.values()))

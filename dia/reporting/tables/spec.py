@@ -1,12 +1,10 @@
 """The content of a table's YAML file; an unknown key is an error that names the known ones."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from dia.errors import ConfigError
 from dia.results.columns import CHANCE, IDENTITY, SCORES, settings_columns
 from dia.utils.strict_model import StrictBool, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
@@ -158,24 +156,3 @@ class TableSpec(StrictModel):
             ConfigError: The file is missing, not YAML, or not a valid table; every fault is named.
         """
         return validate_model(cls, read_yaml(path, "table"), str(path))
-
-
-def check_tables(paths: Iterable[str | Path]) -> None:
-    """Read declarations of tables for their faults alone.
-
-    Raises:
-        ConfigError: Some are wrong; the message names all faults of all of them.
-    """
-    faults = []
-    for path in paths:
-        try:
-            spec = TableSpec.from_file(path)
-            published = Path(path).parent / (spec.reference_values or "")
-            if published.is_file():  # a missing one is an input that Snakemake names
-                from dia.reporting.tables.reference import read_published
-
-                read_published(published, spec)
-        except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))

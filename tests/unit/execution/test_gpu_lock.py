@@ -94,8 +94,8 @@ def test_gpus_are_counted_in_a_child_where_nvidia_smi_is_missing(monkeypatch: py
     assert visible_gpus() == ["0", "1"]
 
 
-def test_a_command_that_fails_prints_nothing() -> None:
-    assert gpu_lock._output(["/nonexistent/nvidia-smi", "-L"]) == ""
+def test_a_command_that_fails_prints_nothing(tmp_path: Path) -> None:
+    assert gpu_lock._output([str(tmp_path / "nvidia-smi"), "-L"]) == ""
     assert gpu_lock._output([sys.executable, "-c", "print(1); raise SystemExit(9)"]) == ""
 
 

@@ -1,4 +1,4 @@
-"""The figure of privacy against utility: a column an attack, a line a scenario, a point a rate."""
+"""The figure of privacy against utility: a column per attack, a line per scenario, a point per rate."""
 
 from pathlib import Path
 from typing import Any
