@@ -115,7 +115,9 @@ class MadeUp:
     def __init__(self, table: list[list[float]]) -> None:
         self.table, self.iterations = table, [0] * len(table)
 
-    def __call__(self, model: object, received: object, x: Tensor, masks: object, labels: Tensor) -> Tensor:
+    def __call__(
+        self, model: object, received: object, x: Tensor, masks: object, labels: Tensor, epsilon: str
+    ) -> Tensor:
         values = []
         for victim in labels[:, 0].tolist():
             values.append(self.table[victim][self.iterations[victim]])

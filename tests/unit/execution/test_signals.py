@@ -12,8 +12,8 @@ from dia.execution.signals import STOP_SIGNALS
 SCRIPT = """
 import os, signal, sys
 from dia.execution.signals import StopRequest
-if sys.argv[2] == "nohup":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# Whoever started the tests may have ignored it.
+signal.signal(signal.SIGHUP, signal.SIG_IGN if sys.argv[2] == "nohup" else signal.SIG_DFL)
 stop = StopRequest()
 stop.install_handlers()
 os.kill(os.getpid(), int(sys.argv[1]))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from gpu.pretend import CUDA, Counts, pretend_gpu, reset
-from gpu.test_cells import LBFGS, LOCAL, rows
+from gpu.test_pretend_cells import LBFGS, LOCAL, rows
 
 from dia.attacks.optimisation import attack
 
