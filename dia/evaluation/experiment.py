@@ -1,31 +1,29 @@
 """Build what an attack is given, and what it is measured against, from a cell's job and its victim set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from dia.attacks.label_inference import AUXILIARY_IMAGES, align_to, infer_labels
-from dia.attacks.optimisation.initialisation import RandomInitialisation
+from dia.attacks.label_inference import align_to
 from dia.attacks.problem import Initialisation, Problem
-from dia.attacks.registry import ATTACKS
 from dia.attacks.stop_reasons import FAILED
 from dia.datasets.normalisation import Normalisation
 from dia.datasets.victim_set import VictimSet
 from dia.defences.apply import keeps_scale
 from dia.errors import AttackError, VictimError
+from dia.evaluation.attacker_view import attacker_view, inferred_labels
 from dia.federated.client import compute_update, simulate_clients
-from dia.federated.protocol import PRECISIONS, build_engine, steps_per_update
+from dia.federated.protocol import PRECISIONS, build_engine
 from dia.federated.trained_model import TrainedModel
 from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
-from dia.gradients.unknown_dropout_rate import START, UnknownRateEngine
+from dia.gradients.unknown_dropout_rate import UnknownRateEngine
 from dia.jobs.attack_job import AttackJob
-from dia.models.parameters import reference_parameter
 from dia.settings.scenario import Settings
-from dia.utils.randomness import generator, untouched_generators
+from dia.utils.randomness import untouched_generators
 
 CHECKED_VICTIMS = 2
 """Victims on whose images the engine is held against plain autograd, beside random ones."""
@@ -189,51 +187,6 @@ def private_batches(job: AttackJob, victim_set: VictimSet) -> tuple[Tensor, Tens
     return pixels.reshape(victims, images, *victim_set.shape), labels.view(victims, images)
 
 
-def attacker_view(
-    attack: str,
-    seed: int,
-    settings: Settings,
-    client: GradientEngine,
-    build: Callable[[float], GradientEngine],
-    received: ClientUpdate,
-    client_masks: list[Tensor],
-    labels: Tensor,
-    normalisation: Normalisation,
-    victim_ids: list[str],
-) -> Problem:
-    """The problem that the attack is given.
-
-    Args:
-        attack: Name of the attack.
-        seed: Where its starts are drawn from.
-        settings: The attack's settings.
-        client: The model as the clients run it.
-        build: Builds it with another dropout rate.
-        received: What the clients sent, on the CPU.
-        client_masks: The clients' masks, for well-informed attacks alone.
-        labels: (V, N) as the attacker knows or infers them, on the CPU.
-        normalisation: In the engine's precision.
-        victim_ids: Ids of the V victims.
-    """
-    attacker = _attackers_engine(attack, settings, client, build)
-    device = reference_parameter(attacker.model).device
-    low, high = normalisation.bounds()
-    return Problem(
-        model=attacker,
-        received=received,
-        labels=labels,
-        shape=attacker.shape,
-        low=low.to(device),
-        high=high.to(device),
-        client_masks=client_masks,
-        initialisation=RandomInitialisation(
-            seed, (settings.batch_size, *attacker.shape), attacker.sites, settings.mask_init, low.dtype
-        ),
-        victim_ids=victim_ids,
-        settings=settings,
-    )
-
-
 def undefended_problem(
     model: GradientEngine,
     x: Tensor,
@@ -252,7 +205,7 @@ def undefended_problem(
         labels: (V, N).
         client_masks: Per site (V, N, *site.shape) bool.
         normalisation: In the model's precision.
-        starts: Where attacks start.
+        initialisation: Where attacks start.
         victim_ids: Ids of the V victims.
         settings: Settings of the attack.
 
@@ -283,43 +236,3 @@ def _build_engine(
         own=job.model,
         trained=trained,
     )
-
-
-def _attackers_engine(
-    attack: str, settings: Settings, client: GradientEngine, build: Callable[[float], GradientEngine]
-) -> GradientEngine:
-    """The model as the attacker believes the clients run it; only some attacks assume anything."""
-    assumed = settings.attacker_dropout_rate
-    if not ATTACKS[attack].assumes_dropout_rate or assumed == "known":
-        return client
-    if assumed == "unknown":
-        return UnknownRateEngine(build(START))
-    return build(float(assumed))
-
-
-def inferred_labels(
-    client: GradientEngine,
-    received: ClientUpdate,
-    images: int,
-    seed: int,
-    normalisation: Normalisation,
-    scale_known: bool,
-) -> Tensor:
-    """(V, N) labels inferred from what the clients sent, on the CPU, in ascending order.
-
-    Args:
-        client: The model as the clients run it.
-        received: What they sent, on the CPU.
-        images: Images N of a client.
-        seed: Where the attacker's own images are drawn from.
-        normalisation: In the engine's precision.
-        scale_known: Whether the magnitude of what was sent tells that of the gradient.
-
-    Raises:
-        AttackError: The model has no last linear layer.
-    """
-    rng = generator(seed, "made_up_images")
-    pixels = torch.rand((AUXILIARY_IMAGES, *client.shape), generator=rng, dtype=torch.float64)
-    auxiliary_images = normalisation.normalise(pixels).to(reference_parameter(client.model).device)
-    scale = float(steps_per_update(client)) if scale_known else None
-    return infer_labels(client.model, received, images, client.num_classes, auxiliary_images, scale)

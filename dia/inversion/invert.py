@@ -10,7 +10,7 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.stop_reasons import NOT_APPLICABLE
 from dia.errors import UpdateError
-from dia.evaluation.experiment import inferred_labels
+from dia.evaluation.attacker_view import inferred_labels
 from dia.inversion.checks import Case, check_direction, check_update, range_warnings
 from dia.inversion.client_model import (
     DropoutRates,

@@ -14,7 +14,7 @@ from dia.attacks.registry import ATTACKS, get_attack
 from dia.attacks.stop_reasons import FAILED
 from dia.datasets.normalisation import Normalisation
 from dia.errors import AttackError, UpdateError
-from dia.evaluation.experiment import attacker_view
+from dia.evaluation.attacker_view import attacker_view
 from dia.federated.client import simulate_clients
 from dia.federated.protocol import PRECISIONS
 from dia.federated.update import ClientUpdate
