@@ -19,7 +19,7 @@ NAME ?= quickstart
 	  { echo "dia needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv || \
 	  { echo "could not make .venv: on Debian or Ubuntu, apt install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[workflow]'
 	@touch $@
 
 .venv/dev.stamp: .venv/user.stamp

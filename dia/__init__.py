@@ -6,7 +6,7 @@ The public objects in ``__all__`` are imported when they are first used.
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "AttackJob": "dia.jobs.attack_job:AttackJob",

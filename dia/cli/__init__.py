@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from dia import __version__
 from dia.errors import DiaError
+from dia.utils.extras import install_hint
 from dia.utils.lazy_import import load_object
 from dia.utils.secrets import hide_passwords
 
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _print_error(f"dia {args.verb}: interrupted")
         return 128 + signal.SIGINT
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (hint := install_hint(error)):
+            _print_error(f"dia {args.verb}: error: {hint}")
+            return 1
         _print_error(hide_passwords(traceback.format_exc()))
         return 1
     return status

@@ -89,7 +89,7 @@ def rows(
             "history_matching_distance": np.linspace(1, 0.1 * (1 - score), 10),
             "history_mse": np.linspace(0.3, 1 - score, 10),
             "history_mask_accuracy": np.linspace(0.5, 0.95, 10) if of.attack == "dia" else [],
-            "dia_version": "0.1.0",
+            "dia_version": "0.2.0",
             "torch_version": "2.13.0",
             "python_version": "3.11.2",
             "device": "cpu",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("flwr", reason="flwr is not installed: pip install 'dia[flower]'")
+pytest.importorskip("flwr", reason="flwr is not installed: pip install 'dropout-inversion-attack[flower]'")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flower"
 

@@ -23,7 +23,7 @@ try:
 except ModuleNotFoundError:
     raise WorkflowError(
         f"the Python package dia is not installed for {sys.executable}, which runs Snakemake: "
-        "pip install the repository that this workflow comes from, of the same version"
+        "pip install 'dropout-inversion-attack[workflow]', of the same version as this workflow"
     ) from None
 
 from dia.config import reduced

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dia.errors import DiaError, TrackingError
+from dia.utils.extras import DISTRIBUTION
 from dia.utils.files import atomic_path
 from dia.utils.secrets import hide_passwords, passwords
 
@@ -56,7 +57,7 @@ def tracking_client(uri: str) -> Iterator["MlflowClient"]:
             yield MlflowClient(tracking_uri=uri)
     except DiaError:
         raise
-    except ImportError as error:  # a driver of a database
+    except ImportError as error:  # MLflow itself, or a driver of its database
         raise TrackingError(
             f"the tracking store {shown} needs the Python package {error.name}: "
             f"pip install {_PACKAGES.get(error.name or '', error.name)}; the results are complete without it"
@@ -69,7 +70,11 @@ def tracking_client(uri: str) -> Iterator["MlflowClient"]:
         ) from None
 
 
-_PACKAGES = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+_PACKAGES = {
+    "mlflow": f"'{DISTRIBUTION}[workflow]'",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 """Python module -> the package that has it, where the names differ."""
 
 

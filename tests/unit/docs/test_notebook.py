@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[3] / "examples" / "notebook"
-REASON = "nbclient, nbformat and ipykernel are needed: pip install 'dia[notebook]'"
+REASON = "nbclient, nbformat and ipykernel are needed: pip install 'dropout-inversion-attack[notebook]'"
 
 
 @pytest.mark.parametrize("name", ["from_training_loop_to_image.ipynb"])

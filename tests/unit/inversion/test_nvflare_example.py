@@ -13,7 +13,9 @@ from helpers.real_clients import NORMALISATION, SHAPE, train_client
 import dia
 from dia.errors import UpdateError
 
-msgpack = pytest.importorskip("msgpack", reason="msgpack is not installed: pip install 'dia[dev]' or nvflare")
+msgpack = pytest.importorskip(
+    "msgpack", reason="msgpack is not installed: pip install 'dropout-inversion-attack[dev]' or nvflare"
+)
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_broken_files_are_refused(read_dxo: Callable[[Path], Any], tmp_path: Pat
 
 
 def test_a_file_that_nvflare_wrote(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
-    reason = "nvflare is not installed: pip install 'dia[nvflare]'"
+    reason = "nvflare is not installed: pip install 'dropout-inversion-attack[nvflare]'"
     module = pytest.importorskip("nvflare.apis.dxo", reason=reason)
     pytest.importorskip("nvflare.app_common.decomposers.common_decomposers").register()
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
