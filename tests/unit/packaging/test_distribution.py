@@ -49,8 +49,8 @@ def test_every_import_is_declared_and_every_declared_package_imported() -> None:
     base, workflow = (
         bounds(part) for part in (PROJECT["dependencies"], PROJECT["optional-dependencies"]["workflow"])
     )
+    # pydantic_core is a part of pydantic; Snakemake is imported by the workflow's own files, which name its executor.
     third_party = imported(ROOT / "dia") - set(sys.stdlib_module_names) - {"dia", "pydantic_core"}
-    # pydantic_core is a part of pydantic. Snakemake is imported by the workflow's own files; the executor is its plugin.
     assert third_party | {"snakemake"} == base.keys() | set(WORKFLOW)
     assert workflow.keys() - {"snakemake-executor-plugin-slurm"} == set(WORKFLOW)
 
