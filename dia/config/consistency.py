@@ -58,7 +58,9 @@ def _unknown_sites(config: "Config") -> list[str]:
     for index, grid in enumerate(config.grids):
         for model in grid.models:
             try:
-                site_selector(model, _common_settings(config, grid, model).dropout_sites)
+                own = config.models.get(model)
+                architecture = model if own is None else own.architecture
+                site_selector(architecture, _common_settings(config, grid, model).dropout_sites)
             except ValueError as error:
                 faults.append(f"grids[{index}]: scenario {grid.scenario!r}: {error}")
     return faults

@@ -21,8 +21,10 @@ def job_json(config: Config, cell: Cell) -> str:
 
 
 def grid_hash(config: Config) -> str:
-    """A short hash of what the jobs of a config follow from: the config itself and the sources of its own models."""
-    models = {name: own.source for name in config.models if (own := config.model(name))}
+    """A short hash of what the jobs of a config follow from: the config itself and the files of its own models."""
+    models = {
+        name: own.source + (own.weights_sha256 or "") for name in config.models if (own := config.model(name))
+    }
     return hashlib.sha256(f"{config.identity()}{canonical(models)}".encode()).hexdigest()[:12]
 
 

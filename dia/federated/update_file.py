@@ -1,123 +1,27 @@
-"""Named tensors from the files that federated frameworks write; a pickle is never run.
+"""Updates from the files that federated frameworks write; NVIDIA FLARE's DXO is read by ``examples/nvflare``."""
 
-``.safetensors``; ``.npz`` with names, or with positional arrays ``arr_0``, ``arr_1``, ... in the order of the model's
-state dict (Flower's recipe); ``.pt`` and ``.pth``, weights only; NVIDIA FLARE's DXO is read by ``examples/nvflare``.
-"""
-
-import json
-import re
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from dia.errors import UpdateError
-from dia.utils.npz import read_npz
-
-SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
-STATE_KEYS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "params",
-    "parameters",
-    "weights",
-    "gradients",
-    "model_params",
-)
-"""Where frameworks put the tensors in a dictionary of other things."""
+from dia.utils.tensor_file import read_tensors
 
 
 def read_update(path: str | Path) -> dict[str, Tensor] | list[Tensor]:
     """Read the tensors of an update.
 
     Args:
-        path: A file with one of :data:`SUFFIXES`.
+        path: A file with one of :data:`dia.utils.tensor_file.SUFFIXES`.
 
     Returns:
         Tensors by name, 0-d counters such as ``num_batches_tracked`` left out; in order where the file has
-        positions only.
+        positions only, which are those of the model's state dict.
 
     Raises:
         UpdateError: The file is missing, damaged, of another kind, pickled, or holds something else than tensors.
     """
-    path = Path(path)
-    if path.suffix not in SUFFIXES:
-        raise UpdateError(
-            f"{path}: unknown kind of file '{path.suffix}'; an update is one of {', '.join(SUFFIXES)}"
-        )
-    if not path.is_file():
-        raise UpdateError(f"{path}: no such file")
-    if not path.stat().st_size:
-        raise UpdateError(f"{path}: the file is empty")
-    tensors: dict[str, Tensor] | list[Tensor]
-    if path.suffix == ".npz":
-        arrays = read_npz(path, None, what="update", error=UpdateError)
-        tensors = {name: _from_array(array, f"{path}: {name}") for name, array in arrays.items()}
-        if tensors and all(re.fullmatch(r"arr_\d+", name) for name in tensors):
-            tensors = [tensors[f"arr_{number}"] for number in _positions(tensors, path)]
-    else:
-        tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if not tensors:
-        raise UpdateError(f"{path}: holds no tensor")
+    tensors = read_tensors(path, what="an update", error=UpdateError)
     if isinstance(tensors, list):
         return tensors  # positions tell which is which: none may be left out
     return {name: value for name, value in tensors.items() if value.ndim or value.is_floating_point()}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, json.JSONDecodeError, OSError, ValueError) as error:
-        raise UpdateError(f"{path}: truncated, damaged or not a safetensors file ({error})") from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor] | list[Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises UnpicklingError, RuntimeError, EOFError, KeyError, ...
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise UpdateError(
-                f"{path}: holds Python objects beside tensors, which only running its pickle would bring back; that is "
-                "never done. Save the state_dict() alone, best with safetensors"
-            ) from error
-        raise UpdateError(
-            f"{path}: truncated, damaged or not written by torch.save ({type(error).__name__})"
-        ) from error
-    if isinstance(loaded, dict):
-        for key in STATE_KEYS:
-            if isinstance(loaded.get(key), dict):
-                loaded = loaded[key]
-                break
-    if not isinstance(loaded, dict | list | tuple):
-        raise UpdateError(
-            f"{path}: holds a {type(loaded).__name__}, not tensors by name or a list of tensors"
-        )
-    named = (
-        dict(loaded) if isinstance(loaded, dict) else {f"tensor {i}": value for i, value in enumerate(loaded)}
-    )
-    other = [name for name, value in named.items() if not isinstance(value, Tensor)]
-    if other:
-        raise UpdateError(
-            f"{path}: '{other[0]}' is a {type(named[other[0]]).__name__}, not a tensor; save the state_dict() alone"
-        )
-    return {str(name): value for name, value in loaded.items()} if isinstance(loaded, dict) else list(loaded)
-
-
-def _positions(tensors: dict[str, Tensor], path: Path) -> range:
-    """The numbers of positional arrays, none missing."""
-    missing = [number for number in range(len(tensors)) if f"arr_{number}" not in tensors]
-    if missing:
-        raise UpdateError(f"{path}: positional arrays without arr_{missing[0]}; the file is not complete")
-    return range(len(tensors))
-
-
-def _from_array(array: Any, what: str) -> Tensor:
-    try:
-        return torch.from_numpy(array)
-    except TypeError as error:
-        raise UpdateError(f"{what} holds {array.dtype}, not numbers") from error

@@ -87,6 +87,12 @@ class InversionSettings(StrictModel):
             raise ValueError("normalisation and mean, std exclude each other")
         return self
 
+    @model_validator(mode="after")
+    def _weights_of_the_client(self) -> "InversionSettings":
+        if self.model.weights is not None:
+            raise ValueError("model.weights means nothing here: the client's weights come from --before")
+        return self
+
     def make_model(self) -> "nn.Module":
         """The client's model, with whatever weights its factory gives it.
 

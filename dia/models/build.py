@@ -11,6 +11,7 @@ from dia.models.dropout import Dropout, replace_dropout
 from dia.models.dropout_sites import site_selector
 from dia.models.randomness_check import check_no_hidden_randomness
 from dia.models.registry import MODELS
+from dia.models.weights_file import load_weights
 from dia.utils.lazy_import import load_object
 from dia.utils.randomness import default_generator
 
@@ -28,7 +29,8 @@ def build_model(
 ) -> nn.Module:
     """A model with default initialisation under ``seed``, its dropout replayable, in train mode.
 
-    The weights depend on the seed, the architecture and the input shape alone, not on the dropout rate.
+    The weights depend on the seed, the name, the architecture and the input shape alone, not on the dropout rate; or
+    they are those of the file that a user's own model names.
 
     Args:
         name: One of :data:`dia.models.registry.MODELS`, or any name of a user's own model.
@@ -42,21 +44,24 @@ def build_model(
 
     Raises:
         ModelError: Unknown name or site, an input shape that the architecture cannot take, or a user's own model that
-            cannot be made or attacked.
+            cannot be made or attacked, or whose weights do not fit.
     """
     if own is None and name not in MODELS:
         raise ModelError(f"unknown model '{name}'; known: {', '.join(MODELS)}")
+    architecture = name if own is None else own.architecture
     make = load_object(MODELS[name].factory) if own is None else own.make
     with default_generator(seed, "weights", name):
         model: nn.Module = make(shape, num_classes, p)
-    if own is not None:
+    if own is not None and own.weights_path is not None:
+        load_weights(model, name, own.weights_path)
+    elif architecture is None:
         with default_generator(seed, "weights", name):
             _check_same_weights(name, model, make(shape, num_classes, p))
     replace_dropout(model).train()
     if own is None or own.dropout_rates == "cell":
         _set_rate(model, p)
-    _drop_at(model, name, sites, p)
-    if own is not None:
+    _drop_at(model, name, architecture, sites, p)
+    if architecture is None:
         check_no_hidden_randomness(model, name, shape, num_classes, sizes)
     return model
 
@@ -87,10 +92,10 @@ def _set_rate(model: nn.Module, p: float) -> None:
             module.p = p
 
 
-def _drop_at(model: nn.Module, name: str, sites: str, p: float) -> None:
+def _drop_at(model: nn.Module, name: str, architecture: str | None, sites: str, p: float) -> None:
     """Switch off the dropout modules that are not chosen."""
     try:
-        is_chosen = site_selector(name, sites)
+        is_chosen = site_selector(architecture, sites)
     except ValueError as error:
         raise ModelError(str(error)) from None
     modules = {key: module for key, module in model.named_modules() if isinstance(module, Dropout)}

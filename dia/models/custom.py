@@ -1,6 +1,7 @@
 """A user's own torch model: how the config names it, and how it is made. Light to import."""
 
 import functools
+import hashlib
 import importlib
 import inspect
 import re
@@ -8,12 +9,20 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dia.errors import ModelError
 from dia.models.custom_source import source_fingerprint
+from dia.models.registry import MODELS
+from dia.utils.lazy_import import load_object
 from dia.utils.strict_model import StrictModel
 
 if TYPE_CHECKING:
@@ -30,7 +39,8 @@ class CustomModel(StrictModel):
 
     factory: str = Field(
         description="module:PACKAGE.NAME: the callable NAME of an importable Python module (also one in the "
-        "working directory) that returns the model, such as module:torchvision.models.vgg11."
+        "working directory) that returns the model, such as module:torchvision.models.vgg11; or the name of a "
+        "built-in architecture, to give it weights."
     )
     arguments: dict[str, Argument] = Field(
         {},
@@ -42,12 +52,24 @@ class CustomModel(StrictModel):
         description="cell: every dropout module gets the cell's dropout rate; own: each keeps the rate that the "
         "factory gave it (the cell's rate then only enters through $dropout_rate).",
     )
+    weights: str | None = Field(
+        None,
+        min_length=1,
+        description="File with the weights that the model starts from, whatever the seed: .safetensors, .npz or .pt, "
+        "by the names of the state dict. Its content is a part of the cells' identity. Relative to the working directory "
+        "of the workflow; null: the weights that the factory draws under the cell's seed.",
+    )
 
     @field_validator("factory")
     @classmethod
     def _is_a_factory(cls, value: str) -> str:
+        if value in MODELS:
+            return value
         if not _FACTORY.fullmatch(value):
-            raise ValueError("must be module:PACKAGE.NAME, for example module:torchvision.models.vgg11")
+            raise ValueError(
+                "must be module:PACKAGE.NAME, for example module:torchvision.models.vgg11, or a built-in architecture: "
+                + ", ".join(MODELS)
+            )
         package = value.removeprefix("module:").partition(".")[0]
         if package in sys.stdlib_module_names:
             raise ValueError(
@@ -64,8 +86,26 @@ class CustomModel(StrictModel):
                 raise ValueError(f"{key}: {argument} is none of {', '.join(PLACEHOLDERS)}")
         return value
 
+    @model_validator(mode="after")
+    def _architectures_take_no_more(self) -> Self:
+        if self.architecture is not None:
+            if self.arguments:
+                raise ValueError(
+                    f"the built-in architecture {self.factory} takes no arguments: leave them out"
+                )
+            if self.dropout_rates == "own":
+                raise ValueError(
+                    f"the built-in architecture {self.factory} has no dropout rates of its own: leave dropout_rates out"
+                )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_weights(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The model without keys that were never used, so that they change no job."""
+        return {key: value for key, value in serialise(self).items() if value is not None}
+
     def make(self, shape: tuple[int, int, int], num_classes: int, p: float) -> "nn.Module":
-        """Call the factory.
+        """Call the factory; see :func:`dia.models.weights_file.load_weights` for the file of weights.
 
         Args:
             shape: (C, H, W) of one image.
@@ -77,6 +117,9 @@ class CustomModel(StrictModel):
         """
         from torch import nn
 
+        if self.architecture is not None:
+            built_in: nn.Module = load_object(MODELS[self.architecture].factory)(shape, num_classes, p)
+            return built_in
         _without_fused_attention()
         cell = dict(zip(PLACEHOLDERS, (num_classes, p, *shape), strict=True))
         arguments = {
@@ -97,13 +140,22 @@ class CustomModel(StrictModel):
         return _plain(self.factory, model, shape)
 
     def with_fingerprint(self) -> "FingerprintedModel":
-        """This model as its source files in the working directory are now."""
-        return FingerprintedModel(
-            factory=self.factory,
-            arguments=self.arguments,
-            dropout_rates=self.dropout_rates,
-            source=source_fingerprint(self.module, Path()),
-        )
+        """This model as its files in the working directory are now.
+
+        Raises:
+            ModelError: The file of weights cannot be read.
+        """
+        return FingerprintedModel(**dict(self), source=self._source(), weights_sha256=self._weights_sha256())
+
+    @property
+    def architecture(self) -> str | None:
+        """The built-in architecture that the factory names, if it names one."""
+        return self.factory if self.factory in MODELS else None
+
+    @property
+    def weights_path(self) -> Path | None:
+        """The file of weights, if there is one."""
+        return None if self.weights is None else Path(self.weights).expanduser()
 
     @property
     def module(self) -> str:
@@ -111,6 +163,18 @@ class CustomModel(StrictModel):
         match = _FACTORY.fullmatch(self.factory)
         assert match is not None  # the validator saw to it
         return match["module"]
+
+    def _source(self) -> str:
+        return "" if self.architecture is not None else source_fingerprint(self.module, Path())
+
+    def _weights_sha256(self) -> str | None:
+        if self.weights_path is None:
+            return None
+        try:
+            with self.weights_path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(f"weights {self.weights}: cannot be read ({error.strerror})") from error
 
     def _callable(self) -> Callable[..., Any]:
         from dia.utils.torchvision_compat import import_torchvision
@@ -143,6 +207,7 @@ class FingerprintedModel(CustomModel):
         description="Fingerprint of the code in the model's files in the working directory; empty where it is "
         "installed elsewhere.",
     )
+    weights_sha256: str | None = Field(None, description="SHA-256 of the file of weights; null without one.")
 
     def make(self, shape: tuple[int, int, int], num_classes: int, p: float) -> "nn.Module":
         """Call the factory, if its files are those of the fingerprint.
@@ -150,7 +215,12 @@ class FingerprintedModel(CustomModel):
         Raises:
             ModelError: Also where they are others now, whose numbers would stand under a wrong name.
         """
-        if source_fingerprint(self.module, Path()) != self.source:
+        if self._weights_sha256() != self.weights_sha256:
+            raise ModelError(
+                f"weights {self.weights}: the file in {Path.cwd()} is not the one that this job was planned for; if it "
+                "was replaced while the workflow ran, start it again"
+            )
+        if self._source() != self.source:
             raise ModelError(
                 f"{self.factory}: the files of {self.module} in {Path.cwd()} are not those that this job was planned "
                 "for; if they were edited while the workflow ran, start it again"

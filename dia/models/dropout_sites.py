@@ -7,18 +7,18 @@ from dia.models.registry import MODELS
 from dia.utils.validation_errors import unknown_name_message
 
 
-def site_selector(model: str, sites: str) -> Callable[[str], bool]:
+def site_selector(model: str | None, sites: str) -> Callable[[str], bool]:
     """Select the dropout modules of a model that drop, by module name.
 
     Args:
-        model: An architecture, or a user's own model.
+        model: A built-in architecture; None for a user's own.
         sites: ``default``, ``all``, or sites joined by ``+``; those of a user's own model are module names, which
             stand for all that is inside them.
 
     Raises:
         ValueError: The architecture has no such site.
     """
-    architecture = MODELS.get(model)
+    architecture = None if model is None else MODELS[model]
     if sites == "default":
         sites = architecture.default_sites if architecture else "all"
     if sites == "all":

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from helpers.workplace import Workplace
+from safetensors.numpy import save_file
 
 SOURCE = """
 from torch import nn
@@ -15,26 +17,37 @@ from torch import nn
 def net(classes, width=8):
     return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Dropout(), nn.Linear(width, classes))
 """
+SHAPES = {"1.weight": (8, 784), "1.bias": (8,), "4.weight": (10, 8), "4.bias": (10,)}
 CONFIG: dict[str, Any] = yaml.safe_load("""
 name: own
 datasets: {digits: {source: bundled-mnist, images: 2}}
 models:
   net: {factory: "module:nets.small.net", arguments: {classes: $num_classes}}
   other: {factory: "module:other.net", arguments: {classes: $num_classes}}
+  stored: {factory: "module:other.net", arguments: {classes: $num_classes}, weights: stored.safetensors}
 scenarios:
   fresh: {victims: 1, max_iterations: 2}
   trained: {victims: 1, max_iterations: 2, federated_rounds: 1, training_clients: 1, training_batch_size: 4,
             training_images: 8, test_images: 8}
 grids:
-  - {scenario: fresh, datasets: [digits], models: [mlp, net, other], dropout_rates: ["0.5"], attacks: [dia], seeds: [0]}
+  - {scenario: fresh, datasets: [digits], models: [mlp, net, other, stored], dropout_rates: ["0.5"], attacks: [dia], seeds: [0]}
   - {scenario: trained, datasets: [digits], models: [net], dropout_rates: ["0.5"], attacks: [ig], seeds: [0]}
 tables: []
 figures: []
 """)
 CELLS = Path("results/own/cells")
 NET = ["fresh/digits/net/p0.5/dia/seed0", "trained/digits/net/p0.5/ig/seed0"]
-OTHERS = ["fresh/digits/mlp/p0.5/dia/seed0", "fresh/digits/other/p0.5/dia/seed0"]
+OTHERS = [
+    "fresh/digits/mlp/p0.5/dia/seed0",
+    "fresh/digits/other/p0.5/dia/seed0",
+    "fresh/digits/stored/p0.5/dia/seed0",
+]
 TARGETS = [CELLS / f"{cell}.parquet" for cell in NET + OTHERS]  # what is made of them has tests of its own
+
+
+def store(folder: Path, value: float) -> None:
+    weights = {name: np.full(shape, value, dtype=np.float32) for name, shape in SHAPES.items()}
+    save_file(weights, folder / "stored.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     (workplace.folder / "nets").mkdir()
     for name in ("nets/small.py", "other.py"):
         (workplace.folder / name).write_text(SOURCE)
+    store(workplace.folder, 0.01)
     workplace.snakemake(*TARGETS, "--configfile", workplace.config(CONFIG))
     return workplace
 
@@ -62,7 +76,7 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
     finished.snakemake("partial", "--configfile", config)  # rows of the old version are left out, by name
     log = (finished.folder / "results/own/logs/partial/list_cells.log").read_text()
     assert all(f"left out {cell}: made with other settings: " in log for cell in NET)
-    assert "2 of 4 cells are finished" in log
+    assert "3 of 5 cells are finished" in log
 
     before = {cell: pq.read_table(finished.folder / CELLS / f"{cell}.parquet").to_pylist()[0] for cell in NET}
     finished.snakemake(*TARGETS, "--configfile", config, "--config", "replace=true")
@@ -71,3 +85,23 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
         assert new["model_definition"] != old["model_definition"]
         assert new["matching_distance"] != old["matching_distance"]
     assert finished.planned(*TARGETS, "--configfile", config) == {}
+
+
+def test_other_weights_in_the_file_rerun_the_cells_of_the_model(finished: Workplace) -> None:
+    config = finished.folder / "config.yaml"
+    path = finished.folder / CELLS / f"{OTHERS[2]}.parquet"
+    before = pq.read_table(path).to_pylist()[0]
+    store(finished.folder, 0.01)  # written again, and the same
+    assert finished.planned(path, "--configfile", config) == {}
+
+    store(finished.folder, -0.02)
+    assert finished.planned(path, "--configfile", config)["attack"] == 1
+    finished.snakemake(path, "--configfile", config, "--config", "replace=true")
+    (after,) = pq.read_table(path).to_pylist()
+    assert after["gradient_norm"] != before["gradient_norm"]
+    assert finished.planned(path, "--configfile", config) == {}
+
+    (finished.folder / "stored.safetensors").unlink()
+    refused = finished.snakemake(path, "--configfile", config, status=1)
+    assert "weights stored.safetensors: cannot be read (No such file or directory)" in refused
+    assert "Traceback" not in refused

@@ -30,7 +30,7 @@ from dia.config import reduced
 from dia.config.as_written import as_written
 from dia.config.jobs import attack_job, grid_hash, job_json, training_job, training_jobs
 from dia.config.switches import take_switch
-from dia.errors import ConfigError
+from dia.errors import ConfigError, DiaError
 from dia.jobs.cell import Cell
 from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_groups
 from dia.reporting.tables.declared_reference import declared_reference
@@ -71,7 +71,8 @@ try:
     FIGURES = {
         name: cells for kind in CONFIG.figures for name, cells in figure_groups(kind, CONFIG.cells).items()
     }
-except ConfigError as error:
+    GRID = grid_hash(CONFIG)
+except DiaError as error:
     raise WorkflowError(error) from None
 
 # Jobs use the interpreter that runs Snakemake, so an activated environment is enough, on cluster nodes too;
@@ -113,7 +114,6 @@ RESULTS = str(CONFIG.results)
 ROWS, PARTIAL_ROWS = f"{RESULTS}/results.parquet", f"{RESULTS}/partial/results.parquet"
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
-GRID = grid_hash(CONFIG)
 MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
 MODELS = training_jobs(CONFIG)
 

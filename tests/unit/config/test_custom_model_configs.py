@@ -1,5 +1,7 @@
 """A user's own model in a config, and which version of its code a job is for."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import yaml
 from helpers.custom_models import SOURCE
 
 from dia.config.config import Config
-from dia.config.jobs import attack_job, job_json, training_jobs
+from dia.config.jobs import attack_job, grid_hash, job_json, training_jobs
 from dia.datasets.registry import parse_dataset
 from dia.datasets.victim_selection import make_victims
 from dia.errors import ConfigError, ModelError
@@ -60,6 +62,13 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
             {"net": {"factory": "module:m.f", "args": {}}},
             "models.net: unknown key 'args'; did you mean 'arguments'",
         ),
+        (
+            {"net": {"factory": "vit", "arguments": {"n": 1}}},
+            "models.net: the built-in architecture vit takes no arguments: leave them out",
+        ),
+        ({"net": {"factory": "vit", "dropout_rates": "own"}}, "vit has no dropout rates of its own"),
+        ({"net": {"factory": "vitt"}}, "or a built-in architecture: mlp, lenet"),
+        ({"net": {"factory": "module:m.f", "weights": ""}}, "models.net.weights"),
         (
             {"net": {"factory": "module:m.f"}, "mlp": {"factory": "module:m.f"}},
             "models.mlp: mlp is a built-in architecture",
@@ -133,6 +142,63 @@ def test_only_a_change_of_the_code_makes_another_version(
         SOURCE + "\ndef half("
     )  # to be refused when it is imported, not while a grid is planned
     assert job() != first
+
+
+def test_weights_are_known_by_their_content(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them a job's text is what it always was."""
+    monkeypatch.chdir(module.parent)
+    home = module.parent / "home"
+    monkeypatch.setenv("HOME", str(home))
+    home.mkdir()
+    weights, digest = home / "w.npz", hashlib.sha256(b"one").hexdigest()
+    definition = CONFIG["models"]["net"]
+
+    def jobs(model: dict[str, Any]) -> tuple[str, str, list[str]]:
+        config = Config.load(
+            CONFIG
+            | {"models": {"net": model}, "scenarios": {"default": {"victims": 1, "federated_rounds": 1}}}
+        )
+        return job_json(config, config.cells[1]), grid_hash(config), list(training_jobs(config))[1:]
+
+    plain = jobs(definition)
+    assert "weights" not in json.dumps(json.loads(plain[0])["model"])
+    assert jobs(definition | {"weights": None})[0] == plain[0]
+    with pytest.raises(ModelError, match=r"weights ~/w.npz: cannot be read \(No such file"):
+        jobs(definition | {"weights": "~/w.npz"})
+    weights.write_bytes(b"one")
+    one = jobs(definition | {"weights": "~/w.npz"})
+    assert json.loads(one[0])["model"] == json.loads(plain[0])["model"] | {
+        "weights": "~/w.npz",
+        "weights_sha256": digest,
+    }
+    planned = AttackJob.parse(one[0]).model
+    assert planned is not None
+    os.utime(weights, (0, 0))
+    assert jobs(definition | {"weights": "~/w.npz"}) == one
+    weights.write_bytes(b"two")
+    two = jobs(definition | {"weights": "~/w.npz"})
+    assert all(new != old for new, old in zip(two, one, strict=True))
+    with pytest.raises(ModelError, match="is not the one that this job was planned for"):
+        planned.make(SHAPE, 3, 0.5)
+
+
+def test_sites_of_a_built_in_architecture_with_weights_are_its_own() -> None:
+    models = {"net": {"factory": "vit", "weights": "w.pt"}}
+    Config.load(
+        CONFIG
+        | {
+            "models": models,
+            "scenarios": {"default": {"victims": 1, "per_model": {"net": {"dropout_sites": "hidden"}}}},
+        }
+    )
+    with pytest.raises(ConfigError, match="unknown dropout site of vit 'head'"):
+        Config.load(
+            CONFIG
+            | {
+                "models": models,
+                "scenarios": {"default": {"victims": 1, "per_model": {"net": {"dropout_sites": "head"}}}},
+            }
+        )
 
 
 def test_a_file_that_changes_after_planning_is_refused(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ CARRIERS = {
     "dia.utils.text": "words of messages",
     "dia.utils.files": "writes and reads bytes as they are",
     "dia.utils.npz": "reads arrays as they are",
+    "dia.utils.tensor_file": "reads tensors as they are",
     "dia.utils.log": "messages for people",
     "dia.utils.lazy_import": "imports what a registry names",
     "dia.utils.strict_model": "accepts or refuses values, which are in the identity",
