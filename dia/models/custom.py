@@ -56,8 +56,8 @@ class CustomModel(StrictModel):
         None,
         min_length=1,
         description="File with the weights that the model starts from, whatever the seed: .safetensors, .npz or .pt, "
-        "by the names of the state dict. Its content is a part of the cells' identity. Relative to the working directory "
-        "of the workflow; null: the weights that the factory draws under the cell's seed.",
+        "by the names of the state dict. Its content is a part of the cells' identity. Relative to the working "
+        "directory of the workflow; null: the weights that the factory draws under the cell's seed.",
     )
 
     @field_validator("factory")

@@ -30,18 +30,15 @@ scenarios:
   trained: {victims: 1, max_iterations: 2, federated_rounds: 1, training_clients: 1, training_batch_size: 4,
             training_images: 8, test_images: 8}
 grids:
-  - {scenario: fresh, datasets: [digits], models: [mlp, net, other, stored], dropout_rates: ["0.5"], attacks: [dia], seeds: [0]}
+  - {scenario: fresh, datasets: [digits], models: [mlp, net, other, stored], dropout_rates: ["0.5"], attacks: [dia],
+     seeds: [0]}
   - {scenario: trained, datasets: [digits], models: [net], dropout_rates: ["0.5"], attacks: [ig], seeds: [0]}
 tables: []
 figures: []
 """)
 CELLS = Path("results/own/cells")
 NET = ["fresh/digits/net/p0.5/dia/seed0", "trained/digits/net/p0.5/ig/seed0"]
-OTHERS = [
-    "fresh/digits/mlp/p0.5/dia/seed0",
-    "fresh/digits/other/p0.5/dia/seed0",
-    "fresh/digits/stored/p0.5/dia/seed0",
-]
+OTHERS = [f"fresh/digits/{model}/p0.5/dia/seed0" for model in ("mlp", "other", "stored")]
 TARGETS = [CELLS / f"{cell}.parquet" for cell in NET + OTHERS]  # what is made of them has tests of its own
 
 
@@ -89,15 +86,15 @@ def test_an_edit_reruns_the_cells_of_the_model_and_trains_it_anew(finished: Work
 
 def test_other_weights_in_the_file_rerun_the_cells_of_the_model(finished: Workplace) -> None:
     config = finished.folder / "config.yaml"
-    path = finished.folder / CELLS / f"{OTHERS[2]}.parquet"
-    before = pq.read_table(path).to_pylist()[0]
+    path = CELLS / f"{OTHERS[2]}.parquet"
+    before = pq.read_table(finished.folder / path).to_pylist()[0]
     store(finished.folder, 0.01)  # written again, and the same
     assert finished.planned(path, "--configfile", config) == {}
 
     store(finished.folder, -0.02)
     assert finished.planned(path, "--configfile", config)["attack"] == 1
     finished.snakemake(path, "--configfile", config, "--config", "replace=true")
-    (after,) = pq.read_table(path).to_pylist()
+    (after,) = pq.read_table(finished.folder / path).to_pylist()
     assert after["gradient_norm"] != before["gradient_norm"]
     assert finished.planned(path, "--configfile", config) == {}
 
