@@ -86,7 +86,10 @@ class Config(StrictModel):
         min_length=1,
         description="Settings of client and attacker by the names that the grids use.",
     )
-    grids: tuple[Grid, ...] = Field(min_length=1, description="The grids; together they list each cell once.")
+    grids: tuple[Grid, ...] = Field(
+        min_length=1,
+        description="The grids, in the order that they run in; together they list each cell once.",
+    )
     execution: Execution = Field(Execution(), description="How cells are run, outside their identity.")
     tables: tuple[Name, ...] = Field(
         ("dropout",), description="Tables to make: names of definitions config/tables/<name>.yaml."

@@ -46,6 +46,17 @@ def test_every_cell_has_its_rows_log_and_benchmark(finished: Workplace) -> None:
         assert (finished.folder / RESULTS / "benchmarks" / "attack" / f"{cell.id}.tsv").stat().st_size > 0
 
 
+def test_cells_of_earlier_grids_start_first(finished: Workplace) -> None:
+    """Whatever cells run at a time: of the first grid at most the others of them are still on their way to the start."""
+    started = {
+        cell.id: pq.read_table(cell_file(finished, number))["started_at"][0].as_py()
+        for number, cell in enumerate(CELLS)
+    }
+    second = min(time for cell, time in started.items() if "/vit/" in cell)
+    late = [cell for cell, time in started.items() if "/mlp/" in cell and time > second]
+    assert len(late) < (os.cpu_count() or 1)
+
+
 def test_results_are_collected_without_pictures(finished: Workplace) -> None:
     table = pq.read_table(finished.folder / RESULTS / "results.parquet")
     assert table.num_rows == sum(2 if cell.model == "mlp" else 1 for cell in CELLS)

@@ -9,6 +9,7 @@ rule attack:
         f"{RESULTS}/logs/attack/{CELL}.log",
     benchmark:
         f"{RESULTS}/benchmarks/attack/{CELL}.tsv"
+    priority: priority_of_cell
     conda:
         "../envs/dia.yaml"
     threads: CONFIG.execution.threads

@@ -114,6 +114,13 @@ RESULTS = str(CONFIG.results)
 ROWS, PARTIAL_ROWS = f"{RESULTS}/results.parquet", f"{RESULTS}/partial/results.parquet"
 CELL = "{scenario}/{dataset}/{model}/p{dropout_rate}/{attack}/seed{seed}"
 CELLS = {cell.id: cell for cell in CONFIG.cells}
+# Cells of earlier grids run first; before them what they need, so that no dataset waits until all cells of another are done.
+NEEDED_FIRST = len(CONFIG.grids) + 1
+PRIORITIES = {
+    cell.id: len(CONFIG.grids) - position
+    for position, grid in enumerate(CONFIG.grids)
+    for cell in grid.cells()
+}
 MODEL = "{dataset}/{model}/p{dropout_rate}/seed{seed}/{training}"
 MODELS = training_jobs(CONFIG)
 
@@ -188,6 +195,11 @@ def job_of_cell(wildcards):
         raise WorkflowError(f"{cell_id} is not a cell of the config {CONFIG.name!r}: add it to a grid")
     check_replacements()
     return job_json(CONFIG, CELLS[cell_id])
+
+
+def priority_of_cell(wildcards):
+    """Earlier grids of the config come first; 0 for what is no cell of it, which `job_of_cell` refuses."""
+    return PRIORITIES.get(CELL.format(**wildcards), 0)
 
 
 def trained_model_of_cell(wildcards):

@@ -13,6 +13,7 @@ rule train:
         f"{RESULTS}/logs/train/{MODEL}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{MODEL}.tsv"
+    priority: NEEDED_FIRST
     conda:
         "../envs/dia.yaml"
     threads: CONFIG.execution.threads

@@ -10,6 +10,7 @@ rule victims:
         f"{RESULTS}/victims/{{dataset}}.npz",
     log:
         f"{RESULTS}/logs/victims/{{dataset}}.log",
+    priority: NEEDED_FIRST
     conda:
         "../envs/dia.yaml"
     params:
