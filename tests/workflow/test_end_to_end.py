@@ -47,7 +47,7 @@ def test_every_cell_has_its_rows_log_and_benchmark(finished: Workplace) -> None:
 
 
 def test_cells_of_earlier_grids_start_first(finished: Workplace) -> None:
-    """Whatever cells run at a time: of the first grid at most the others of them are still on their way to the start."""
+    """Of the first grid at most the other cells that run at a time are still on their way to the start then."""
     started = {
         cell.id: pq.read_table(cell_file(finished, number))["started_at"][0].as_py()
         for number, cell in enumerate(CELLS)
