@@ -59,7 +59,10 @@ class Curves:
         columns = (total_loss[rows], matching_distance[rows], mse, accuracy)
         first = state.restart * len(self.experiment.problem)
         for victim, *values in zip(victims.tolist(), *(column.tolist() for column in columns), strict=True):
-            self.points[first + victim].append((state.iteration, *values))
+            points = self.points[first + victim]
+            while points and points[-1][0] >= state.iteration:  # of a search that had to begin again
+                points.pop()
+            points.append((state.iteration, *values))
 
     def columns(self, victim: int | None, restart: int) -> dict[str, list[float]]:
         """The history columns of one victim's row: the curves of one of its starts; empty for no victim (None)."""

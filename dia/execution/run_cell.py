@@ -30,6 +30,7 @@ from dia.jobs.attack_job import AttackJob
 from dia.jobs.cell import Cell
 from dia.models.dropout import describe_sites
 from dia.results.images import picture_columns
+from dia.utils.devices import is_out_of_memory
 from dia.utils.log import LOG
 from dia.utils.text import shorten
 
@@ -97,6 +98,13 @@ def _naming(cell: Cell) -> Iterator[None]:
         yield
     except DiaError as error:
         raise type(error)(f"cell {cell.id}: {error}") from error
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise AttackError(
+            f"cell {cell.id}: out of memory outside the iterations, where there are no chunks to halve; lower "
+            f"batch_size or victims, or use a device with more: {error}"
+        ) from error
 
 
 def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:

@@ -4,7 +4,7 @@ Raises what CUDA raises where devices are mixed, and counts kernel launches, syn
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA = torch.device("cuda:0")
 aten = torch.ops.aten
@@ -131,29 +130,55 @@ class GpuTensor(Tensor):
         return _dispatch(func, args, kwargs or {})
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    """What lists, tuples and dictionaries hold; torch's own pytree takes most of the time of these tests."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif isinstance(value, dict):
+        yield from _leaves(list(value.values()))
+    else:
+        yield value
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """``function`` of every leaf, in the same lists, tuples and dictionaries."""
+    if isinstance(value, list):
+        return [_mapped(function, item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_mapped(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: _mapped(function, item) for key, item in value.items()}
+    return function(value)
+
+
 def _unwrap(value: Any) -> Any:
     return value.data_on_cpu if isinstance(value, GpuTensor) else value
+
+
+def _wrap(value: Any) -> Any:
+    return GpuTensor(value) if isinstance(value, Tensor) else value
 
 
 def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is torch.ops.prim.device.default:
         return CUDA
     kind = func.overloadpacket
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    leaves = list(_leaves((args, kwargs)))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     on_gpu = [tensor for tensor in tensors if isinstance(tensor, GpuTensor)]
     target = kwargs.get("device")
     to_gpu = bool(on_gpu) if target is None else torch.device(target).type in ("cuda", "meta")
     if kind in (aten._to_copy, aten.copy_):
         return _copy(func, args, kwargs, to_gpu)
     _check_places(func, args, tensors, on_gpu)
-    generators = [g for g in tree_leaves((args, kwargs)) if isinstance(g, torch.Generator)]
-    if to_gpu and generators:
+    if to_gpu and any(isinstance(leaf, torch.Generator) for leaf in leaves):
         raise RuntimeError(f"{func}: expected a 'cuda' device type for generator but found 'cpu'")
-    plain_args, plain = tree_map(_unwrap, (args, kwargs))
+    plain_args, plain = _mapped(_unwrap, (args, kwargs))
     if to_gpu and "device" in plain:
         plain["device"] = torch.device("cpu")
     if kind in PRODUCTS and torch.backends.cuda.matmul.allow_tf32:
-        plain_args = tree_map(_tf32, plain_args)
+        plain_args = _mapped(_tf32, plain_args)
     found = func(*plain_args, **plain)
     if kind in SYNCHRONISES:
         COUNTS.synchronisations[str(kind)] += 1
@@ -161,9 +186,9 @@ def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         # ATen's Im2Col.cu loops over the batch; foreach functions and convolutions are counted as one
         COUNTS.launches[str(kind)] += args[0].shape[0] if kind is aten.im2col else 1
         COUNTS.operations.append(str(kind))
-    if not to_gpu or not any(isinstance(leaf, Tensor) for leaf in tree_leaves(found)):
+    if not to_gpu or not any(isinstance(leaf, Tensor) for leaf in _leaves(found)):
         return found
-    wrapped = tree_map(lambda leaf: GpuTensor(leaf) if isinstance(leaf, Tensor) else leaf, found)
+    wrapped = _mapped(_wrap, found)
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if on_gpu else wrapped
 
 
@@ -183,7 +208,7 @@ def _check_places(func: Any, args: Any, tensors: list[Tensor], on_gpu: list[GpuT
 
 
 def _copy(func: Any, args: Any, kwargs: dict[str, Any], to_gpu: bool) -> Any:
-    plain, source = tree_map(_unwrap, args), args[-1] if func.overloadpacket is aten.copy_ else args[0]
+    plain, source = _mapped(_unwrap, args), args[-1] if func.overloadpacket is aten.copy_ else args[0]
     into = isinstance(args[0], GpuTensor) if func.overloadpacket is aten.copy_ else to_gpu
     found = func(*plain, **{key: value for key, value in kwargs.items() if key != "device"})
     if into != isinstance(source, GpuTensor):
@@ -211,7 +236,7 @@ class _Everywhere(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         device = kwargs.get("device")
-        gpu = any(isinstance(leaf, GpuTensor) for leaf in tree_leaves((args, kwargs)))
+        gpu = any(isinstance(leaf, GpuTensor) for leaf in _leaves((args, kwargs)))
         if gpu or (device is not None and torch.device(device).type in ("cuda", "meta")):
             return _dispatch(func, args, kwargs)
         return func(*args, **kwargs)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 from gpu.pretend import CUDA, Counts, pretend_gpu, reset
-from gpu.test_pretend_cells import LBFGS, LOCAL, rows
+from gpu.small_cells import LBFGS, make_job, run
+from gpu.test_pretend_cells import LOCAL
 
 from dia.attacks.optimisation import attack
 
@@ -13,8 +14,10 @@ MOST_LAUNCHES = {"mlp": 450}
 """Per iteration; what was reached, and must not be lost."""
 
 
-def iterations(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[Counts]:
-    """The counts of every iteration of a cell."""
+def iterations(
+    monkeypatch: pytest.MonkeyPatch, model: str, *, full_size: bool = False, **settings: Any
+) -> list[Counts]:
+    """The counts of every iteration of a ``dia`` cell."""
     counted: list[Counts] = []
     plain = attack.GradientMatchingAttack._iterate
 
@@ -25,16 +28,36 @@ def iterations(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[Counts]
 
     monkeypatch.setattr(attack.GradientMatchingAttack, "_iterate", iterate)
     with pretend_gpu():
-        rows("cuda:0", "dia", loss_tolerance=0.0, **settings)
+        run(make_job("dia", model, loss_tolerance=0.0, **settings), "cuda:0", full_size=full_size)
     return counted
 
 
-@pytest.mark.parametrize("settings", [{}, {**LBFGS, "lbfgs_history_size": 2, "max_iterations": 8}, LOCAL])
+SCHEDULES = {"learning_rate_schedule": "cosine", "tv_initial_factor": 100.0, "tv_decay_iterations": 3}
+FULL_MEMORY = {"max_iterations": 7}
+"""Iterations of L-BFGS until its memory is full, and two more."""
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("mlp", {}),
+        ("mlp", SCHEDULES),
+        ("mlp", {"mask_parametrisation": "sigmoid", "attacker_dropout_rate": "unknown"}),
+        ("mlp", LBFGS | FULL_MEMORY),
+        ("mlp", LOCAL),
+        ("mlp", LOCAL | LBFGS | FULL_MEMORY),
+        ("lenet", {}),
+        ("resnet18", {"victims": 1, "precision": "float32"}),
+        ("vit", {}),
+        ("vit", LBFGS | FULL_MEMORY),
+        ("vit_b16", {}),
+    ],
+)
 def test_an_iteration_neither_waits_nor_copies(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = iterations(monkeypatch, **settings)
-    assert counted
+    counted = iterations(monkeypatch, model, **settings)
+    assert len(counted) >= 4
     for counts in counted:
         assert not counts.synchronisations and not counts.copies
     # So that a CUDA graph could capture one.
@@ -42,7 +65,8 @@ def test_an_iteration_neither_waits_nor_copies(
 
 
 def test_launches_of_an_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sum(iterations(monkeypatch)[-1].launches.values()) <= MOST_LAUNCHES["mlp"]
+    counted = iterations(monkeypatch, "mlp", full_size=True)
+    assert sum(counted[-1].launches.values()) <= MOST_LAUNCHES["mlp"]
 
 
 def test_a_planted_wait_and_a_planted_copy_are_counted() -> None:

@@ -30,6 +30,10 @@ CHECK_EVERY = {"cpu": 1, "cuda": 20}
 """Iterations between checks of which victims have stopped; a check makes a GPU wait."""
 
 
+class OutOfMemoryAmidStep(torch.OutOfMemoryError):
+    """Memory ran out while a state was changed: it is neither what it was before the step nor what comes after."""
+
+
 class GradientMatchingAttack:
     """Gradient matching on all victims of a problem, in chunks of victims that share a batch.
 
@@ -75,7 +79,7 @@ class GradientMatchingAttack:
             notify(remark)
         progress = self.start() if resume is None else self._resumed(resume)
         while progress.active or progress.pending:
-            out_of_memory = False
+            out_of_memory = amid_step = False
             try:
                 if not progress.active:
                     self._begin_chunk(progress)
@@ -83,9 +87,9 @@ class GradientMatchingAttack:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                out_of_memory = True
+                out_of_memory, amid_step = True, isinstance(error, OutOfMemoryAmidStep)
             if out_of_memory:  # out here, where the exception no longer holds what did not fit
-                self._halve_chunk(progress, notify)
+                self._halve_chunk(progress, notify, begin_again=amid_step)
         return self._outcome(progress)
 
     def start(self) -> SearchProgress:
@@ -215,7 +219,11 @@ class GradientMatchingAttack:
         return remaining
 
     def _iterate(self, chunk: Chunk, state: SearchState, observe: Observer | None) -> None:
-        """One iteration; ``state`` changes only after it is evaluated, so running out of memory costs nothing."""
+        """One iteration; ``state`` changes only after it is evaluated, so running out of memory there costs nothing.
+
+        Raises:
+            OutOfMemoryAmidStep: Memory ran out later than that.
+        """
         found = evaluate(chunk, state, self.mask_variables)
         if observe is not None:
             observe(state, found.total_loss, found.matching_distance)
@@ -224,20 +232,30 @@ class GradientMatchingAttack:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise AttackError(
-                f"out of memory amid a step; set victims_per_chunk below {len(state)}"
-            ) from error
+            raise OutOfMemoryAmidStep from error
 
-    def _halve_chunk(self, progress: SearchProgress, notify: Callable[[str], None]) -> None:
-        """After running out of memory: continue the current chunk as two, and begin smaller ones from now on."""
+    def _halve_chunk(
+        self, progress: SearchProgress, notify: Callable[[str], None], *, begin_again: bool
+    ) -> None:
+        """After running out of memory: continue the current chunk as two, and begin smaller ones from now on.
+
+        Args:
+            progress: Changed in place.
+            notify: Told.
+            begin_again: Whether the state of the current chunk is lost, so that its victims begin anew.
+        """
         victims = progress.active[0].victims if progress.active else self._next_victims(progress)
         count = len(victims)
         if count == 1:
             raise self._does_not_fit(int(victims[0]))
         torch.cuda.empty_cache()
         size = progress.chunk_size = (count + 1) // 2
-        notify(f"out of memory with {count} victims per chunk: continuing with {size}")
-        if progress.active:
+        how = "beginning them again" if begin_again else "continuing"
+        notify(f"out of memory with {count} victims per chunk: {how} with {size}")
+        if begin_again:
+            lost = progress.active.popleft()
+            progress.pending.appendleft((lost.restart, lost.victims.cpu()))
+        elif progress.active:
             state = progress.active[0].to(torch.device("cpu"))  # there is no room for halves on the device
             first, second = (state.select(rows) for rows in torch.arange(count).split(size))
             progress.active[0] = second

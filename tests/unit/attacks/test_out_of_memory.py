@@ -10,6 +10,7 @@ from helpers.structured_problems import build_problem, mlp
 from dia.attacks import dia
 from dia.attacks.optimisation import attack
 from dia.attacks.optimisation.chunk import Chunk
+from dia.attacks.optimisation.lbfgs import BatchedLBFGS
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
@@ -32,6 +33,23 @@ def failing(plain: Callable[..., Any], calls: set[int], error: Exception) -> Cal
         if made in calls:
             raise error
         return plain(*args, **how)
+
+    return replacement
+
+
+def failing_halfway(plain: Callable[..., Any], calls: set[int]) -> Callable[..., Any]:
+    """``advance``, but the given calls, from 1, change the state and then raise."""
+
+    def torn(state: SearchState, *rest: Any) -> None:
+        plain(state, *rest)
+        raise ERRORS[0]
+
+    made = 0
+
+    def replacement(*args: Any) -> None:
+        nonlocal made
+        made += 1
+        (torn if made in calls else plain)(*args)
 
     return replacement
 
@@ -81,6 +99,29 @@ def test_while_stopped_victims_leave(part: str, monkeypatch: pytest.MonkeyPatch)
     assert_whole(problem, expected)
 
 
+@pytest.mark.parametrize("calls", [{1}, {3}, {2, 9}])
+def test_amid_a_step(calls: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The half-changed state is given up: its victims begin again, those that had stopped do not."""
+    problem = stopping_problem()
+    expected = finished_run(problem)[0]
+    monkeypatch.setattr(attack, "advance", failing_halfway(attack.advance, calls))
+    assert_whole(problem, expected)
+
+
+@pytest.mark.parametrize("calls", [{3}, {7}])
+def test_amid_a_step_of_lbfgs(calls: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _ = build_problem(mlp(), victims=4, max_iterations=10, lbfgs_start_iteration=3)
+    expected = finished_run(problem)[0]
+    monkeypatch.setattr(BatchedLBFGS, "step", failing(BatchedLBFGS.step, calls, ERRORS[0]))
+    assert_whole(problem, expected)
+
+
+def test_amid_the_step_of_a_victim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attack, "advance", failing(attack.advance, set(range(100)), ERRORS[0]))
+    with pytest.raises(AttackError, match=r"victim 0000 alone does not fit in the device's memory"):
+        finished_run(stopping_problem())
+
+
 def test_while_a_chunk_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = stopping_problem()
     expected = finished_run(problem)[0]
@@ -99,7 +140,7 @@ def test_halves_wait_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     progress = halved.start()
     halved._begin_chunk(progress)
     moved.clear()
-    halved._halve_chunk(progress, lambda line: None)
+    halved._halve_chunk(progress, lambda line: None, begin_again=False)
     assert moved == [torch.device("cpu")]
     assert [state.victims.tolist() for state in progress.active] == [[0, 1], [2, 3]]
 
