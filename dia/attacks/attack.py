@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from dia.attacks.optimisation.compilation import Compilation
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
@@ -30,6 +31,7 @@ class Attack(Protocol):
         on_iteration: Callable[[SearchProgress], None] | None = None,
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
+        compilation: Compilation | None = None,
     ) -> Outcome:
         """Attack every victim.
 
@@ -39,6 +41,7 @@ class Attack(Protocol):
                 there: the place for checkpoints. An exception that it raises ends the attack.
             notify: Receives a line about anything unusual, such as a chunk that had to be halved.
             resume: What ``on_iteration`` was given last in a run that was interrupted; None starts at the beginning.
+            compilation: Compiles the loss and its gradients, or says why not; None compiles nothing.
         """
 
     def check(self, progress: SearchProgress) -> None:

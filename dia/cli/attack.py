@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dia.attacks.optimisation.compilation import CompileSetting
     from dia.execution.signals import StopRequest
     from dia.federated.trained_model import TrainedModel
     from dia.jobs.attack_job import AttackJob
+
+COMPILE: "dict[str, CompileSetting]" = {"auto": "auto", "true": True, "false": False}
 
 HELP = "run one cell of the grid: attack all its victims and write one Parquet file"
 
@@ -38,6 +41,18 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         default="auto",
         metavar="N",
         help="victims that share a pass; auto (default) chooses by the memory that a victim needs",
+    )
+    parser.add_argument(
+        "--compile",
+        default="auto",
+        choices=tuple(COMPILE),
+        help="compile the loss and its gradients; auto (default) where that pays",
+    )
+    parser.add_argument(
+        "--compile-cache",
+        default="",
+        metavar="DIR",
+        help="compiled graphs (default: dia/compiled in ~/.cache)",
     )
 
 
@@ -97,6 +112,8 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         device=args.device,
         threads=args.threads,
         victims_per_chunk=_victims_per_pass(args.victims_per_chunk),
+        compile=COMPILE[args.compile],
+        compile_cache=Path(args.compile_cache) if args.compile_cache else None,
         checkpointer=checkpointer,
         record=record,
         trained=trained,

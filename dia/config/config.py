@@ -19,7 +19,7 @@ from dia.models.custom import CustomModel, FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.secrets import check_address
-from dia.utils.strict_model import StrictInt, StrictModel
+from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
 from dia.utils.validation_errors import config_error, validate_model
 from dia.utils.yaml_file import read_yaml
 
@@ -37,6 +37,12 @@ VictimsPerChunk = Annotated[
 ]
 
 
+def _check_compile(value: object) -> object:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError("must be auto, true or false")
+
+
 class Execution(StrictModel):
     """How cells are run; none of this reruns them. Numbers may differ by rounding between these ways."""
 
@@ -52,6 +58,18 @@ class Execution(StrictModel):
         description="Victims attacked together: auto (by device type and model: what 1 GiB holds on a CPU, 16 GiB on "
         "CUDA; halved when memory runs out, which the row's notes say) or a number of at least 1. It changes no number "
         "but by rounding, which float32 attacks amplify: SSIM by about 0.01. The rows have what was used.",
+    )
+    compile: Annotated[Literal["auto"] | StrictBool, BeforeValidator(_check_compile)] = Field(
+        "auto",
+        description="Whether the loss and its gradients are compiled into one graph (torch.compile): true, false, or "
+        "auto, which compiles where that pays (decided by device type, model and number of iterations). Needs a C++ "
+        "compiler; without one, or where a model cannot be compiled, nothing is, and the rows say why. It changes no "
+        "number but by rounding.",
+    )
+    compile_cache: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Folder of compiled graphs, shared by all cells, jobs and configs; null: dia/compiled in "
+        "XDG_CACHE_HOME, else in ~/.cache. It may be deleted at any time.",
     )
 
 

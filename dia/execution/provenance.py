@@ -15,7 +15,7 @@ from dia.execution.code_version import PACKAGE, code_fingerprint
 
 
 def provenance(*, torch: ModuleType, device: str, threads: int) -> dict[str, Any]:
-    """The provenance columns known at the start of a cell (not ``victims_per_chunk`` and ``peak_memory_mb``).
+    """The provenance columns known at the start of a cell (not those of chunks, compilation and memory).
 
     Args:
         torch: The torch module; handed in so that this module is light to import.

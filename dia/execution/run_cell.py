@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dia.attacks.optimisation.compilation import Compilation, CompileSetting
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.registry import get_attack
@@ -45,6 +47,8 @@ def run_cell(
     device: str,
     threads: int,
     victims_per_chunk: int | None,
+    compile: CompileSetting = "auto",
+    compile_cache: Path | None = None,
     checkpointer: Checkpointer | None = None,
     record: AttemptRecord | None = None,
     trained: TrainedModel | None = None,
@@ -57,6 +61,9 @@ def run_cell(
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
         victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
+        compile: Whether to compile the loss and its gradients; ``auto`` where that pays.
+        compile_cache: Folder of compiled graphs; None for the user's own,
+            see :func:`dia.attacks.optimisation.compilation.default_cache`.
         checkpointer: Restores and writes the cell's checkpoint.
         record: Is kept informed of how far the attack is.
         trained: The trained model, where the settings ask for one.
@@ -72,10 +79,14 @@ def run_cell(
         LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
         experiment = build_experiment(job, victim_set, where, trained)
         LOG.info("%s", describe_sites(experiment.problem.model.sites))
-        outcome, curves = attack(job, experiment, victims_per_chunk, checkpointer, record)
+        compilation = Compilation(compile, compile_cache)
+        outcome, curves = attack(job, experiment, victims_per_chunk, compilation, checkpointer, record)
         began |= {
             "victims_per_chunk": outcome.victims_per_chunk,
             "victims_per_chunk_setting": str(victims_per_chunk or "auto"),
+            "compiled": compilation.used_throughout,
+            "compile_setting": str(compile).lower(),
+            "compile_fallback": compilation.fallback,
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
         rows = score(experiment, outcome)
@@ -117,6 +128,7 @@ def attack(
     job: AttackJob,
     experiment: Experiment,
     victims_per_chunk: int | None,
+    compilation: Compilation,
     checkpointer: Checkpointer | None,
     record: AttemptRecord | None,
 ) -> tuple[Outcome, Curves]:
@@ -139,7 +151,13 @@ def attack(
 
     resume = None if checkpointer is None else checkpointer.restore(curves, prepared.check)
     try:
-        outcome = prepared.run(observe=observe, on_iteration=on_iteration, notify=LOG.warning, resume=resume)
+        outcome = prepared.run(
+            observe=observe,
+            on_iteration=on_iteration,
+            notify=LOG.warning,
+            resume=resume,
+            compilation=compilation,
+        )
     finally:
         progress.close()
     if problem.model.per_victim_parameters:

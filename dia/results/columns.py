@@ -194,6 +194,9 @@ PROVENANCE = _group(
         "victims attacked at once, at most; after running out of memory the smaller number",
     ),
     ("victims_per_chunk_setting", "str", "how that number was set: auto, or the number asked for"),
+    ("compiled", "bool", "whether the loss and its gradients were computed by a compiled graph, throughout"),
+    ("compile_setting", "str", "how that was set: auto, true or false"),
+    ("compile_fallback", "str", "why nothing was compiled, or not all; empty where nothing stood against it"),
     ("peak_memory_mb", "float64", "peak memory in MiB: CUDA's where the device is one, else the process's"),
     ("host", "str", "name of the machine"),
     (

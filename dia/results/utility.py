@@ -21,7 +21,13 @@ MEASURED = (
     ("train_images", "int64"),
     ("tested_images", "int64"),
 )
-NOT_OF_A_MODEL = ("victims_per_chunk", "victims_per_chunk_setting")
+NOT_OF_A_MODEL = (
+    "victims_per_chunk",
+    "victims_per_chunk_setting",
+    "compiled",
+    "compile_setting",
+    "compile_fallback",
+)
 
 
 def schema() -> pa.Schema:

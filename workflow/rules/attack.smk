@@ -17,6 +17,8 @@ rule attack:
         exclusive_gpu=0,  # 1 in the profile of a workstation, where nobody else binds jobs to GPUs
         device=CONFIG.execution.device,
         victims_per_chunk=CONFIG.execution.victims_per_chunk,
+        compile=str(CONFIG.execution.compile).lower(),
+        compile_cache=CONFIG.execution.compile_cache or "",
         checkpoint=checkpoint_of_cell,
         attempt=attempt_of_cell,
     params:
@@ -29,4 +31,5 @@ rule attack:
         " --checkpoint {resources.checkpoint:q} --attempt {resources.attempt:q}"
         " --device {resources.device} --exclusive-gpu {resources.exclusive_gpu} --threads {threads}"
         " --victims-per-chunk {resources.victims_per_chunk}"
+        " --compile {resources.compile} --compile-cache {resources.compile_cache:q}"
         " > {log:q} 2>&1"

@@ -9,6 +9,7 @@ from torch import Tensor
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, build_solver
 from dia.attacks.attack import Observer
+from dia.attacks.optimisation.compilation import Compilation
 from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
@@ -31,6 +32,7 @@ class Analytic:
         on_iteration: Callable[[SearchProgress], None] | None = None,
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
+        compilation: Compilation | None = None,
     ) -> Outcome:
         """All victims' solutions; matching distances are with the masks read off, else without dropout."""
         victims = range(len(self.problem))

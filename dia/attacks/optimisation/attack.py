@@ -16,6 +16,7 @@ from dia.attacks.attack import Observer
 from dia.attacks.optimisation.best_of_starts import best_of_starts
 from dia.attacks.optimisation.chunk import Chunk, fill_fixed
 from dia.attacks.optimisation.chunk_size import victims_that_fit
+from dia.attacks.optimisation.compilation import Compilation
 from dia.attacks.optimisation.iteration import advance
 from dia.attacks.optimisation.mask_variables import mask_variables
 from dia.attacks.optimisation.objective import evaluate
@@ -68,6 +69,7 @@ class GradientMatchingAttack:
         on_iteration: Callable[[SearchProgress], None] | None = None,
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
+        compilation: Compilation | None = None,
     ) -> Outcome:
         """Iterate until every victim has stopped; see :meth:`dia.attacks.attack.Attack.run`.
 
@@ -75,6 +77,8 @@ class GradientMatchingAttack:
             AttackError: One victim alone does not fit.
         """
         notify = notify or (lambda line: None)
+        if compilation is not None:
+            compilation.refuse("this version cannot compile")
         for remark in self.remarks:
             notify(remark)
         progress = self.start() if resume is None else self._resumed(resume)

@@ -146,7 +146,8 @@ def test_execution_and_whereabouts_are_not_in_the_identity() -> None:
     files = {"source": "file", "path": "here.npz", "num_classes": 10, "normalisation": "mnist", "images": 16}
     here = Config.load(changed("datasets", "mnist", value=files))
     moved = changed("datasets", "mnist", value=files | {"path": "there.npz"})
-    there = Config.load(moved | {"execution": {"device": "cpu", "threads": 2, "victims_per_chunk": 4}})
+    execution = {"device": "cpu", "threads": 2, "victims_per_chunk": 4, "compile": True, "compile_cache": "x"}
+    there = Config.load(moved | {"execution": execution})
     assert [job_json(here, cell) for cell in here.cells] == [job_json(there, cell) for cell in there.cells]
 
 

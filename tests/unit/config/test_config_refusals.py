@@ -150,6 +150,12 @@ REFUSED = [
         {"victims_per_chunk": 0},
         "execution.victims_per_chunk = 0: must be auto or a whole number",
     ),
+    (
+        ("execution",),
+        {"compile": "always"},
+        "execution.compile = 'always': must be auto, true or false",
+    ),
+    (("execution",), {"compile_cache": ""}, "execution.compile_cache = ''"),
 ]
 
 

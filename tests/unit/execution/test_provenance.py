@@ -62,6 +62,9 @@ def test_provenance_fills_its_columns() -> None:
     known = {c.name for c in COLUMNS if c.group == "provenance"} - {
         "victims_per_chunk",
         "victims_per_chunk_setting",
+        "compiled",
+        "compile_setting",
+        "compile_fallback",
         "peak_memory_mb",
     }
     assert set(columns) == known
