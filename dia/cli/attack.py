@@ -50,9 +50,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument(
         "--compile-cache",
-        default="",
+        type=Path,
+        nargs="?",
         metavar="DIR",
-        help="compiled graphs (default: dia/compiled in ~/.cache)",
+        help="folder of compiled graphs (default: dia/compiled in ~/.cache)",
     )
 
 
@@ -113,7 +114,7 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         threads=args.threads,
         victims_per_chunk=_victims_per_pass(args.victims_per_chunk),
         compile=COMPILE[args.compile],
-        compile_cache=Path(args.compile_cache) if args.compile_cache else None,
+        compile_cache=args.compile_cache,
         checkpointer=checkpointer,
         record=record,
         trained=trained,
