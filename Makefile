@@ -1,6 +1,7 @@
 # make demo    install into .venv and run the quick start        make ui      serve its MLflow page on 127.0.0.1
 # make test    install and run every test this machine can run   make check   formatters, linters, type checker
-# make schema  write schema and docs/config.md                    make clean   remove .venv and caches, keep results
+# make schema  write the config's schema and generated pages      make clean   remove .venv and caches, keep results
+# make docs    build the documentation as a site, links checked
 # make test-browser  look at the report and at MLflow's page with a real browser (root: installs Debian's Chromium)
 # make test-slurm    run the workflow on a real one-node Slurm, brought up and taken down (root, Debian or Ubuntu)
 #
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PORT ?= 5000
 NAME ?= quickstart
 
-.PHONY: demo test test-browser test-slurm check ui schema clean
+.PHONY: demo test test-browser test-slurm check docs ui schema clean
 
 # The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
 .venv/user.stamp: pyproject.toml
@@ -24,6 +25,10 @@ NAME ?= quickstart
 
 .venv/dev.stamp: .venv/user.stamp
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/docs.stamp: .venv/user.stamp
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 demo: .venv/user.stamp
@@ -63,8 +68,14 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+
+# Strict: a broken link or heading is an error.
+docs: .venv/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "Site: build/site/index.html"
 
 ui: .venv/user.stamp
 	@test -e results/$(NAME)/mlflow.db || \
@@ -77,7 +88,7 @@ ui: .venv/user.stamp
 
 schema: .venv/user.stamp
 	$(BIN)/dia schema > workflow/schemas/config.schema.yaml
-	$(BIN)/dia schema --markdown > docs/config.md
+	$(BIN)/python docs/site/generate.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -21,6 +21,7 @@ CONSOLE = "DIA_CONSOLE_FD"
 """Environment variable: the open file to print errors to where standard error cannot be written."""
 
 VERBS = {
+    "run": "dia.cli.run:add_parser",
     "victims": "dia.cli.victims:add_parser",
     "train": "dia.cli.train:add_parser",
     "attack": "dia.cli.attack:add_parser",

@@ -1,4 +1,4 @@
-"""``dia schema``: the config's JSON schema, for editors and for reading."""
+"""``dia schema``: the config's JSON schema, for editors."""
 
 import argparse
 from typing import Any
@@ -6,14 +6,12 @@ from typing import Any
 import yaml
 
 from dia.config.config import Config
-from dia.config.reference import config_doc
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("schema", help="print the JSON schema of the config file, as YAML")
     parser.set_defaults(run=run)
-    parser.add_argument("--markdown", action="store_true", help="print it as a reference to read instead")
 
 
 def schema() -> str:
@@ -24,5 +22,5 @@ def schema() -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Print the schema."""
-    print(config_doc(Config.model_json_schema()) if args.markdown else schema(), end="")
+    print(schema(), end="")
     return 0

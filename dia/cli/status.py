@@ -52,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{state:12}{cell.cell.id}: {cell.reason}")
     if counts["done"] < len(cells):
         seconds, unknown = seconds_left(cells)
-        print(_estimate(seconds, unknown, args.jobs))
+        print(estimate(seconds, unknown, args.jobs))
     return 0
 
 
-def _estimate(seconds: float, unknown: int, jobs: int) -> str:
+def estimate(seconds: float, unknown: int, jobs: int) -> str:
+    """The time that the rest takes, in a sentence, from what :func:`dia.reporting.status.seconds_left` returns."""
     if not seconds:
         return "How long the rest takes is not known: no cell like it is done."
     text = f"The rest takes about {in_words(seconds)} of attack time, judging by the cells that are done"

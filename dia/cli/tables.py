@@ -2,7 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dia.reporting.tables.spec import TableSpec
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,6 +28,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, nargs="+", metavar="FILE", help="where to: .csv, .md, .tex, .html"
     )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        metavar="COLUMN",
+        help="only these of the table's numbers, in this order, without comparison; for a paper",
+    )
+    parser.add_argument(
+        "--tabular",
+        action="store_true",
+        help="write .tex as a bare tabular, and title, caption and notes beside it as .caption.tex",
+    )
     parser.add_argument("--print", action="store_true", dest="show", help="also print it as Markdown")
 
 
@@ -36,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from dia.reporting.expected_cells import expected_cells
     from dia.reporting.status import cell_status
     from dia.reporting.tables.build import build
+    from dia.reporting.tables.latex import latex_caption, latex_tabular
     from dia.reporting.tables.reference import read_published
     from dia.reporting.tables.render import FORMATS, render
     from dia.reporting.tables.spec import TableSpec
@@ -45,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         if path.suffix[1:] not in FORMATS:
             raise ConfigError(f"--out {path}: the suffix must be one of .{', .'.join(FORMATS)}")
     spec = TableSpec.from_file(args.table)
+    if args.columns:
+        spec = _chosen(spec, args.columns, args.table)
     config = Config.from_file(args.config)
 
     def reason(cell_id: str) -> str:
@@ -54,9 +71,29 @@ def run(args: argparse.Namespace) -> int:
         read_published(args.table.parent / spec.reference_values, spec) if spec.reference_values else []
     )
     table = build(args.table.stem, spec, expected_cells(config), args.results, reason, published)
-    for path in args.out:
+    texts = {path: render(table, path.suffix[1:]) for path in args.out}
+    if args.tabular:
+        for path in [path for path in args.out if path.suffix == ".tex"]:
+            texts |= {path: latex_tabular(table), path.with_suffix(".caption.tex"): latex_caption(table)}
+    for path, text in texts.items():
         with atomic_path(path) as temporary:
-            temporary.write_text(render(table, path.suffix[1:]), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     if args.show:
         print(render(table, "md"), end="")
     return 0
+
+
+def _chosen(spec: "TableSpec", names: list[str], origin: Path) -> "TableSpec":
+    """The table with these of its metrics, and nothing compared.
+
+    Raises:
+        ConfigError: It has no metric of such a column.
+    """
+    from dia.errors import ConfigError
+    from dia.utils.validation_errors import unknown_name_message
+
+    metrics = {metric.column: metric for metric in spec.metrics}
+    for name in names:
+        if name not in metrics:
+            raise ConfigError(f"--columns: {origin}: {unknown_name_message('column', name, metrics)}")
+    return spec.model_copy(update={"metrics": tuple(metrics[name] for name in names), "compare": None})

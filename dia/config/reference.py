@@ -1,5 +1,6 @@
-"""The reference of the config's keys, made from its schema, so that it cannot say anything else."""
+"""Reference tables of keys, made from a JSON schema, so that they cannot say anything else."""
 
+import json
 from typing import Any
 
 ORDER = ("Config", "Grid", "Scenario", "Execution", "Tracking", "CustomModel")
@@ -26,29 +27,29 @@ def config_doc(schema: dict[str, Any]) -> str:
         source = block["properties"].get("source", {}).get("const")
         title = f"Dataset of source `{source}`" if source else name
         parts.append(f"## {title}\n\n{block.get('description', '')}\n")
-        parts.append(_table(block))
+        parts.append(key_table(block))
     return "\n".join(parts)
 
 
-def _table(block: dict[str, Any]) -> str:
+def key_table(block: dict[str, Any]) -> str:
+    """One line per key of a block of a JSON schema: what it takes, its default, its meaning."""
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     required = block.get("required", [])
     for key, value in block["properties"].items():
         default = "**required**" if key in required else _default(value)
-        lines.append(f"| `{key}` | {_kind(value)} | {default} | {_plain(value.get('description', ''))} |")
+        lines.append(f"| `{key}` | {_kind(value)} | {default} | {one_line(value.get('description', ''))} |")
     return "\n".join(lines) + "\n"
 
 
 def _default(value: dict[str, Any]) -> str:
     default = value.get("default")
     if isinstance(default, dict | list) and default:
-        return "see there" if isinstance(default, dict) else _plain(f"`[{', '.join(map(str, default))}]`")
-    words = {None: "null", True: "true", False: "false"}
-    return f"`{words[default] if default is None or isinstance(default, bool) else default}`"
+        return "see there" if isinstance(default, dict) else one_line(f"`[{', '.join(map(str, default))}]`")
+    return f"`{default}`" if isinstance(default, str) and default else f"`{json.dumps(default)}`"
 
 
 def _kind(value: dict[str, Any]) -> str:
-    """What a key takes, in words."""
+    """The values that a key takes, in words."""
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(_kind(option) for option in value["anyOf"]))
     if "enum" in value:
@@ -68,5 +69,6 @@ def _range(value: dict[str, Any]) -> str:
     return f" {', '.join(bounds)}" if bounds else ""
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
+    """Text for one cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")

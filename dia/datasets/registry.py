@@ -30,6 +30,7 @@ SOURCES = {
     "imagenet": Source("dia.datasets.specs:ImageNet", "dia.datasets.imagenet:load"),
     "bundled-mnist": Source("dia.datasets.specs:BundledMnist", "dia.datasets.bundled_mnist:load"),
     "bundled-photos": Source("dia.datasets.specs:BundledPhotos", "dia.datasets.bundled_photos:load"),
+    "folder": Source("dia.datasets.specs:Folder", "dia.datasets.folder:load"),
     "file": Source("dia.datasets.specs:File", "dia.datasets.npz_file:load"),
 }
 """Value of the key ``source`` of a dataset, which is also the literal type of that key in its model -> the source."""

@@ -262,8 +262,26 @@ class BundledPhotos(DatasetBase):
         return self.model_copy(update={"images": MOST_CROPS})
 
 
+class Folder(DatasetBase):
+    """Your own image files in class folders, in their own size, which must be one; the classes are counted."""
+
+    source: Literal["folder"] = Field(description="A folder of class folders, one image per file.")
+    root: str = Field(
+        min_length=1,
+        description="Folder that holds one folder per class; folders inside a class folder belong to the class. "
+        "Relative to the working directory of the workflow.",
+    )
+    num_classes: int | None = Field(
+        default=None,
+        ge=2,
+        le=100_000,
+        strict=True,
+        description="Outputs of the model, at least the number of class folders. At least 2; null: that number.",
+    )
+
+
 class File(DatasetBase):
-    """The user's own images, in an .npz with arrays ``images`` and ``labels``."""
+    """Your own images in an .npz with arrays `images` (uint8, NHWC or NHW) and `labels`."""
 
     source: Literal["file"] = Field(description="An .npz file with the arrays images and labels.")
     path: str = Field(

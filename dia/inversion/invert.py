@@ -65,7 +65,8 @@ def invert(
         classes: Number of classes, to be checked; None: as many as the model has outputs.
         labels: The images' classes, or ``"infer"``: read off the gradient, exact for one image.
         images: Number of images in the client's batch; None: as many as ``labels``, or one.
-        mean, std: Normalisation of [0, 1] pixels before the model, one per channel; None: 0 and 1.
+        mean: Normalisation of [0, 1] pixels before the model, one number per channel or one for all; None: 0.
+        std: Likewise; None: 1.
         kind: ``gradient``; ``difference`` of weights; or ``weights`` after training.
         before: The weights that the server sent, as ``update`` is given; None: those of ``model``.
         sign: Which way round a difference is.

@@ -1,7 +1,11 @@
 """Dry runs: planned jobs, and refusals before any job starts."""
 
 import json
+import os
+import re
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +131,39 @@ def test_a_missing_source_file_is_refused_before_any_job(
     printed = workplace.snakemake("--configfile", workplace.config(test_config), status=1)
     assert "Missing input files for rule victims" in printed
     assert "absent.npz" in printed
+
+
+def dia_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``dia run`` in a folder that has this workflow, as a clone has it."""
+    included = f'workflow.include("{ROOT}/workflow/Snakefile", overwrite_default_target=True)'
+    (folder / "Snakefile").write_text(included)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "dia", "run", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
+
+
+def test_dia_run_sums_up_a_dry_run_in_a_few_lines(workplace: Workplace, test_config: dict[str, Any]) -> None:
+    workplace.config(test_config)
+    done = dia_run(workplace.folder, "config.yaml", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(done.stdout) < 600 and re.fullmatch(r"Would run: .*\b8 attack, .*\.", lines[0])
+    assert lines[1:] == [
+        "No finished cell would be replaced.",
+        "8 of 8 cells have no result yet. How long the rest takes is not known: no cell like it is done.",
+    ]
+    target = dia_run(workplace.folder, "config.yaml", "list_cells", "-n")
+    assert target.stdout.splitlines()[0] == "Would run: 1 list_cells."
+
+
+def test_dia_run_hands_targets_and_options_to_snakemake(
+    workplace: Workplace, test_config: dict[str, Any]
+) -> None:
+    workplace.config(test_config)
+    done = dia_run(workplace.folder, "config.yaml", "list_cells", "--cores", "1", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert len((workplace.folder / "results/test/cells.jsonl").read_text().splitlines()) == 8
+    assert "the config absent.yaml is not there" in dia_run(workplace.folder, "absent.yaml").stderr
 
 
 def planned_for(workplace: Workplace, config: Path) -> tuple[dict[str, int], float]:

@@ -35,6 +35,23 @@ def test_slurm_profile_is_overridden_for_one_run(workplace: Workplace) -> None:
     assert "gpu=0" in printed and "runtime=60" in printed and "mem_mb=8000" in printed
 
 
+def test_a_type_of_gpu_and_own_options_reach_slurm(workplace: Workplace) -> None:
+    """With the lines that docs/cluster.md tells people to write."""
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    shown = [re.search(rf"^  {key}: (\".*?\")", text, re.MULTILINE) for key in ("gres", "slurm_extra")]
+    profile = (ROOT / "profiles" / "slurm" / "config.yaml").read_text()
+    gres, extra = (match[1] for match in shown if match)
+    profile = re.sub(r"^  gpu: 1", f"  gres: {gres}", profile, flags=re.MULTILINE)
+    profile = re.sub(r"^  slurm_extra: .*", f"  slurm_extra: {extra}", profile, flags=re.MULTILINE)
+    (workplace.folder / "mine").mkdir()
+    (workplace.folder / "mine" / "config.yaml").write_text(profile)
+    printed = commands(workplace, "--profile", workplace.folder / "mine")
+    resources = re.search(r"rule attack:.*?resources: (.*?)\n", printed, re.DOTALL)
+    assert resources is not None
+    assert "gres=gpu:a100:1" in resources[1] and " gpu=" not in resources[1]
+    assert "slurm_extra=--signal=USR1@120 --qos=long --exclude=node13" in resources[1]
+
+
 def test_a_workstations_cells_have_a_gpu_of_their_own(workplace: Workplace) -> None:
     printed = commands(workplace, "--profile", "profiles/local")
     assert "--exclusive-gpu 1" in printed and "gpu=1" in printed

@@ -1,4 +1,4 @@
-"""A table as a LaTeX float."""
+"""A table for LaTeX: a float, or its parts for a paper."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -26,17 +26,38 @@ def latex_escape(text: str) -> str:
 
 def latex(table: Table) -> str:
     """A table float, shrunk to the line where it is wider; the document needs booktabs and graphicx."""
-    heads = headings(table, across=False)
     lines = [
         r"% Needs \usepackage{booktabs,graphicx}.",
         r"\begin{table}",
         r"  \centering\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
-        rf"  \caption{{{latex_escape(' '.join(f'{table.title}. {table.caption}'.split()))}}}",
+        rf"  \caption{{{_title(table)}}}",
         rf"  \label{{tab:{table.name}}}",
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{{'l' * len(table.axes)}{'r' * len(heads)}}}",
-        r"    \toprule",
+        *_tabular(table)[:-1],
+        r"  \end{tabular}}",
+        r"  \par\smallskip\raggedright",
+        *(f"  {latex_escape(note)}" for note in table.notes),
     ]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def latex_tabular(table: Table) -> str:
+    """The bare tabular, to be put into a float of one's own; the document needs booktabs."""
+    return "\n".join(_tabular(table)) + "\n"
+
+
+def latex_caption(table: Table) -> str:
+    """Title, caption and notes, to be put into a ``\\caption``."""
+    return "\n".join([_title(table), *map(latex_escape, table.notes)]) + "\n"
+
+
+def _title(table: Table) -> str:
+    return latex_escape(" ".join(f"{table.title}. {table.caption}".split()))
+
+
+def _tabular(table: Table) -> list[str]:
+    heads = headings(table, across=False)
+    lines = [rf"  \begin{{tabular}}{{{'l' * len(table.axes)}{'r' * len(heads)}}}", r"    \toprule"]
     for names in spanning_headings(table):
         lines += _spanning(table, names)
     lines += [_line(map(latex_escape, [*table.headings, *heads])), r"    \midrule"]
@@ -45,9 +66,7 @@ def latex(table: Table) -> str:
         lines += _rule(above, row.key)
         lines.append(_line([*map(latex_escape, key), *map(_cell, value_cells(row, table))]))
         above = row.key
-    lines += [r"    \bottomrule", r"  \end{tabular}}", r"  \par\smallskip\raggedright"]
-    lines += [f"  {latex_escape(note)}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return [*lines, r"    \bottomrule", r"  \end{tabular}"]
 
 
 def _cell(cell: CellText) -> str:

@@ -16,6 +16,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "torchvision-mnist": {"root": "data"},
     "torchvision-cifar10": {"root": "data"},
     "imagenet": {"root": "data"},
+    "folder": {"root": "data", "normalisation": "cifar10"},
     "bundled-mnist": {},
     "bundled-photos": {},
     "file": {"path": "mine.npz", "num_classes": 10, "normalisation": "mnist"},

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.tables import DROPOUT, config, results, spec, table
 
 from dia.cli import main
@@ -59,6 +60,23 @@ def test_the_latex_fragment_is_well_formed(tmp_path: Path) -> None:
     assert unescaped.count("{") == unescaped.count("}")
     assert not re.search(r"(?<!\\)[%#]", body)
     assert r"\label{tab:made_up}" in text
+
+
+def test_a_paper_gets_chosen_columns_a_bare_tabular_and_the_caption_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = config()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(of.model_dump(mode="json", exclude_defaults=True)))
+    command = ["tables", "--config", str(tmp_path / "config.yaml"), "--results", str(results(tmp_path, of))]
+    command += ["--table", str(DROPOUT), "--tabular", "--out", str(tmp_path / "t.tex"), "--columns"]
+    assert main([*command, "success", "ssim"]) == 0
+    tabular, caption = (tmp_path / "t.tex").read_text(), (tmp_path / "t.caption.tex").read_text()
+    assert tabular.split("\n")[0] == r"  \begin{tabular}{llllrrr}" and tabular.endswith("\\end{tabular}\n")
+    assert r"data & model & rate & attack & success & SSIM & n \\" in tabular
+    assert caption.startswith("Reconstruction quality by dropout rate. Scores on [0, 1] images.")
+    assert "\\begin" not in caption and "Identified" in caption
+    assert main([*command, "sim"]) == 1
+    assert "unknown column 'sim'; did you mean 'ssim'?" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(
