@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from dia.config.consistency import find_faults
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
 from dia.config.resolution import resolve_settings
+from dia.config.valid_part import valid_part
 from dia.datasets.registry import DatasetSpec
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
@@ -20,7 +21,7 @@ from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
 from dia.utils.secrets import check_address
 from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
-from dia.utils.validation_errors import config_error, validate_model
+from dia.utils.validation_errors import config_error, validated
 from dia.utils.yaml_file import read_yaml
 
 
@@ -130,11 +131,12 @@ class Config(StrictModel):
             ConfigError: Anything is wrong; the message lists every fault with key, value and what is allowed.
         """
         own = mapping.get("models") if isinstance(mapping, Mapping) else None
-        config = validate_model(
-            cls, mapping, origin, {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()}
-        )
-        if faults := find_faults(config):
+        context = {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()}
+        config, faults = validated(cls, mapping, context)
+        partial = config or valid_part(cls, mapping, context)
+        if faults := [*faults, *find_faults(partial)] if partial else faults:
             raise config_error(origin, faults)
+        assert config is not None  # it has no fault
         return config
 
     @classmethod

@@ -1,16 +1,18 @@
 """Validation faults in the words of the config file: key path, value, and what would be allowed."""
 
 import difflib
+import functools
 import json
-import types
-import typing
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dia.errors import ConfigError
+from dia.utils.block_checks import failed_checks
+from dia.utils.fault_locations import locate
 from dia.utils.secrets import hide_passwords
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -60,12 +62,22 @@ def validate_model(
     Raises:
         ConfigError: All faults, each with its key path, the value and what is allowed.
     """
+    valid, faults = validated(model, data, context)
+    if valid is None:
+        raise config_error(origin, faults)
+    return valid
+
+
+def validated(
+    model: type[Model], data: object, context: Mapping[str, Any] | None = None
+) -> tuple[Model | None, list[str]]:
+    """Validate ``data`` as :func:`validate_model` does: the valid model, or None and all faults."""
     try:
-        return model.model_validate(data, context=dict(context or {}))
+        return model.model_validate(data, context=dict(context or {})), []
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        faults = [_format_fault(model, detail) for detail in details if not _is_consequence(detail)]
-        raise config_error(origin, faults) from None
+        details = [detail for detail in error.errors(include_url=False) if not _is_consequence(detail)]
+    faults = [_format_fault(model, detail) for detail in details]
+    return None, list(dict.fromkeys(faults + _faults_between_keys(model, data, details)))
 
 
 def validate_json(model: type[Model], text: str, origin: str) -> Model:
@@ -84,6 +96,30 @@ def validate_json(model: type[Model], text: str, origin: str) -> Model:
     except json.JSONDecodeError as error:
         raise ConfigError(f"{origin} is not JSON: {error}") from None
     return validate_model(model, data, origin)
+
+
+def _faults_between_keys(model: type[BaseModel], data: object, details: list[ErrorDetails]) -> list[str]:
+    """Faults of keys that do not fit each other, in blocks that have other faults."""
+    found = [block for detail in details for block in locate(model, detail["loc"])[1]]
+    faulty: dict[str, set[str]] = {block.path: set() for block in found}
+    for block in found:
+        if block.key is not None:
+            faulty[block.path].add(block.key)
+    faults = []
+    for block in {block.path: block for block in found}.values():
+        given = _value_at(data, block.parts)
+        if isinstance(given, Mapping):
+            messages = failed_checks(block.model, given, faulty[block.path])
+            faults += [f"{block.path or 'top level'}: {message}" for message in messages]
+    return faults
+
+
+def _value_at(data: Any, parts: tuple[int | str, ...]) -> Any:
+    """The value of a place in a file; None where there is none."""
+    try:
+        return functools.reduce(operator.getitem, parts, data)
+    except (LookupError, TypeError):
+        return None
 
 
 def _is_consequence(detail: ErrorDetails) -> bool:
@@ -111,18 +147,19 @@ _MESSAGES = {
 
 def _format_fault(model: type[BaseModel], detail: ErrorDetails) -> str:
     """One line for one of pydantic's errors."""
-    path, owner = _locate(model, detail["loc"])
+    path, blocks = locate(model, detail["loc"])
+    fields = blocks[-1].model.model_fields if blocks else {}
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         where, _, key = path.rpartition(".")
-        return f"{where or 'top level'}: {unknown_name_message('key', key, owner.model_fields)}"
+        return f"{where or 'top level'}: {unknown_name_message('key', key, fields)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tags = [tag.strip(" '") for tag in context.get("expected_tags", "").split(",")]
         key = context["discriminator"].strip("'")
         return f"{path}.{key}: " + (
             unknown_name_message(key, context["tag"], tags) if "tag" in context else "missing"
         )
-    field = owner.model_fields.get(str(detail["loc"][-1])) if detail["loc"] else None
+    field = fields.get(str(detail["loc"][-1])) if detail["loc"] else None
     meaning = f" ({field.description})" if field and field.description else ""
     if kind == "missing":
         return f"{path}: missing{meaning}"
@@ -143,51 +180,3 @@ def _yaml_repr(value: object) -> str:
         else hide_passwords(repr(value))  # before a cut hides what makes it an address
     )
     return str(text) if len(str(text)) <= 80 else f"{str(text)[:77]}..."
-
-
-def _locate(model: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[str, type[BaseModel]]:
-    """Spell pydantic's location as in the file, and find the model that owns its last key.
-
-    Pydantic inserts the tag of a tagged union (the dataset's source) and marks a bad mapping key with
-    ``[key]``; neither stands in the file.
-    """
-    path = ""
-    owner: type[BaseModel] = model
-    node: Any = model
-    for part in loc:
-        node = _without_annotations(node)
-        if part == "[key]":
-            break
-        if isinstance(node, type) and issubclass(node, BaseModel):
-            owner = node
-            field = node.model_fields.get(str(part))
-            node = field.annotation if field else None
-        elif _is_union(node) and (member := _union_member(node, part)):
-            node = member
-            continue
-        else:
-            if _is_union(node):  # of a value and null
-                node = next(member for member in typing.get_args(node) if member is not type(None))
-            arguments = typing.get_args(node)
-            node = arguments[-1] if typing.get_origin(node) is dict else next(iter(arguments), None)
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path, owner
-
-
-def _without_annotations(node: Any) -> Any:
-    """A type without its annotations."""
-    return typing.get_args(node)[0] if typing.get_origin(node) is Annotated else node
-
-
-def _is_union(node: Any) -> bool:
-    return typing.get_origin(node) in (typing.Union, types.UnionType)
-
-
-def _union_member(union: Any, tag: int | str) -> Any:
-    """The member of a union tagged by ``source`` that has this tag."""
-    for member in typing.get_args(union):
-        if isinstance(member, type) and issubclass(member, BaseModel):
-            source = member.model_fields.get("source")
-            if source is not None and tag in typing.get_args(source.annotation):
-                return member
-    return None
