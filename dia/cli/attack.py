@@ -159,8 +159,6 @@ def _hold_gpu(device: str) -> IO[str] | None:
         gpus := visible_gpus()
     ):  # without any GPU, `cuda` is refused later with a reason
         return None
-    if "SLURM_JOB_ID" in os.environ and len(gpus) == 1:
-        return None  # Slurm has bound the job already
     gpu, lock = acquire_gpu(gpus, LOG.info)
     os.environ[visibility_variable()] = gpu  # before CUDA is initialised
     LOG.info("on GPU %s", gpu)

@@ -38,7 +38,21 @@ def visible_gpus() -> list[str]:
         return _installed_gpus()
     # As CUDA reads it: the first entry that names no GPU (-1, NoDevFiles) ends the list; a repeated one empties it.
     names = list(takewhile(GPU_NAME.fullmatch, (name.strip() for name in named.split(","))))
-    return names if len(set(names)) == len(names) else []
+    if len(set(names)) < len(names):
+        return []
+    listing = (
+        _output(["nvidia-smi", "-L"]) if names and visibility_variable() == "CUDA_VISIBLE_DEVICES" else ""
+    )
+    return list(takewhile(lambda name: _is_listed(name, listing), names)) if listing else names
+
+
+def _is_listed(name: str, listing: str) -> bool:
+    """Whether the output of ``nvidia-smi -L`` has the GPU; UUIDs may be cut short, as CUDA allows."""
+    if name.isdecimal():
+        return int(name) < len(re.findall(r"^GPU \d+:", listing, re.MULTILINE))
+    if name.startswith("MIG-GPU-"):  # MIG-GPU-<UUID>/<instance>/<instance>, as drivers before R470 have it
+        name = name.removeprefix("MIG-").partition("/")[0]
+    return f"UUID: {name}" in listing
 
 
 def _installed_gpus() -> list[str]:
@@ -47,7 +61,7 @@ def _installed_gpus() -> list[str]:
 
     if torch.version.cuda is None and torch.version.hip is None:
         return []
-    if listing := _output(["nvidia-smi", "-L"]):
+    if torch.version.cuda and (listing := _output(["nvidia-smi", "-L"])):
         return gpus_of_listing(listing)
     count = _output([sys.executable, "-c", "import torch; print(torch.cuda.device_count())"])
     return [str(number) for number in range(int(count or 0))]

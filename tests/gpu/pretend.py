@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 CUDA = torch.device("cuda:0")
+MEMORY = 80 * 2**30
+"""Bytes that the GPU says it has; nothing ever fails to fit."""
 aten = torch.ops.aten
 VIEWS = (
     "view _unsafe_view detach alias expand permute transpose t slice select unsqueeze squeeze split unbind"
@@ -255,6 +258,7 @@ def pretend_gpu() -> Iterator[Counts]:
         "_lazy_init": lambda: None,
         "current_device": lambda: 0,
         "device_count": lambda: 1,
+        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=MEMORY),
     }
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     lift = torch._C._only_lift_cpu_tensors()

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from gpu import pretend
 from gpu.pretend import CUDA, pretend_gpu
 from gpu.small_cells import CLASSES, LBFGS, make_job, run, small_models, training_images, victim_set
 
@@ -118,6 +119,16 @@ def test_a_model_of_ones_own_that_goes_one_victim_at_a_time() -> None:
 def test_the_number_of_victims_in_a_chunk_is_chosen() -> None:
     rows = assert_same_on_both(make_job("dia", max_iterations=2), victims_per_chunk=None)
     assert rows[0]["victims_per_chunk"] == 2
+
+
+def test_a_small_gpu_gets_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a part of one (MIG) or a laptop's: half of what it has, where that is less than 16 GiB."""
+    job, sizes = make_job("dia", victims=4, max_iterations=1), []
+    for memory in (2**30, 2**17):
+        monkeypatch.setattr(pretend, "MEMORY", memory)
+        with pretend_gpu():
+            sizes.append(run(job, "cuda:0", victims_per_chunk=None)[0]["victims_per_chunk"])
+    assert sizes[0] == 4 > sizes[1] >= 1
 
 
 @pytest.mark.parametrize("protocol", ["plain", "local-defended"])

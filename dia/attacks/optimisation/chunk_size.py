@@ -6,18 +6,20 @@ from torch import Tensor
 from dia.attacks.optimisation.chunk import Chunk
 from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.optimisation.state import SearchState
+from dia.utils.devices import total_memory
 
 CHUNK_BYTES = {"cpu": 2**30, "cuda": 2**34}
 """What a chunk may take, by device type; never what is free at the moment, or numbers would depend on it.
 
-1 GiB keeps a processor's core busy, and a larger chunk only falls out of its caches; from some 10 GiB on a GPU gets no
-faster. Where that does not fit, the chunk is halved."""
+A GPU (or a part of one, MIG) that has less than twice as much gives half of what it has: the rest is for the model,
+the libraries and the allocator's gaps. 1 GiB keeps a processor's core busy, and a larger chunk only falls out of its
+caches; from some 10 GiB on a GPU gets no faster. Where that does not fit, the chunk is halved."""
 
 
 def victims_that_fit(chunk: Chunk, state: SearchState, victims: int) -> int:
     """Victims per chunk, from the memory that one evaluation for one victim keeps for its backward pass.
 
-    The same for the same device type, model, settings and version of torch.
+    The same for the same kind of device, model, settings and version of torch.
 
     Args:
         chunk: A single victim.
@@ -43,5 +45,5 @@ def victims_that_fit(chunk: Chunk, state: SearchState, victims: int) -> int:
     settings = problem.settings
     copies = 6 if settings.lbfgs_start_iteration is None else 18 + 2 * settings.lbfgs_history_size
     variables = copies * sum(v.nbytes for v in [x, *masks])
-    room = CHUNK_BYTES.get(problem.device.type, CHUNK_BYTES["cpu"])
+    room = min(CHUNK_BYTES[problem.device.type], total_memory(problem.device) / 2)
     return max(1, min(int(room / (1.5 * evaluation + variables)), victims))

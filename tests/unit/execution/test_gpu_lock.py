@@ -65,7 +65,8 @@ def test_a_killed_job_gives_its_gpu_back(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_gpus_are_those_that_the_environment_leaves(
     named: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As CUDA reads CUDA_VISIBLE_DEVICES."""
+    """As CUDA reads CUDA_VISIBLE_DEVICES; without nvidia-smi nobody knows which cards there are."""
+    monkeypatch.setattr(gpu_lock, "_output", lambda command: "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible_gpus() == expected
 
@@ -75,6 +76,42 @@ LISTING = """GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa)
   MIG 3g.20gb     Device  1: (UUID: MIG-2222)
 GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb)
 """
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("0,1", ["0", "1"]),
+        ("1,2,0", ["1"]),
+        ("7", []),
+        ("GPU-aa,GPU-bbbb", ["GPU-aa", "GPU-bbbb"]),
+        ("GPU-bbbb,GPU-cccc,GPU-aaaa", ["GPU-bbbb"]),
+        ("MIG-2222", ["MIG-2222"]),
+        ("MIG-3333,MIG-2222", []),
+        ("MIG-GPU-aaaa/1/0,MIG-GPU-dddd/1/0", ["MIG-GPU-aaaa/1/0"]),
+    ],
+)
+def test_what_lies_beyond_the_cards_ends_the_list(
+    named: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job bound to such a card would see none, and `auto` would take the CPU."""
+    monkeypatch.setattr(gpu_lock, "_output", lambda command: LISTING)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == expected
+
+
+def test_amd_gpus_have_a_variable_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nvidia-smi, should it be there as well, knows nothing of them."""
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(gpu_lock, "_output", lambda command: LISTING if command[0] == "nvidia-smi" else "4")
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1", "2", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # read by ROCm, too
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")  # which wins
+    assert visible_gpus() == ["1"]
 
 
 def test_installed_gpus_and_their_parts_are_named_by_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,12 +137,13 @@ def test_a_command_that_fails_prints_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "job", "bound"), [("0,1", "7", "0"), ("3", "7", None), ("3", None, "3"), ("-1", None, None)]
+    ("named", "job", "bound"), [("0,1", "7", "0"), ("3", "7", "3"), ("3", None, "3"), ("-1", None, None)]
 )
 def test_slurm_jobs_with_several_gpus_share_them_out(
     named: str, job: str | None, bound: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """``salloc --gres=gpu:2`` and a workstation's profile: each cell on its own GPU."""
+    monkeypatch.setattr(gpu_lock, "_output", lambda command: "")
     monkeypatch.setattr(gpu_lock.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
