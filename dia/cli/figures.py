@@ -69,6 +69,7 @@ def _from_cells(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
 
 def _from_rows(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
     from dia.config.config import Config
+    from dia.reporting.collected_jobs import check_collected
     from dia.reporting.expected_cells import expected_cells
     from dia.reporting.figures.registry import has_masks
     from dia.reporting.figures.rows import NothingToShow
@@ -76,7 +77,9 @@ def _from_rows(args: argparse.Namespace, kind: "FigureKind") -> "Figure":
     from dia.utils.lazy_import import load_object
 
     _require(args, "config", "results")
-    expected = expected_cells(Config.from_file(args.config))
+    config = Config.from_file(args.config)
+    check_collected(config, args.results)
+    expected = expected_cells(config)
     if kind.masks:
         expected = expected[
             [has_masks(a, p) for a, p in zip(expected["attack"], expected["dropout_rate"], strict=True)]

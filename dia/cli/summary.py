@@ -21,10 +21,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from dia.config.config import Config
+    from dia.reporting.collected_jobs import check_collected
     from dia.reporting.summary import summary
     from dia.utils.files import atomic_path
 
-    text = summary(Config.from_file(args.config), args.results)
+    config = Config.from_file(args.config)
+    check_collected(config, args.results)
+    text = summary(config, args.results)
     with atomic_path(args.out) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return 0

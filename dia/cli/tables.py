@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from dia.config.config import Config
     from dia.errors import ConfigError
     from dia.jobs.cell import Cell
+    from dia.reporting.collected_jobs import check_collected
     from dia.reporting.expected_cells import expected_cells
     from dia.reporting.status import cell_status
     from dia.reporting.tables.build import build
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.columns:
         spec = _chosen(spec, args.columns, args.table)
     config = Config.from_file(args.config)
+    check_collected(config, args.results)
 
     def reason(cell_id: str) -> str:
         return cell_status(config, Cell.parse(cell_id)).reason

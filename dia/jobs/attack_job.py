@@ -1,5 +1,6 @@
 """Everything that the attack on one cell is told, as one canonical text."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -59,3 +60,8 @@ class AttackJob(StrictModel):
     def canonical_json(self) -> str:
         """The canonical text: sorted keys, no spaces. Equal jobs give equal text."""
         return canonical(self.model_dump(mode="json", exclude={"model"} if self.model is None else None))
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the canonical text."""
+        return hashlib.sha256(self.canonical_json().encode()).hexdigest()

@@ -109,7 +109,7 @@ def _drop_at(model: nn.Module, name: str, architecture: str | None, sites: str, 
             )
     if p > 0 and not any(module.p for module in modules.values()):
         has = f"its dropout modules are {', '.join(modules)}" if modules else "it has no nn.Dropout module"
-        others = [key for key, module in model.named_modules() if isinstance(module, _DropoutNd)]
-        if others:
-            has += f" but {others[0]} ({type(model.get_submodule(others[0])).__name__}), which cannot be replayed"
+        for key, module in model.named_modules():
+            if isinstance(module, _DropoutNd) and key not in modules:
+                has += f"; {key} ({type(module).__name__}) cannot be replayed"
         raise ModelError(f"model '{name}' drops nowhere with dropout_sites {sites}: {has}")

@@ -264,7 +264,11 @@ def _plain(factory: str, model: "nn.Module", shape: tuple[int, int, int]) -> "nn
 
     for name, module in model.named_modules():
         where = f"module '{name}'" if name else "the model"
-        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
+        if (
+            "_orig_mod" in module._modules
+            or module._compiled_call_impl is not None
+            or hasattr(module.forward, "_torchdynamo_orig_callable")
+        ):
             raise ModelError(
                 f"{factory}: {where} is compiled (torch.compile), which cannot be differentiated twice; return it "
                 "uncompiled"

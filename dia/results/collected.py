@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell
 from dia.results.cell_head import check_heads, refuse_cells
-from dia.results.columns import FORMAT, schema
+from dia.results.columns import schema
 from dia.utils.files import atomic_path
 from dia.utils.text import shorten
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GROUP_BYTES = 64 * 2**20  # rows are gathered to groups of this size: bounded memory, few groups
+FORMAT = 3  # raised when a file of an older format can no longer be read
 _METADATA = {b"dia_results": str(FORMAT).encode()}
+
+JOB_HASH = "job_sha256"
+"""A column beside those of a cell: the SHA-256 of the job that the row was made for."""
 
 
 @dataclass
@@ -74,8 +78,9 @@ class Collected:
 
 
 def results_schema() -> pa.Schema:
-    """The schema of the collected file: a cell's without the pictures."""
+    """The schema of the collected file: a cell's without the pictures, and ``JOB_HASH``."""
     kept = [column for column in schema() if column.name not in PICTURE_NAMES]
+    kept.append(pa.field(JOB_HASH, pa.string(), nullable=False))
     return pa.schema(kept, metadata=_METADATA)
 
 
@@ -106,10 +111,11 @@ def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collec
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, wanted, compression="zstd") as writer:
         for job, path in jobs:
             try:
-                table = read_cell(path, job, wanted.names).cast(wanted)
+                table = read_cell(path, job, wanted.names[:-1])
             except RecordError as error:
                 faults.append(str(error))
                 continue
+            table = table.append_column(JOB_HASH, pa.array([job.sha256] * table.num_rows)).cast(wanted)
             summary.add(job.cell, table)
             group.append(table)
             size += table.nbytes

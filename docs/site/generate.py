@@ -35,7 +35,8 @@ Made from `dia/results/columns.py` by `make schema`: do not edit.
 
 `results/NAME/results.parquet` has one row per victim of every cell; `results/NAME/cells/` holds one file per cell with
 the same columns and, besides, those of the group *pictures*. `dia.read_results` reads the collected file and checks it
-against this list.
+against this list. It has one column more, `job_sha256`: the hash of the job that the row was made for, by which tables,
+figures and the summary refuse rows of another config.
 
 ```python
 >>> import pandas as pd

@@ -42,7 +42,7 @@ def build(
     Raises:
         RecordError: The file cannot be read, or holds cells that the grid does not have.
     """
-    rows, planned = read_rows(results, spec, expected), select(spec, expected)
+    rows, planned = read_rows(results, spec), select(spec, expected)
     fitted = _without_absent_metrics(_with_scenarios_apart(spec, planned), rows)
     groups = _group(fitted, with_chance_levels(fitted, rows), planned)
     lines = _lines(fitted, groups, published)

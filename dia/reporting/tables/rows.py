@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dia.errors import RecordError
 from dia.reporting.tables.compare import PAIRED
 from dia.reporting.tables.notes import NOTED
 from dia.reporting.tables.spec import DERIVED, MEASURES, TableSpec
@@ -18,24 +17,19 @@ if TYPE_CHECKING:
 _ALWAYS = ("cell_id", *PAIRED, "victim_id", "batch_size", "victims_sha256", "source_indices", *NOTED)
 
 
-def read_rows(results: str | Path, spec: TableSpec, expected: "pd.DataFrame") -> "pd.DataFrame":
+def read_rows(results: str | Path, spec: TableSpec) -> "pd.DataFrame":
     """Read the rows that a table is about, one per victim, with the columns that it needs.
 
     Args:
         results: The collected Parquet file; only the columns in use are read.
         spec: The table's declaration.
-        expected: The cells of the complete grid.
 
     Raises:
-        RecordError: The file cannot be read, or holds cells that the grid does not have.
+        RecordError: The file cannot be read.
     """
     names = [*spec.rows, *spec.columns, *spec.where, *_measures(spec), *_ALWAYS]
     columns = [source for name in names for source in DERIVED.get(name, (name,))]
     rows = read_results(results, columns).to_pandas()
-    if foreign := sorted(set(rows["cell_id"]) - set(expected["cell_id"])):
-        raise RecordError(
-            f"{results}: {len(foreign)} cells are not in the config, such as {foreign[0]}; collect again"
-        )
     for name, (dividend, divisor) in DERIVED.items():
         if dividend in rows and divisor in rows:
             rows[name] = rows[dividend] / rows[divisor].where(rows[divisor] > 0)

@@ -128,6 +128,31 @@ def parallel():
     return nn.DataParallel(body())
 def exits():
     sys.exit(3)
+def alpha():
+    return body(nn.AlphaDropout(0.5))
+def channelled():
+    return body(nn.FeatureAlphaDropout(0.5))
+def compiled():
+    return torch.compile(body())
+def compiled_inside():
+    return nn.Sequential(torch.compile(nn.Sequential(nn.Flatten(), nn.Linear(16, 8))), nn.Dropout(0.5), nn.Linear(8, 3))
+def compiled_in_place():
+    model = body(); model.compile(); return model
+def compiled_forward():
+    model = body(); model.forward = torch.compile(model.forward); return model
+class CompiledMethod(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = body()
+    @torch.compile
+    def forward(self, x):
+        return self.body(x)
+def scripted():
+    return torch.jit.script(body())
+def traced():
+    return torch.jit.trace(body().eval(), torch.zeros(1, 1, 4, 4))
+def scripted_inside():
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), torch.jit.script(nn.Linear(16, 3)))
 def batch_norm():
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
 def tokens_first():
@@ -234,6 +259,16 @@ def test_gradients_are_those_of_the_users_model(name: str) -> None:
         ("complex_logits", "real logits"),
         ("parallel", "wrapped in DataParallel"),
         ("exits", "SystemExit"),
+        ("alpha", r"3 \(AlphaDropout\) cannot be replayed"),
+        ("channelled", r"3 \(FeatureAlphaDropout\) cannot be replayed"),
+        ("compiled", r"the model is compiled \(torch.compile\)"),
+        ("compiled_inside", "module '0' is compiled"),
+        ("compiled_in_place", "the model is compiled"),
+        ("compiled_forward", "the model is compiled"),
+        ("CompiledMethod", "the model is compiled"),
+        ("scripted", r"the model is scripted \(torch.jit\)"),
+        ("traced", "the model is scripted"),
+        ("scripted_inside", "module '2' is scripted"),
         ("tokens_first", "the first dimension being the images"),
         ("system", "is not called"),
         ("rmtree", "is not called"),

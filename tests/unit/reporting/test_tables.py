@@ -13,7 +13,7 @@ from helpers import result_rows
 from helpers.tables import DROPOUT, config, results, row, spec, table
 
 from dia.config.config import Config
-from dia.errors import ConfigError, RecordError
+from dia.errors import ConfigError
 from dia.reporting.expected_cells import expected_cells, non_default_settings
 from dia.reporting.tables.build import build
 from dia.reporting.tables.declared_reference import declared_reference
@@ -190,15 +190,6 @@ grids:
     assert unusual(local_epochs=1, local_batch_size=1).startswith(
         "local_epochs 0, 1; local_batch_size null, 1;"
     )
-
-
-def test_cells_that_the_config_does_not_have_are_refused(tmp_path: Path) -> None:
-    path = results(tmp_path, config())
-    with pytest.raises(
-        RecordError,
-        match=r"4 cells are not in the config, such as default/mnist/mlp/p0\.5/dia/seed1",
-    ):
-        build("x", spec(), expected_cells(config(seeds=[0])), path)
 
 
 def test_every_declared_table_is_valid_and_the_first_says_what_it_must() -> None:
