@@ -4,6 +4,8 @@
 # make docs    build the documentation as a site, links checked
 # make test-browser  look at the report and at MLflow's page with a real browser (root: installs Debian's Chromium)
 # make test-slurm    run the workflow on a real one-node Slurm, brought up and taken down (root, Debian or Ubuntu)
+# make reproduction        the paper's evaluation, about 40 core-hours; stop it at any time, the same command goes on
+# make reproduction-docs   write docs/reproduction.md from the cells that are done
 #
 # Needs python3 (3.11 or newer) with venv, and make. PYTHON=... chooses another interpreter for .venv.
 
@@ -12,7 +14,7 @@ BIN := .venv/bin
 PORT ?= 5000
 NAME ?= quickstart
 
-.PHONY: demo test test-browser test-slurm check docs ui schema clean
+.PHONY: demo test test-browser test-slurm check docs ui schema reproduction reproduction-docs clean
 
 # The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
 .venv/user.stamp: pyproject.toml
@@ -89,6 +91,25 @@ ui: .venv/user.stamp
 schema: .venv/user.stamp
 	$(BIN)/dia schema > workflow/schemas/config.schema.yaml
 	$(BIN)/python docs/site/generate.py
+
+reproduction: .venv/user.stamp
+	$(BIN)/snakemake --configfile config/reproduction.yaml
+
+# Without cells of one's own it is written from the numbers that come with the repository.
+REPRODUCTION := config/reproduction.yaml
+REPRODUCED := docs/reproduction
+reproduction-docs: .venv/user.stamp
+	@if [ -d results/reproduction/cells ]; then set -ex; \
+	  $(BIN)/dia cells --config $(REPRODUCTION) --out results/reproduction/all.jsonl; \
+	  $(BIN)/dia cells --config $(REPRODUCTION) --finished --out results/reproduction/finished.jsonl; \
+	  $(BIN)/dia collect --compact --job-list results/reproduction/finished.jsonl --out $(REPRODUCED)/results.parquet; \
+	  for model in mlp vit; do \
+	    $(BIN)/dia figures reconstructions --job-list results/reproduction/all.jsonl --dataset cifar10 --model $$model \
+	      --rows 3 --out $(REPRODUCED)/$$model.png; \
+	  done; \
+	fi
+	$(BIN)/dia figures overview --config $(REPRODUCTION) --results $(REPRODUCED)/results.parquet --out $(REPRODUCED)/overview.png
+	$(BIN)/dia document docs/reproduction.md --config $(REPRODUCTION) --results $(REPRODUCED)/results.parquet
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -18,6 +18,11 @@ def add_parser(subparsers: Any) -> None:
         "--job-list", type=Path, required=True, metavar="FILE", help="JSON lines from `dia cells`"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the collected Parquet file")
+    parser.add_argument(
+        "--compact",
+        action="store_true",
+        help="without curves and scores of single images: a file to publish, enough for all tables",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
             f"{len(missing)} of {len(jobs)} cells have no result file: {names}; "
             "run them, or list what can be collected with `dia cells --finished`"
         )
-    summary = collect(jobs, args.out)
+    summary = collect(jobs, args.out, compact=args.compact)
     print(f"collected {summary.rows} rows of {summary.cells} cells in {args.out}")
     return 0

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from dia.reporting.expected_cells import expected_cells
 from dia.reporting.html_page import page
 from dia.reporting.status import cell_status
+from dia.reporting.what_was_run import COLUMNS as RUN_COLUMNS
+from dia.reporting.what_was_run import VERSIONS, totals, versions
 from dia.results.collected import read_results
 
 if TYPE_CHECKING:
@@ -16,11 +18,7 @@ if TYPE_CHECKING:
     from dia.config.config import Config
     from dia.jobs.cell import Cell
 
-COLUMNS = (
-    "cell_id", "model", "attack", "source", "dataset", "iterations", "seconds", "stop_reason", "notes", "device",
-    "device_name", "threads", "host", "dia_version", "torch_version", "python_version", "git_commit",
-    "code_fingerprint", "started_at",
-)  # fmt: skip
+COLUMNS = (*RUN_COLUMNS, "model", "attack", "stop_reason", "notes")
 
 _MOST_MISSING = 200
 
@@ -42,15 +40,15 @@ def summary(config: "Config", results: str | Path) -> str:
     done = len(config.cells) - len(missing)
     parts = [
         f"<h1>{escape(config.name)}: {done} of {len(config.cells)} cells</h1>",
-        _table(("", ""), _totals(frame, done)),
+        _table(("", ""), totals(frame, done)),
         "<h2>Missing cells</h2>",
         _missing(config, missing) if missing else "<p>None.</p>",
         "<h2>Settings</h2>",
         _settings(expected),
         "<h2>Machines and versions</h2>",
         _table(
-            ("cells", "machine", "device", "threads", "dia", "torch", "Python", "commit", "code"),
-            _provenance(frame),
+            VERSIONS,
+            versions(frame),
         ),
         "<h2>How the attacks ended</h2>",
         _table(("model", "attack", "why", "victims"), _stop_reasons(frame)),
@@ -67,22 +65,6 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["".join(f'<td class="text">{escape(str(cell))}</td>' for cell in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>\n" for line in lines)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
-
-
-def _totals(frame: "pd.DataFrame", done: int) -> list[tuple[str, str]]:
-    """The size of the run: victims, images, iterations, time."""
-    if not done:
-        return [("victims attacked", "0")]
-    seconds, iterations = frame["seconds"].sum(), int(frame["iterations"].sum())
-    sources = frame[["dataset", "source"]].drop_duplicates().itertuples(index=False)
-    return [
-        ("victims attacked", f"{len(frame):,}"),
-        ("images", "; ".join(f"{dataset} from {source}" for dataset, source in sources)),
-        ("victim-iterations", f"{iterations:,}"),
-        ("seconds of attack, all jobs together", f"{seconds:,.0f}"),
-        ("first cell started", frame["started_at"].min()),
-        ("last cell started", frame["started_at"].max()),
-    ]
 
 
 def _missing(config: "Config", missing: "Sequence[Cell]") -> str:
@@ -109,22 +91,6 @@ def _settings(expected: "pd.DataFrame") -> str:
             text = "; ".join(f"{value} ({scenario}, {model})" for (scenario, model), value in groups.items())
         rows.append((name, text, "" if values == [default] else f"{default}"))
     return _table(("setting", "here", "default, where it differs"), rows)
-
-
-def _provenance(frame: "pd.DataFrame") -> list[tuple[str, ...]]:
-    """The number of cells by machine, software versions and code."""
-    keys = ["host", "device_name", "threads", "dia_version", "torch_version", "python_version", "git_commit"]
-    groups = frame.groupby([*keys, "code_fingerprint"], sort=False)["cell_id"].nunique()
-    return [
-        (str(cells), str(host), str(name), str(threads), dia, torch, python, _short(commit), code[:12])
-        for (host, name, threads, dia, torch, python, commit, code), cells in groups.items()
-    ]
-
-
-def _short(commit: str) -> str:
-    """A commit's first 12 characters, and ``-dirty`` where it has that."""
-    head, _, dirty = commit.partition("-")
-    return f"{head[:12]}{'-' if dirty else ''}{dirty}"
 
 
 def _stop_reasons(frame: "pd.DataFrame") -> list[tuple[str, ...]]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell
 from dia.results.cell_head import check_heads, refuse_cells
-from dia.results.columns import schema
+from dia.results.columns import HISTORY, SCORES, schema
 from dia.utils.files import atomic_path
 from dia.utils.text import shorten
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _GROUP_BYTES = 64 * 2**20  # rows are gathered to groups of this size: bounded memory, few groups
 FORMAT = 3  # raised when a file of an older format can no longer be read
 _METADATA = {b"dia_results": str(FORMAT).encode()}
+_LISTS = tuple(column.name for column in (*SCORES, *HISTORY) if column.type.startswith("list"))
 
 JOB_HASH = "job_sha256"
 """A column beside those of a cell: the SHA-256 of the job that the row was made for."""
@@ -77,14 +78,15 @@ class Collected:
         return "cells were computed by different versions of the code (code_fingerprint): " + "; ".join(parts)
 
 
-def results_schema() -> pa.Schema:
-    """The schema of the collected file: a cell's without the pictures, and ``JOB_HASH``."""
-    kept = [column for column in schema() if column.name not in PICTURE_NAMES]
+def results_schema(compact: bool = False) -> pa.Schema:
+    """The schema of the collected file: a cell's without pictures, and ``JOB_HASH``; compact: no lists of scores."""
+    left_out = {*PICTURE_NAMES, *(_LISTS if compact else ())}
+    kept = [column for column in schema() if column.name not in left_out]
     kept.append(pa.field(JOB_HASH, pa.string(), nullable=False))
     return pa.schema(kept, metadata=_METADATA)
 
 
-def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collected:
+def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path, *, compact: bool = False) -> Collected:
     """Copy the rows of cells that are done, in the given order, to one file, atomically.
 
     The heads of all files come first: a cell made for another job, or cut off, is told before any is read. Then
@@ -93,6 +95,7 @@ def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collec
     Args:
         jobs: Each cell's job with its file: an explicit list, folders are never searched.
         out: The collected Parquet file. Without any cell it is a table without rows.
+        compact: Leave out curves and scores of single images, which are most of its size and in no table.
 
     Raises:
         RecordError: Cells are not done (the message names all of them, or the first ones), one is listed twice, or
@@ -105,7 +108,7 @@ def collect(jobs: "Sequence[tuple[AttackJob, Path]]", out: str | Path) -> Collec
         seen.add(job.cell.id)
     check_heads(jobs)
     summary, faults = Collected(), list[str]()
-    wanted = results_schema()
+    wanted = results_schema(compact)
     group: list[pa.Table] = []
     size = 0
     with atomic_path(out) as temporary, pq.ParquetWriter(temporary, wanted, compression="zstd") as writer:

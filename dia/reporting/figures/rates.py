@@ -58,17 +58,27 @@ def rates(results: str | Path, expected: "pd.DataFrame", *, scenario: str) -> "F
         here = rows.at(dataset=dataset, model=model)
         for axes, (column, label) in zip(line, SCORES, strict=True):
             set_panel_title(axes, f"{dataset}, {model}: {label}")
-            chance_lines(axes, here, column)
-            for number, attack in enumerate(attacks):
-                shift = (number - (len(attacks) - 1) / 2) * 0.008
-                draw_attack(axes, here[here["attack"] == attack], attack, column, shift)
-            set_score_limits(axes, column)
+            draw_score(axes, here, attacks, column)
+    label_rates(grid, rows)
+    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
+    return figure
+
+
+def draw_score(axes: "Axes", rows: "pd.DataFrame", attacks: Sequence[str], column: str) -> None:
+    """Draw a score's chance levels and a line for each attack, beside each other."""
+    chance_lines(axes, rows, column)
+    for number, attack in enumerate(attacks):
+        shift = (number - (len(attacks) - 1) / 2) * 0.008
+        draw_attack(axes, rows[rows["attack"] == attack], attack, column, shift)
+    set_score_limits(axes, column)
+
+
+def label_rates(grid: np.ndarray, rows: Rows) -> None:
+    """Write the dropout rates below panels that share their x axis."""
     for axes in grid[-1]:
         axes.set_xlabel("dropout rate p")
     ticks = [float(rate) for rate in rows.planned("dropout_rate")]
     grid[0, 0].set_xticks(ticks, [f"{t:g}" for t in ticks])
-    legend(figure, [*attack_entries(attacks), *chance_entries(rows)])
-    return figure
 
 
 def draw_attack(

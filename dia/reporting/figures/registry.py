@@ -42,6 +42,11 @@ FIGURES: dict[str, FigureKind] = {
         ("scenario",),
         "scores against the dropout rate, with intervals",
     ),
+    "overview": FigureKind(
+        "dia.reporting.figures.overview:overview",
+        ("scenario",),
+        "SSIM against the dropout rate, all datasets and models side by side",
+    ),
     "curves": FigureKind(
         "dia.reporting.figures.curves:curves",
         ("scenario", "dataset", "model"),

@@ -87,9 +87,9 @@ def _published(entry: Entry) -> str:
 def _comparison(row: Row, table: Table) -> str:
     if row.comparison is None or table.compare is None:
         return DASH
-    p = row.comparison.p_value
+    p, (value, low, high) = row.comparison.p_value, row.comparison.difference
+    form = table.compare.format
+    shown = format(value, form) + ("" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]")
     if row.comparison.smallest_p_value > SIGNIFICANT:
-        chance = "n too small"
-    else:
-        chance = "p-value < 0.001" if p < 0.001 else f"p-value {p:.2g}"
-    return f"{format(row.comparison.difference, table.compare.format)} ({chance})"
+        return f"{shown} (n too small)"
+    return f"{shown} ({'p-value < 0.001' if p < 0.001 else f'p-value {p:.2g}'})"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dia.reporting.intervals import bootstrap
 from dia.reporting.tables.layout import Comparison, Key, Row
 from dia.reporting.tables.spec import TableSpec
 
@@ -18,8 +19,9 @@ PAIRED = ("scenario", "dataset", "model", "dropout_rate", "attack", "seed")
 def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows: Sequence[Row]) -> list[Row]:
     """Compare each row with the one that differs in the compared axis alone.
 
-    The two-sided Wilcoxon signed-rank test is over victims, whose differences are averaged over seeds first: runs of a
-    victim under several seeds are no independent pairs. Its p-values are corrected by Holm's method for the number of
+    The mean difference has a hierarchical bootstrap interval over seeds and victims. The two-sided Wilcoxon signed-rank
+    test is over victims, whose differences are averaged over seeds first: runs of a victim under several seeds are no
+    independent pairs. Its p-values are corrected by Holm's method for the number of
     comparisons in the table.
 
     Args:
@@ -37,9 +39,11 @@ def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows
         other = (*key[:place], spec.compare.to, *key[place + 1 :])
         if str(key[place]) == spec.compare.to or key not in groups or other not in groups:
             continue
-        differences = paired_differences(groups[key], groups[other], spec.compare.axis, spec.compare.column)
-        if len(differences):
-            found[key] = Comparison(float(differences.mean()), signed_rank(differences), len(differences))
+        pairs = _paired(groups[key], groups[other], spec.compare.axis, spec.compare.column)
+        if len(pairs):
+            victims = pairs.groupby(["victims_sha256", "images"], sort=False)["difference"].mean().to_numpy()
+            difference = bootstrap(pairs["difference"], pairs.get("seed"))
+            found[key] = Comparison(difference, signed_rank(victims), len(victims))
     corrected = holm([c.p_value for c in found.values()])
     smallest = holm([smallest_signed_rank(c.pairs) for c in found.values()])  # it grows with each of them
     found = {
@@ -49,8 +53,8 @@ def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows
     return [replace(row, comparison=found.get(row.raw)) for row in rows]
 
 
-def paired_differences(these: "pd.DataFrame", others: "pd.DataFrame", axis: str, column: str) -> np.ndarray:
-    """(victims,) this score less the other's on the same private batch, averaged over seeds and what else differs."""
+def _paired(these: "pd.DataFrame", others: "pd.DataFrame", axis: str, column: str) -> "pd.DataFrame":
+    """One line per private batch, seed and what else differs: ``difference`` is this score less the other's."""
     keys = [name for name in PAIRED if name != axis]
     columns = ["victims_sha256", "images", column]
     both = [
@@ -58,9 +62,7 @@ def paired_differences(these: "pd.DataFrame", others: "pd.DataFrame", axis: str,
         for frame in (these, others)
     ]
     merged = both[0].merge(both[1], on=[*keys, "victims_sha256", "images"], suffixes=("", "_other"))
-    merged["difference"] = merged[column].astype(float) - merged[f"{column}_other"].astype(float)
-    means = merged.groupby(["victims_sha256", "images"], sort=False)["difference"].mean()
-    return means.to_numpy(dtype=float)
+    return merged.assign(difference=merged[column].astype(float) - merged[f"{column}_other"].astype(float))
 
 
 def signed_rank(differences: np.ndarray) -> float:

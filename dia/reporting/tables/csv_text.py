@@ -25,7 +25,10 @@ def _headings(table: Table) -> list[str]:
         name = "_".join([*map(str, column.raw), column.metric.column])
         suffixes = ("", "_low", "_high", *(("_published_low", "_published_high") if published else ()))
         heads += [f"{name}{suffix}" for suffix in suffixes]
-    return heads + ([f"{table.compare.column}_difference", "p_value", "pairs"] if table.compare else [])
+    if table.compare is None:
+        return heads
+    difference = f"{table.compare.column}_difference"
+    return [*heads, difference, f"{difference}_low", f"{difference}_high", "p_value", "pairs"]
 
 
 def _numbers(row: Row, table: Table) -> list[float]:
@@ -37,5 +40,5 @@ def _numbers(row: Row, table: Table) -> list[float]:
             numbers += [entry.reference.low, entry.reference.high] if entry.reference else [math.nan] * 2
     if table.compare:
         c = row.comparison
-        numbers += [c.difference, c.p_value, c.pairs] if c else [math.nan] * 3
+        numbers += [*c.difference, c.p_value, c.pairs] if c else [math.nan] * 5
     return numbers

@@ -23,13 +23,13 @@ class Comparison:
     """A row against another one, on the same private batches and seeds.
 
     Attributes:
-        difference: Mean paired difference, this row's score less the other's.
+        difference: Mean paired difference, this row's score less the other's, with its interval.
         p_value: Of the paired test, corrected for the number of comparisons in the table.
         pairs: Number of victims behind it.
         smallest_p_value: The smallest that so many victims, and the number of comparisons, could have given.
     """
 
-    difference: float
+    difference: Estimate
     p_value: float
     pairs: int
     smallest_p_value: float = 0.0

@@ -88,9 +88,10 @@ def _comparison(table: _Context) -> str | None:
     if table.spec.compare is None:
         return None
     return (
-        f"{table.spec.compare.label}: mean difference on the same private batches and seeds, and the p-value of a "
-        "two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for this table. n too small: no "
-        f"scores of so many victims could give a p-value of {SIGNIFICANT:g} or less."
+        f"{table.spec.compare.label}: mean difference on the same private batches and seeds, its 95% bootstrap "
+        "interval over seeds and victims, and the p-value of a two-sided Wilcoxon signed-rank test over victims, "
+        "corrected by Holm's method for this table. n too small: no scores of so many victims could give a p-value "
+        f"of {SIGNIFICANT:g} or less."
     )
 
 

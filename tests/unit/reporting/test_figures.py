@@ -18,6 +18,7 @@ from dia.reporting.expected_cells import expected_cells
 from dia.reporting.figures.batch_size import batch_size
 from dia.reporting.figures.curves import curves
 from dia.reporting.figures.masks import masks
+from dia.reporting.figures.overview import overview
 from dia.reporting.figures.rates import rates
 from dia.reporting.figures.reconstructions import reconstructions
 from dia.reporting.figures.registry import FIGURES, figure_groups
@@ -217,6 +218,15 @@ def test_missing_cells_are_counted_below_a_figure(tmp_path: Path) -> None:
     assert "24 of 48 cells" in " ".join(figure.get_supxlabel().split())
 
 
+def test_the_overview_has_a_panel_for_every_dataset_and_model(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    more = expected.assign(cell_id=expected["cell_id"] + "0", dataset="cifar10")
+    figure = overview(results, pd.concat([expected, more]), scenario="default")
+    panels = {axes.get_title(loc="left"): len(axes.containers) for axes in figure.axes}
+    assert panels == {"mnist, mlp": 3, "mnist, vit": 3, "cifar10, mlp": 0, "cifar10, vit": 0}  # a line per attack
+    assert "24 of 48 cells" in " ".join(figure.get_supxlabel().split())
+
+
 def test_every_figure_of_a_config_has_a_name_of_its_own() -> None:
     cells = [result_rows.cell(dropout_rate=r, attack=a) for r in ("0", "0.5") for a in ("ig", "dia")]
     groups = {kind: figure_groups(kind, cells) for kind in FIGURES}
@@ -230,7 +240,7 @@ def test_every_figure_of_a_config_has_a_name_of_its_own() -> None:
 def test_charts_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     collected(tmp_path)
     files = ["--config", str(tmp_path / "config.json"), "--results", str(tmp_path / "results.parquet")]
-    for kind in ("rates", "curves", "masks", "victims"):
+    for kind in ("rates", "overview", "curves", "masks", "victims"):
         assert main(["figures", kind, *files, "--out", str(tmp_path / f"{kind}.png")]) == 0
         assert Image.open(tmp_path / f"{kind}.png").width > 500
     out = ["--out", str(tmp_path / "x.png")]

@@ -10,6 +10,7 @@ from scipy.stats import wilcoxon
 
 from dia.errors import ConfigError
 from dia.reporting.expected_cells import expected_cells
+from dia.reporting.intervals import bootstrap
 from dia.reporting.tables.build import build
 from dia.reporting.tables.compare import holm, signed_rank, smallest_signed_rank
 from dia.reporting.tables.reference import read_published
@@ -30,11 +31,17 @@ def test_rows_are_compared_on_the_same_victims_and_seeds(tmp_path: Path) -> None
     assert row(made, "0.5", "ig").comparison is None
     assert found is not None
     # victims' differences, averaged over the two seeds: 0.35, 0.65, 0.05
-    assert (found.difference, found.pairs) == (pytest.approx(0.35), 3)
+    assert (found.difference.value, found.pairs) == (pytest.approx(0.35), 3)
+    expected = bootstrap([0.4, 0.7, -0.1, 0.3, 0.6, 0.2], [0, 0, 0, 1, 1, 1])
+    assert found.difference == pytest.approx(expected)
     assert found.p_value == pytest.approx(wilcoxon([0.35, 0.65, 0.05]).pvalue) == pytest.approx(0.25)
-    assert "| +0.350 (n too small) |" in render(made, "md")
-    assert render(made, "csv").splitlines()[0].endswith("ssim_difference,p_value,pairs,n,n_expected")
-    assert render(made, "csv").splitlines()[2].endswith("0.35,0.25,3,6,4")
+    low, high = expected.low, expected.high
+    assert f"| +0.350 [{low:+.3f}, {high:+.3f}] (n too small) |" in render(made, "md")
+    lines = render(made, "csv").splitlines()
+    assert lines[0].endswith(
+        "ssim_difference,ssim_difference_low,ssim_difference_high,p_value,pairs,n,n_expected"
+    )
+    assert lines[2].endswith(f"0.35,{low:.6g},{high:.6g},0.25,3,6,4")
     assert "Holm" in " ".join(made.notes)
 
 

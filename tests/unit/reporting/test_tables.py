@@ -143,7 +143,7 @@ def test_scenarios_are_never_averaged_in_one_line(tmp_path: Path) -> None:
         (("noisy", "0.5", "dia"), pytest.approx(0.3), True),
         (("noisy", "", "mean image"), pytest.approx(0.2), False),
     ]
-    gains = [line.comparison.difference for line in made.rows if line.comparison]
+    gains = [line.comparison.difference.value for line in made.rows if line.comparison]
     assert gains == [pytest.approx(0.7), pytest.approx(0.2)]
     told_apart = spec(rows=["defence_noise_std", "attack"])
     made = build("made_up", told_apart, expected_cells(of), tmp_path / "results.parquet")

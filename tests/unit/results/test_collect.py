@@ -9,6 +9,7 @@ from helpers import result_rows
 from dia.cli import main
 from dia.errors import RecordError
 from dia.jobs.cell import Cell
+from dia.reporting.tables.spec import DERIVED, MEASURES, TABLE_AXES
 from dia.results.cell_file import PICTURE_NAMES
 from dia.results.collected import collect, read_results
 from dia.results.columns import schema
@@ -25,6 +26,18 @@ def test_collecting_keeps_order_and_drops_pictures(tmp_path: Path) -> None:
     assert table["ssim"].to_pylist() == pytest.approx([0.2, 0.5, 0.0, 0.5, 0.1, 0.5])
     assert set(schema().names) - set(table.column_names) == set(PICTURE_NAMES)
     assert read_results(tmp_path / "results.parquet", ["ssim"]).column_names == ["ssim"]
+
+
+def test_a_compact_file_has_every_number_that_a_table_may_show(tmp_path: Path) -> None:
+    pairs = [result_rows.made(tmp_path, result_rows.cell())]
+    collect(pairs, tmp_path / "whole.parquet")
+    collect(pairs, tmp_path / "compact.parquet", compact=True)
+    whole, compact = (read_results(tmp_path / f"{name}.parquet") for name in ("whole", "compact"))
+    assert {*MEASURES, *TABLE_AXES} - {*DERIVED} <= set(compact.column_names)
+    assert compact.equals(whole.select(compact.column_names))
+    left_out = set(whole.column_names) - set(compact.column_names)
+    assert {"history_mse", "history_iteration", "ssim_per_image"} <= left_out
+    assert all(name.startswith("history_") or name.endswith("_per_image") for name in left_out)
 
 
 def test_collecting_small_groups_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
