@@ -32,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """Fill the documents."""
     from dia.config.config import Config
     from dia.errors import ConfigError
+    from dia.reporting.collected_jobs import check_collected
     from dia.reporting.document import fill
     from dia.utils.files import atomic_path
 
     config = Config.from_file(args.config)
+    check_collected(config, args.results)
     for path in args.documents:
         try:
             text = path.read_text(encoding="utf-8")
