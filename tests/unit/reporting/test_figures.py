@@ -223,7 +223,8 @@ def test_the_overview_has_a_panel_for_every_dataset_and_model(tmp_path: Path) ->
     more = expected.assign(cell_id=expected["cell_id"] + "0", dataset="cifar10")
     figure = overview(results, pd.concat([expected, more]), scenario="default")
     panels = {axes.get_title(loc="left"): len(axes.containers) for axes in figure.axes}
-    assert panels == {"mnist, mlp": 3, "mnist, vit": 3, "cifar10, mlp": 0, "cifar10, vit": 0}  # a line per attack
+    lines = {"mnist, mlp": 3, "mnist, vit": 3, "cifar10, mlp": 0, "cifar10, vit": 0}  # one per attack
+    assert panels == lines
     assert "24 of 48 cells" in " ".join(figure.get_supxlabel().split())
 
 
