@@ -6,6 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dia.attacks.optimisation.compilation import Compilation
+from dia.attacks.optimisation.graph_replay import GraphReplay
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
@@ -32,6 +33,7 @@ class Attack(Protocol):
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
         compilation: Compilation | None = None,
+        graphs: GraphReplay | None = None,
     ) -> Outcome:
         """Attack every victim.
 
@@ -42,6 +44,7 @@ class Attack(Protocol):
             notify: Receives a line about anything unusual, such as a chunk that had to be halved.
             resume: What ``on_iteration`` was given last in a run that was interrupted; None starts at the beginning.
             compilation: Compiles the loss and its gradients, or says why not; None compiles nothing.
+            graphs: Replays evaluations as CUDA graphs, or says why not; None replays nothing.
         """
 
     def check(self, progress: SearchProgress) -> None:

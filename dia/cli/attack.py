@@ -55,6 +55,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="DIR",
         help="folder of compiled graphs (default: dia/compiled in ~/.cache)",
     )
+    parser.add_argument(
+        "--cuda-graph",
+        default="false",
+        choices=("true", "false"),
+        help="replay the loss and its gradients as a CUDA graph (default false)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,6 +121,7 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         victims_per_chunk=_victims_per_pass(args.victims_per_chunk),
         compile=COMPILE[args.compile],
         compile_cache=args.compile_cache,
+        cuda_graph=args.cuda_graph == "true",
         checkpointer=checkpointer,
         record=record,
         trained=trained,

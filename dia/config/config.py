@@ -73,6 +73,12 @@ class Execution(StrictModel):
         description="Folder of compiled graphs, shared by all cells, jobs and configs; null: dia/compiled in "
         "XDG_CACHE_HOME, else in ~/.cache. It may be deleted at any time.",
     )
+    cuda_graph: StrictBool = Field(
+        False,
+        description="Whether the loss and its gradients are captured as a CUDA graph and replayed: true or false. "
+        "Faster where a GPU waits for the CPU, as with few victims or small models. Never run on a GPU so far, so off. "
+        "Where a graph cannot be captured, or a replay gives something else, none is used and the rows say why.",
+    )
 
 
 class Tracking(StrictModel):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation.compilation import Compilation, CompileSetting
+from dia.attacks.optimisation.graph_replay import GraphReplay
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.registry import get_attack
@@ -49,6 +50,7 @@ def run_cell(
     victims_per_chunk: int | None,
     compile: CompileSetting = "auto",
     compile_cache: Path | None = None,
+    cuda_graph: bool = False,
     checkpointer: Checkpointer | None = None,
     record: AttemptRecord | None = None,
     trained: TrainedModel | None = None,
@@ -64,6 +66,7 @@ def run_cell(
         compile: Whether to compile the loss and its gradients; ``auto`` where that pays.
         compile_cache: Folder of compiled graphs; None for the user's own,
             see :func:`dia.attacks.optimisation.compilation.default_cache`.
+        cuda_graph: Whether to replay the loss and its gradients as a CUDA graph.
         checkpointer: Restores and writes the cell's checkpoint.
         record: Is kept informed of how far the attack is.
         trained: The trained model, where the settings ask for one.
@@ -79,14 +82,18 @@ def run_cell(
         LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
         experiment = build_experiment(job, victim_set, where, trained)
         LOG.info("%s", describe_sites(experiment.problem.model.sites))
-        compilation = Compilation(compile, compile_cache)
-        outcome, curves = attack(job, experiment, victims_per_chunk, compilation, checkpointer, record)
+        compilation, graphs = Compilation(compile, compile_cache), GraphReplay(cuda_graph)
+        outcome, curves = attack(
+            job, experiment, victims_per_chunk, compilation, graphs, checkpointer, record
+        )
         began |= {
             "victims_per_chunk": outcome.victims_per_chunk,
             "victims_per_chunk_setting": str(victims_per_chunk or "auto"),
             "compiled": compilation.used_throughout,
             "compile_setting": str(compile).lower(),
             "compile_fallback": compilation.fallback,
+            "cuda_graph": graphs.replayed,
+            "cuda_graph_fallback": graphs.fallback,
             "peak_memory_mb": peak_memory_mb(torch, str(where)),
         }
         rows = score(experiment, outcome)
@@ -129,6 +136,7 @@ def attack(
     experiment: Experiment,
     victims_per_chunk: int | None,
     compilation: Compilation,
+    graphs: GraphReplay,
     checkpointer: Checkpointer | None,
     record: AttemptRecord | None,
 ) -> tuple[Outcome, Curves]:
@@ -157,6 +165,7 @@ def attack(
             notify=LOG.warning,
             resume=resume,
             compilation=compilation,
+            graphs=graphs,
         )
     finally:
         progress.close()

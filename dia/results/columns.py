@@ -197,6 +197,16 @@ PROVENANCE = _group(
     ("compiled", "bool", "whether the loss and its gradients were computed by a compiled graph, throughout"),
     ("compile_setting", "str", "how that was set: auto, true or false"),
     ("compile_fallback", "str", "why nothing was compiled, or not all; empty where nothing stood against it"),
+    (
+        "cuda_graph",
+        "bool",
+        "whether the loss and its gradients were replayed as a CUDA graph, as long as that worked",
+    ),
+    (
+        "cuda_graph_fallback",
+        "str",
+        "why not, or not to the end; empty where it was not asked for or nothing stood against it",
+    ),
     ("peak_memory_mb", "float64", "peak memory in MiB: CUDA's where the device is one, else the process's"),
     ("host", "str", "name of the machine"),
     (

@@ -27,6 +27,8 @@ NOT_OF_A_MODEL = (
     "compiled",
     "compile_setting",
     "compile_fallback",
+    "cuda_graph",
+    "cuda_graph_fallback",
 )
 
 

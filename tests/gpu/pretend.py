@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 from unittest import mock
 
 import torch
@@ -52,7 +52,15 @@ class Counts:
     operations: list[str] = field(default_factory=list)
 
 
+class Recorder(Protocol):
+    """Notes operations on tensors of the CPU, those behind the tensors of the GPU."""
+
+    def record(self, func: Any, args: Any, kwargs: Any, found: Any) -> None: ...
+
+
 COUNTS = Counts()
+CAPTURES: list[Recorder] = []
+"""Graphs that are being captured: operations go there, and what would make the CPU wait is an error."""
 
 
 def reset() -> Counts:
@@ -107,7 +115,7 @@ class GpuTensor(Tensor):
         return self.data_on_cpu.untyped_storage()
 
     def _value(self, kind: str) -> Tensor:
-        COUNTS.synchronisations[kind] += 1
+        _synchronise(kind)
         return self.data_on_cpu.detach()
 
     def tolist(self) -> Any:
@@ -131,6 +139,12 @@ class GpuTensor(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _dispatch(func, args, kwargs or {})
+
+
+def _synchronise(kind: str) -> None:
+    if CAPTURES:
+        raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({kind})")
+    COUNTS.synchronisations[kind] += 1
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -182,9 +196,11 @@ def _dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         plain["device"] = torch.device("cpu")
     if kind in PRODUCTS and torch.backends.cuda.matmul.allow_tf32:
         plain_args = _mapped(_tf32, plain_args)
-    found = func(*plain_args, **plain)
     if kind in SYNCHRONISES:
-        COUNTS.synchronisations[str(kind)] += 1
+        _synchronise(str(kind))
+    found = func(*plain_args, **plain)
+    for graph in CAPTURES:
+        graph.record(func, plain_args, plain, found)
     if kind not in NO_KERNEL:
         # ATen's Im2Col.cu loops over the batch; foreach functions and convolutions are counted as one
         COUNTS.launches[str(kind)] += args[0].shape[0] if kind is aten.im2col else 1
@@ -213,13 +229,16 @@ def _check_places(func: Any, args: Any, tensors: list[Tensor], on_gpu: list[GpuT
 def _copy(func: Any, args: Any, kwargs: dict[str, Any], to_gpu: bool) -> Any:
     plain, source = _mapped(_unwrap, args), args[-1] if func.overloadpacket is aten.copy_ else args[0]
     into = isinstance(args[0], GpuTensor) if func.overloadpacket is aten.copy_ else to_gpu
-    found = func(*plain, **{key: value for key, value in kwargs.items() if key != "device"})
+    how = {key: value for key, value in kwargs.items() if key != "device"}
+    found = func(*plain, **how)
     if into != isinstance(source, GpuTensor):
         COUNTS.copies["to the GPU" if into else "to the CPU"] += 1
-        COUNTS.synchronisations["copy"] += 1
+        _synchronise("copy")
     elif into:
         COUNTS.launches["copy"] += 1
         COUNTS.operations.append("copy")
+        for graph in CAPTURES:
+            graph.record(func, plain, how, found)
     if func.overloadpacket is aten.copy_:
         return args[0]
     return GpuTensor(found) if into else found

@@ -100,6 +100,8 @@ def rows(
             "compiled": False,
             "compile_setting": "auto",
             "compile_fallback": "",
+            "cuda_graph": False,
+            "cuda_graph_fallback": "",
             "peak_memory_mb": 300.0,
             "host": "here",
             "git_commit": "0" * 40,

@@ -19,6 +19,7 @@ rule attack:
         victims_per_chunk=CONFIG.execution.victims_per_chunk,
         compile=str(CONFIG.execution.compile).lower(),
         compile_cache=CONFIG.execution.compile_cache or "",
+        cuda_graph=str(CONFIG.execution.cuda_graph).lower(),
         checkpoint=checkpoint_of_cell,
         attempt=attempt_of_cell,
     params:
@@ -32,4 +33,5 @@ rule attack:
         " --device {resources.device} --exclusive-gpu {resources.exclusive_gpu} --threads {threads}"
         " --victims-per-chunk {resources.victims_per_chunk}"
         " --compile {resources.compile} --compile-cache {resources.compile_cache:q}"
+        " --cuda-graph {resources.cuda_graph}"
         " > {log:q} 2>&1"

@@ -10,6 +10,7 @@ from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.solve import Solution, Solver, build_solver
 from dia.attacks.attack import Observer
 from dia.attacks.optimisation.compilation import Compilation
+from dia.attacks.optimisation.graph_replay import GraphReplay
 from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
@@ -33,6 +34,7 @@ class Analytic:
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
         compilation: Compilation | None = None,
+        graphs: GraphReplay | None = None,
     ) -> Outcome:
         """All victims' solutions; matching distances are with the masks read off, else without dropout."""
         victims = range(len(self.problem))

@@ -17,9 +17,10 @@ from dia.attacks.optimisation.best_of_starts import best_of_starts
 from dia.attacks.optimisation.chunk import Chunk, fill_fixed
 from dia.attacks.optimisation.chunk_size import victims_that_fit
 from dia.attacks.optimisation.compilation import Compilation
+from dia.attacks.optimisation.graph_replay import GraphReplay
 from dia.attacks.optimisation.iteration import advance
 from dia.attacks.optimisation.mask_variables import mask_variables
-from dia.attacks.optimisation.objective import evaluate
+from dia.attacks.optimisation.objective import Evaluation, evaluate, tv_weight
 from dia.attacks.optimisation.progress_check import check_progress
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
@@ -61,6 +62,7 @@ class GradientMatchingAttack:
         self.fixed_masks, self.optimises_masks, self.remarks = fixed_masks, optimises_masks, remarks
         self.settings = problem.settings
         self.mask_variables = mask_variables(problem.settings)
+        self._graphs = GraphReplay(False)
 
     def run(
         self,
@@ -70,6 +72,7 @@ class GradientMatchingAttack:
         notify: Callable[[str], None] | None = None,
         resume: SearchProgress | None = None,
         compilation: Compilation | None = None,
+        graphs: GraphReplay | None = None,
     ) -> Outcome:
         """Iterate until every victim has stopped; see :meth:`dia.attacks.attack.Attack.run`.
 
@@ -77,6 +80,7 @@ class GradientMatchingAttack:
             AttackError: One victim alone does not fit.
         """
         notify = notify or (lambda line: None)
+        self._graphs = graphs or GraphReplay(False)
         if compilation is not None:
             compilation.refuse("this version cannot compile")
         for remark in self.remarks:
@@ -228,7 +232,8 @@ class GradientMatchingAttack:
         Raises:
             OutOfMemoryAmidStep: Memory ran out later than that.
         """
-        found = evaluate(chunk, state, self.mask_variables)
+        weight = tv_weight(self.settings, state.iteration)
+        found = self._graphs(self._evaluate, chunk, state, weight)
         if observe is not None:
             observe(state, found.total_loss, found.matching_distance)
         try:
@@ -237,6 +242,9 @@ class GradientMatchingAttack:
             if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryAmidStep from error
+
+    def _evaluate(self, chunk: Chunk, state: SearchState, tv_weight: Tensor | float) -> Evaluation:
+        return evaluate(chunk, state, self.mask_variables, tv_weight)
 
     def _halve_chunk(
         self, progress: SearchProgress, notify: Callable[[str], None], *, begin_again: bool
@@ -252,6 +260,7 @@ class GradientMatchingAttack:
         count = len(victims)
         if count == 1:
             raise self._does_not_fit(int(victims[0]))
+        self._graphs.forget()
         torch.cuda.empty_cache()
         size = progress.chunk_size = (count + 1) // 2
         how = "beginning them again" if begin_again else "continuing"

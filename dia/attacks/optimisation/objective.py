@@ -14,7 +14,7 @@ from dia.federated.update import ClientUpdate
 from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
 from dia.ops.total_variation import total_variation
-from dia.settings.optimisation import CosineEpsilon
+from dia.settings.optimisation import CosineEpsilon, SearchSettings
 from dia.utils.tensors import per_victim
 
 COSINE_EPSILON = 1e-8
@@ -36,8 +36,26 @@ class Evaluation:
     matching_distance: Tensor
 
 
-def evaluate(chunk: Chunk, state: SearchState, variables: MaskVariables) -> Evaluation:
-    """The loss at ``state`` and its gradients; nothing in ``state`` changes."""
+def tv_weight(settings: SearchSettings, iteration: int) -> float:
+    """The weight of the total variation in the loss at iteration ``iteration``, from 0.
+
+    For L-BFGS the loss thus falls a little by itself: it accepts a step the sooner, never later.
+    """
+    done = iteration / settings.tv_decay_iterations
+    return settings.tv_weight * geometric_decay(done, settings.tv_initial_factor)
+
+
+def evaluate(
+    chunk: Chunk, state: SearchState, variables: MaskVariables, tv_weight: Tensor | float
+) -> Evaluation:
+    """The loss at ``state`` and its gradients; nothing in ``state`` changes.
+
+    Args:
+        chunk: The victims.
+        state: Where their search is.
+        variables: The variables that stand for masks.
+        tv_weight: Of the total variation, a number or () on the device.
+    """
     problem, fixed = chunk.problem, chunk.fixed_masks
     settings = problem.settings
     x = state.x.detach().requires_grad_()
@@ -48,9 +66,7 @@ def evaluate(chunk: Chunk, state: SearchState, variables: MaskVariables) -> Eval
     distance = matching_distance(
         problem.model, problem.received, x, masks or fixed, problem.labels, settings.cosine_epsilon
     )
-    # For L-BFGS the loss thus falls a little by itself: it accepts a step the sooner, never later.
-    factor = geometric_decay(state.iteration / settings.tv_decay_iterations, settings.tv_initial_factor)
-    total = distance + settings.tv_weight * factor * total_variation(x)
+    total = distance + tv_weight * total_variation(x)
     gradients = list(torch.autograd.grad(total.sum(), [x, *masks]))
     total, distance = total.detach(), distance.detach()
     if masks:

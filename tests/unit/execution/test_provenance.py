@@ -65,6 +65,8 @@ def test_provenance_fills_its_columns() -> None:
         "compiled",
         "compile_setting",
         "compile_fallback",
+        "cuda_graph",
+        "cuda_graph_fallback",
         "peak_memory_mb",
     }
     assert set(columns) == known
