@@ -43,21 +43,27 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from dia.errors import ConfigError
-    from dia.reporting.cell_report import COLUMNS, picture_files, remarks, score_table
+    from dia.reporting.cell_report import COLUMNS, mean_table, picture_files, remarks, victim_table
     from dia.results.cell_file import read_cell
 
     if args.victims < 1:
         raise ConfigError(f"--victims is {args.victims}; at least 1 victim must be shown")
     cell, path = _locate(args.cell, args.name)
     rows = read_cell(path, cell, COLUMNS).to_pylist()
-    console = Console()
-    console.print(score_table(cell, rows, args.victims))
+    console = Console(highlight=False)
+    console.print(f"{cell.id}: {len(rows)} victims\n", soft_wrap=True)
+    console.print(mean_table(rows))
+    console.print()
+    console.print(victim_table(rows, args.victims))
+    if len(rows) > args.victims:
+        console.print(f"... and {len(rows) - args.victims} more: --victims {len(rows)}")
+    console.print()
     for remark in remarks(rows):
-        console.print(remark, highlight=False)
+        console.print(remark, soft_wrap=True)
     folder = args.pictures or Path("results", args.name, "pictures", cell.id)
     files = picture_files(cell, path, rows)
     _write(folder, files)
-    console.print(f"{len(files)} pictures in {folder}", highlight=False, soft_wrap=True)
+    console.print(f"{len(files)} pictures in {folder}", soft_wrap=True)
     return 0
 
 

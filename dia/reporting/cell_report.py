@@ -12,50 +12,79 @@ from dia.utils.text import shorten
 if TYPE_CHECKING:
     from rich.table import Table
 
-SCORES = (
-    "ssim",
-    "psnr",
-    "mse",
-    "success",
-    "identified",
-    "matching_distance",
-    "gradient_norm",
-    "mask_accuracy",
-    "iterations",
-    "seconds",
-)
-CHANCE = ("ssim_mean_image", "ssim_same_class", "identified_chance", "mask_accuracy_chance")
+SCORES = {
+    "ssim": "SSIM",
+    "psnr": "PSNR (dB)",
+    "mse": "MSE",
+    "success": "success",
+    "identified": "identified",
+    "matching_distance": "matching distance",
+    "gradient_norm": "gradient norm",
+    "mask_accuracy": "mask accuracy",
+    "iterations": "iterations",
+    "seconds": "seconds",
+}
+"""Column -> its name for a reader."""
+CHANCE = {
+    "ssim": {"ssim_mean_image": "mean image", "ssim_same_class": "same-class image"},
+    "identified": {"identified_chance": "chance"},
+    "mask_accuracy": {"mask_accuracy_chance": "chance"},
+}
+"""Score -> the columns to compare it with, and their names."""
+PER_VICTIM = {
+    "ssim": "SSIM",
+    "psnr": "PSNR",
+    "mse": "MSE",
+    "mask_accuracy": "masks",
+    "iterations": "iterations",
+}
+"""The scores that are printed of each victim: as many as fit into 80 columns."""
 COLUMNS = (
-    "victim_id", "labels", "stop_reason", "notes", *SCORES, *CHANCE, "original_png", "reconstruction_png",
+    "victim_id", "labels", "stop_reason", "notes", *SCORES, *(name for levels in CHANCE.values() for name in levels),
+    "original_png", "reconstruction_png",
 )  # fmt: skip
 """The columns of a cell's rows that this module reads."""
 
 Rows = Sequence[dict[str, Any]]
 
 
-def score_table(cell: Cell, rows: Rows, most: int) -> "Table":
-    """The scores that the cell has, a line for each of the first ``most`` victims and their mean over all."""
-    from rich.table import Table
+def mean_table(rows: Rows) -> "Table":
+    """The mean of every score that the cell has, beside its chance levels."""
+    table = _plain_table("", "mean", "to compare with", justify=("left", "right", "left"))
+    for name, title in SCORES.items():
+        if (mean := _mean(rows, name)) is None:
+            continue
+        levels = ((level, _mean(rows, column)) for column, level in CHANCE.get(name, {}).items())
+        table.add_row(
+            title, _number(mean), ", ".join(f"{level} {_number(v)}" for level, v in levels if v is not None)
+        )
+    return table
 
-    table = Table(title=cell.id, caption=f"{len(rows)} victims", title_justify="left", caption_justify="left")
-    shown = [name for name in SCORES if any(row[name] is not None for row in rows)]
-    table.add_column("victim")
-    for name in ("labels", *shown):
-        table.add_column(name.replace("_", " "), justify="right")
-    table.add_column("stopped by")
+
+def victim_table(rows: Rows, most: int) -> "Table":
+    """A line for each of the first ``most`` victims."""
+    shown = [name for name in PER_VICTIM if any(row[name] is not None for row in rows)]
+    heads = ("victim", "label" if all(len(row["labels"]) == 1 for row in rows) else "labels")
+    heads += tuple(PER_VICTIM[name] for name in shown)
+    table = _plain_table(*heads, "stopped by", justify=("left", *("right",) * (1 + len(shown)), "left"))
     for row in rows[:most]:
         labels = " ".join(map(str, row["labels"]))
         table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])
-    table.add_section()
-    table.add_row("mean", "", *(_number(_mean(rows, name)) for name in shown), "")
+    return table
+
+
+def _plain_table(*headings: str, justify: Sequence[Any]) -> "Table":
+    """A table without lines: the same text in a terminal, a pipe and a file."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, side in zip(headings, justify, strict=True):
+        table.add_column(heading, justify=side, overflow="fold")
     return table
 
 
 def remarks(rows: Rows) -> Iterator[str]:
-    """The chance levels to compare the scores with, and the attack's notes."""
-    for name in CHANCE:
-        if (mean := _mean(rows, name)) is not None:
-            yield f"chance level {name.replace('_', ' ')}: {_number(mean)}"
+    """Sentences about victims without a reconstruction, and the attack's notes."""
     if unscored := [row["victim_id"] for row in rows if not is_scored(row["stop_reason"])]:
         yield f"n/a: no reconstruction of {len(unscored)} of {len(rows)} victims ({shorten(unscored, 10)})"
     for note in sorted({row["notes"] for row in rows if row["notes"]}):
@@ -78,4 +107,6 @@ def _mean(rows: Rows, name: str) -> float | None:
 
 
 def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4g}"
+    if value is None:
+        return "n/a"
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"  # iterations: 20000, not 2e+04

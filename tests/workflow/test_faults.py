@@ -248,8 +248,6 @@ def test_a_server_that_is_down_is_caught_up_with_later(
     assert run.data.tags["dia.cell_id"] == DIA == pq.read_table(path)["cell_id"][0].as_py()
     assert len(client.get_metric_history(run.info.run_id, "curves/total_loss")) > 1
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["reconstructions.png"]
-    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
-    assert parent.info.run_name == "mnist, mlp"
-    assert len(client.search_runs([experiment.experiment_id])) == 3 + 1
+    assert len(client.search_runs([experiment.experiment_id])) == 3
     picture = client.download_artifacts(run.info.run_id, "reconstructions.png", str(finished.folder))
     assert Path(picture).read_bytes().startswith(b"\x89PNG")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from dia.errors import RecordError
 from dia.jobs.attack_job import AttackJob
-from dia.jobs.cell import Cell
 from dia.reporting.tracking.content import RunContent, picture, run_content
 from dia.reporting.tracking.store import experiment_id, sqlite_file, tracking_client
 from dia.reporting.tracking.view import set_default_view
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-KIND, CELL_ID, CONTENT, PATH, GROUP = "dia.kind", "dia.cell_id", "dia.content", "dia.path", "dia.group"
+KIND, CELL_ID, CONTENT, PATH = "dia.kind", "dia.cell_id", "dia.content", "dia.path"
 
 
 @dataclass
@@ -43,7 +42,7 @@ class SyncSummary:
 def sync(
     jobs: Sequence[tuple[AttackJob, Path]], *, uri: str, experiment: str, artifacts: Path | None = None
 ) -> SyncSummary:
-    """Write one run per cell under a parent run per (dataset, model).
+    """Write one run per cell, all side by side.
 
     A cell whose run holds the same content is left alone. When a cell was computed again, its new run is
     written first and the old one deleted then, so that browsing shows one run per cell. A run that an
@@ -66,20 +65,18 @@ def sync(
     done, faults = SyncSummary(), list[str]()
     with tracking_client(uri) as client, progress_bar("cell") as bar:
         where = experiment_id(client, experiment, artifacts)
-        runs, parents = _existing_runs(client, where)
+        runs = _existing_runs(client, where)
         task = bar.add_task("mlflow", total=len(jobs))
         for job, path in jobs:
-            cell = job.cell
             try:
                 content = check_cell(path, job).content
             except RecordError as error:
                 faults.append(str(error))
                 continue
-            older = runs.pop(cell.id, [])
+            older = runs.pop(job.cell.id, [])
             kept = next((run for run in older if _is_current(run, content)), None)
             if kept is None:
-                parent = _parent(client, where, parents, cell)
-                _write(client, where, parent, job, path, content)
+                _write(client, where, job, path, content)
             for run in older:
                 if run is not kept:
                     client.delete_run(run.info.run_id)
@@ -97,16 +94,13 @@ def _is_current(run: "Run", content: str) -> bool:
     return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
 
 
-def _existing_runs(client: "MlflowClient", experiment: str) -> tuple[dict[str, list["Run"]], dict[str, str]]:
-    """The live runs by cell id, and the parents' run ids by group."""
+def _existing_runs(client: "MlflowClient", experiment: str) -> dict[str, list["Run"]]:
+    """The live runs by cell id."""
     runs: dict[str, list[Run]] = defaultdict(list)
-    parents: dict[str, str] = {}
     for run in _search(client, experiment):
         if run.data.tags.get(KIND) == "cell":
             runs[run.data.tags[CELL_ID]].append(run)
-        elif run.data.tags.get(KIND) == "group":
-            parents.setdefault(run.data.tags[GROUP], run.info.run_id)
-    return dict(runs), parents
+    return dict(runs)
 
 
 def _search(client: "MlflowClient", experiment: str) -> Iterator["Run"]:
@@ -120,22 +114,7 @@ def _search(client: "MlflowClient", experiment: str) -> Iterator["Run"]:
             return
 
 
-def _parent(client: "MlflowClient", experiment: str, parents: dict[str, str], cell: Cell) -> str:
-    """The id of the run under which the cells of a (dataset, model) stand; it is made where there is none."""
-    group = f"{cell.dataset}/{cell.model}"
-    if group not in parents:
-        tags = {KIND: "group", GROUP: group, "mlflow.user": "dia", "mlflow.source.name": "dia sync"}
-        run = client.create_run(experiment, run_name=f"{cell.dataset}, {cell.model}", tags=tags)
-        client.log_param(run.info.run_id, "dataset", cell.dataset)
-        client.log_param(run.info.run_id, "model", cell.model)
-        client.set_terminated(run.info.run_id)
-        parents[group] = run.info.run_id
-    return parents[group]
-
-
-def _write(
-    client: "MlflowClient", experiment: str, parent: str, job: AttackJob, path: Path, content: str
-) -> None:
+def _write(client: "MlflowClient", experiment: str, job: AttackJob, path: Path, content: str) -> None:
     """Write a cell's run; its final status, which makes it count, comes last."""
     from mlflow.entities import Param
 
@@ -145,13 +124,13 @@ def _write(
         CELL_ID: cell.id,
         CONTENT: content,
         PATH: str(path),
-        "mlflow.parentRunId": parent,
         "mlflow.user": "dia",
         "mlflow.source.name": "dia sync",
         **run.tags,
     }
-    scenario = "" if cell.scenario == "default" else f"{cell.scenario}, "
-    name = f"{scenario}p {cell.dropout_rate}, {cell.attack}, seed {cell.seed}"
+    scenario = () if cell.scenario == "default" else (cell.scenario,)
+    axes = (*scenario, cell.dataset, cell.model, f"p {cell.dropout_rate}", cell.attack, f"seed {cell.seed}")
+    name = ", ".join(axes)
     created = client.create_run(experiment, start_time=round(run.start * 1000), tags=tags, run_name=name)
     run_id = created.info.run_id
     with tempfile.TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 KEY = "dia"
+PARAMS = ("model", "attack", "dropout_rate")
 METRICS = ("ssim", "psnr", "success", "mask_accuracy")
 _TAG = f"mlflow.sharedViewState.{KEY}"
 
@@ -23,7 +24,10 @@ _STATE = {
     "lifecycleFilter": "Active",
     "modelVersionFilter": "All Runs",
     "datasetsFilter": [],
-    "selectedColumns": [f"metrics.`{name}`" for name in METRICS],
+    "selectedColumns": [
+        *(f"params.`{name}`" for name in PARAMS),
+        *(f"metrics.`{name}`" for name in METRICS),
+    ],
     "runsExpanded": {},
     "runsPinned": [],
     "runsHidden": [],
