@@ -64,9 +64,9 @@ def mean_table(rows: Rows) -> "Table":
 def victim_table(rows: Rows, most: int) -> "Table":
     """A line for each of the first ``most`` victims."""
     shown = [name for name in PER_VICTIM if any(row[name] is not None for row in rows)]
-    heads = ("victim", "label" if all(len(row["labels"]) == 1 for row in rows) else "labels")
-    heads += tuple(PER_VICTIM[name] for name in shown)
-    table = _plain_table(*heads, "stopped by", justify=("left", *("right",) * (1 + len(shown)), "left"))
+    first = ("victim", "label" if all(len(row["labels"]) == 1 for row in rows) else "labels")
+    heads = (*first, *(PER_VICTIM[name] for name in shown), "stopped by")
+    table = _plain_table(*heads, justify=("left", *("right",) * (1 + len(shown)), "left"))
     for row in rows[:most]:
         labels = " ".join(map(str, row["labels"]))
         table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])
