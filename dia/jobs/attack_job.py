@@ -1,6 +1,7 @@
 """Everything that the attack on one cell is told, as one canonical text."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -63,5 +64,7 @@ class AttackJob(StrictModel):
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the canonical text."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()
+        """A SHA-256 of everything but settings at their default: a setting that comes later changes none of them."""
+        said = json.loads(self.canonical_json())
+        said["settings"] = self.settings.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(canonical(said).encode()).hexdigest()

@@ -39,7 +39,10 @@ def check_collected(config: "Config", results: str | Path) -> None:
 def _differences(results: str | Path, job: "AttackJob") -> str:
     """The settings in which a cell's rows differ from its job, as the rows have them."""
     wanted = job.settings.model_dump(mode="json") | {"model_definition": job.model_definition}
-    table = read_results(results, ["cell_id", *wanted])
+    table = read_results(results)
+    wanted = {
+        name: value for name, value in wanted.items() if name in table.column_names
+    }  # others came later
     number = table["cell_id"].to_pylist().index(job.cell.id)
     said = {name: table[name][number].as_py() for name in wanted}
     different = [f"{name} {said[name]}" for name in wanted if as_text(said[name]) != as_text(wanted[name])]

@@ -69,7 +69,8 @@ def read_cell(
     Args:
         path: The cell's Parquet file.
         expected: The job that the cell must have been made for, or only the cell; any where None.
-        columns: The columns to read; all where None. ``cell_id`` and ``victims`` are always checked.
+        columns: The columns to read; all where None. ``cell_id`` and ``victims`` are always checked. In a cell of an
+            older version a setting that came later has its default, any other later column null.
 
     Raises:
         RecordError: The file is missing, truncated, damaged, edited, no cell, of another format, of another cell, made
@@ -77,10 +78,27 @@ def read_cell(
     """
     path = Path(path)
     with open_cell(path, expected) as (file, head):
-        wanted = None if columns is None else list(dict.fromkeys([*columns, "cell_id", "victims"]))
-        table = file.read(columns=wanted, use_threads=False)
+        wanted = list(
+            dict.fromkeys([*(schema().names if columns is None else columns), "cell_id", "victims"])
+        )
+        here = set(file.schema_arrow.names)
+        table = file.read(columns=[name for name in wanted if name in here], use_threads=False)
+    for name in wanted:
+        if name not in here:
+            table = table.append_column(*_later_column(name, table.num_rows))
     _check_rows(path, table, head.cell_id, head.rows)
-    return table if columns is None else table.select(list(columns))
+    return table.select(schema().names if columns is None else list(columns))
+
+
+def _later_column(name: str, rows: int) -> tuple[pa.Field, pa.Array]:
+    """A column that an older version did not write."""
+    from dia.settings.scenario import Settings
+
+    field = schema().field(name).with_nullable(True)
+    value = Settings().model_dump(mode="json").get(name)
+    if value is not None and pa.types.is_string(field.type):
+        value = as_text(value)
+    return field, pa.array([value] * rows, field.type)
 
 
 def read_pictures(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dia.errors import RecordError
-from dia.results.columns import FORMAT, schema
+from dia.results.columns import COLUMNS, FORMAT, PROVENANCE, schema
 
 if TYPE_CHECKING:
     from dia.jobs.attack_job import AttackJob
@@ -175,7 +175,10 @@ def _read_head(path: Path, file: pq.ParquetFile, expected: "AttackJob | Cell | N
     content = (file.metadata.metadata or {}).get(CONTENT, b"").decode(errors="replace")
     head = CellHead(found["job"], found["cell_id"], found["rows"], content)
     _check_identity(path, head, expected)
-    if not arrow.equals(schema()):
+    older = pa.schema(
+        [field for field in schema() if field.name in arrow.names or not came_later(field.name)]
+    )
+    if not arrow.equals(older):
         _refuse_schema(path, arrow)
     if not content:
         raise RecordError(
@@ -193,8 +196,18 @@ def _check_identity(path: Path, head: CellHead, expected: "AttackJob | Cell | No
     cell_id = (expected.cell if isinstance(expected, AttackJob) else expected).id
     if head.cell_id != cell_id:
         raise RecordError(f"{path}: holds the cell {head.cell_id}, expected {cell_id}")
-    if job is not None and (wanted := json.loads(job.canonical_json())) != head.job:
-        raise RecordError(f"{path}: made with other settings: {differences(head.job, wanted)}")
+    if job is None:
+        return
+    found, wanted = _with_later_settings(head.job), json.loads(job.canonical_json())
+    if found != wanted:
+        raise RecordError(f"{path}: made with other settings: {differences(found, wanted)}")
+
+
+def _with_later_settings(job: Mapping[str, Any]) -> dict[str, Any]:
+    """A job of an older version: settings that came later have their default, which is how it was computed."""
+    from dia.settings.scenario import Settings
+
+    return {**job, "settings": Settings().model_dump(mode="json") | job.get("settings", {})}
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +219,14 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
 
     before, now = flat(found), flat(wanted)
     return {name: before.get(name) for name in {**now, **before} if before.get(name) != now.get(name)}
+
+
+def came_later(column: str) -> bool:
+    """Whether a cell of an older version may lack a column: a setting, how it was computed, or what may be absent."""
+    return column not in _ALWAYS
+
+
+_ALWAYS = {c.name for c in COLUMNS if c not in PROVENANCE and not c.nullable}
 
 
 def _refuse_schema(path: Path, arrow: pa.Schema) -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell
 from dia.results.cell_head import check_heads, refuse_cells
-from dia.results.columns import HISTORY, SCORES, schema
+from dia.results.columns import HISTORY, PROVENANCE, SCORES, schema
 from dia.utils.files import atomic_path
 from dia.utils.text import shorten
 
@@ -81,7 +81,12 @@ class Collected:
 def results_schema(compact: bool = False) -> pa.Schema:
     """The schema of the collected file: a cell's without pictures, and ``JOB_HASH``; compact: no lists of scores."""
     left_out = {*PICTURE_NAMES, *(_LISTS if compact else ())}
-    kept = [column for column in schema() if column.name not in left_out]
+    older = {column.name for column in PROVENANCE}  # a cell of an older version may not say it
+    kept = [
+        column.with_nullable(column.nullable or column.name in older)
+        for column in schema()
+        if column.name not in left_out
+    ]
     kept.append(pa.field(JOB_HASH, pa.string(), nullable=False))
     return pa.schema(kept, metadata=_METADATA)
 

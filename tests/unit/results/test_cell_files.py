@@ -1,6 +1,7 @@
 """The row schema, and cell files that are whole or refused."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from pydantic import BaseModel, Field
 
 from dia.errors import RecordError
 from dia.results.cell_file import PICTURE_NAMES, read_cell, read_pictures, write_cell
-from dia.results.cell_head import check_cell
+from dia.results.cell_head import CONTENT, HEAD, check_cell, hash_of_content
+from dia.results.collected import collect, read_results
 from dia.results.columns import schema, settings_columns
 from dia.results.images import png_bytes
 from dia.settings.scenario import Settings
@@ -161,6 +163,55 @@ def test_a_cell_of_another_version_is_refused_by_its_columns(tmp_path: Path) -> 
     renamed = table.rename_columns([n.replace("tv_weight", "tv") for n in table.column_names])
     pq.write_table(renamed.replace_schema_metadata(table.schema.metadata), path)
     with pytest.raises(RecordError, match=r"missing columns: tv_weight; unknown columns: tv\)"):
+        read_cell(path)
+
+
+def by_an_older_version(path: Path, without: set[str]) -> None:
+    """Write a cell again as a version wrote it that did not have these columns and settings yet."""
+    table = pq.ParquetFile(path).read()
+    head = json.loads(table.schema.metadata[HEAD])
+    head["job"]["settings"] = {k: v for k, v in head["job"]["settings"].items() if k not in without}
+    table = table.select([name for name in table.column_names if name not in without])
+    table = table.replace_schema_metadata({HEAD: json.dumps(head).encode()})
+    with path.open("w+b") as file, pq.ParquetWriter(file, table.schema, write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({CONTENT: hash_of_content(file, file.tell()).encode()})
+
+
+def test_a_cell_that_lacks_what_came_later_is_read(tmp_path: Path) -> None:
+    """A week of cells is not lost to a version that says more: settings have their default, the rest is unknown."""
+    job = result_rows.job(result_rows.cell())
+    path = result_rows.write(tmp_path, job.cell)
+    now = read_cell(path, job)
+    by_an_older_version(path, {"cosine_epsilon", "cuda_graph", "lpips"})
+    then = read_cell(path, job)
+    assert then.column_names == now.column_names
+    assert set(then["cosine_epsilon"].to_pylist()) == {Settings().cosine_epsilon}
+    assert then["cuda_graph"].null_count == then.num_rows
+    known = [name for name in now.column_names if name not in ("cuda_graph", "lpips")]
+    assert then.select(known).to_pylist() == now.select(known).to_pylist()
+    collect([(job, path)], tmp_path / "results.parquet")
+    assert read_results(tmp_path / "results.parquet", ["cuda_graph"])["cuda_graph"].to_pylist() == [
+        None,
+        None,
+    ]
+
+
+def test_a_setting_that_came_later_is_another_job_unless_it_has_its_default(tmp_path: Path) -> None:
+    job = result_rows.job(result_rows.cell())
+    path = result_rows.write(tmp_path, job.cell)
+    by_an_older_version(path, {"cosine_epsilon"})
+    relative = job.model_copy(
+        update={"settings": job.settings.model_copy(update={"cosine_epsilon": "relative"})}
+    )
+    with pytest.raises(RecordError, match=r"made with other settings: \{'cosine_epsilon': 'absolute'\}"):
+        read_cell(path, relative)
+
+
+def test_scores_never_come_later(tmp_path: Path) -> None:
+    path = result_rows.write(tmp_path, result_rows.cell())
+    by_an_older_version(path, {"seconds"})
+    with pytest.raises(RecordError, match="missing columns: seconds; unknown columns: none"):
         read_cell(path)
 
 
