@@ -121,7 +121,7 @@ class Config(StrictModel):
         ("dropout",), description="Tables to make: names of definitions config/tables/<name>.yaml."
     )
     figures: tuple[Name, ...] = Field(
-        ("reconstructions", "rates", "curves", "masks", "victims"),
+        ("reconstructions", "rates", "curves", "masks", "victims", "scenarios"),
         description="Figures to draw: names of what `dia figures` draws.",
     )
     tracking: Tracking = Field(Tracking(), description="Where MLflow keeps the runs, and their experiment.")

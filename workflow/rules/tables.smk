@@ -29,10 +29,12 @@ rule tables:
         " --out {output:q} > {log:q} 2>&1"
 
 
+# A figure is drawn again where one of its own cells is new or has changed, or others belong to it; that lists were
+# written again for other cells is no reason.
 rule figures_from_cells:
     input:
         cell_files_of_figure,
-        cells=rules.list_cells.output.cells,
+        cells=ancient(rules.list_cells.output.cells),
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -55,8 +57,9 @@ rule figures_from_cells:
 
 rule figures_from_results:
     input:
-        config=rules.list_cells.output.config,
-        results=ROWS,
+        cell_files_of_figure,
+        config=ancient(rules.list_cells.output.config),
+        results=ancient(ROWS),
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",

@@ -21,6 +21,7 @@ class FigureKind:
         description: Its content in a few words.
         cell_files: Whether it is drawn from the cells' own files, which have the images, not from the collected rows.
         masks: Whether it only exists where an attack optimises masks, at a rate above 0.
+        compares_scenarios: Whether it only exists where its cells are of several scenarios.
     """
 
     draw: str
@@ -28,6 +29,7 @@ class FigureKind:
     description: str
     cell_files: bool = False
     masks: bool = False
+    compares_scenarios: bool = False
 
 
 FIGURES: dict[str, FigureKind] = {
@@ -62,6 +64,12 @@ FIGURES: dict[str, FigureKind] = {
         "dia.reporting.figures.victims:victims",
         ("scenario", "dataset", "model"),
         "distribution of a score over the victims",
+    ),
+    "scenarios": FigureKind(
+        "dia.reporting.figures.scenarios:scenarios",
+        ("dataset", "model"),
+        "SSIM of every scenario side by side",
+        compares_scenarios=True,
     ),
     "batch_size": FigureKind(
         "dia.reporting.figures.batch_size:batch_size",
@@ -99,6 +107,8 @@ def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
             for name, group in groups.items()
             if any(has_masks(cell.attack, cell.dropout_rate) for cell in group)
         }
+    if FIGURES[kind].compares_scenarios:
+        groups = {name: group for name, group in groups.items() if len({cell.scenario for cell in group}) > 1}
     return groups
 
 

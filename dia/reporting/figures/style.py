@@ -39,6 +39,7 @@ GREY = "#767676"  # the palest grey that is still readable on white
 FONT_SIZE = 9.0  # points, readable when a figure is scaled down to the width of a page
 SMALL = 8.0
 _LEGEND_LINE = 0.17  # inches
+_TITLE_CHARACTER = 0.066  # inches, of a panel's title
 
 
 def attack_style(attack: str) -> AttackStyle:
@@ -149,7 +150,11 @@ def attack_entries(attacks: Sequence[str]) -> list[tuple[Any, str]]:
 
 
 def set_panel_title(axes: "Axes", text: str) -> None:
-    """Name a panel above it."""
+    """Name a panel above it, in as many lines as its width needs."""
+    spec = axes.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec is not None else 1
+    width = axes.figure.get_figwidth() / columns - 0.5  # inches, without the labels of the y axis
+    text = textwrap.fill(text, max(12, int(width / _TITLE_CHARACTER)))
     axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import result_rows
 from PIL import Image
@@ -22,6 +24,7 @@ from dia.reporting.figures.overview import overview
 from dia.reporting.figures.rates import rates
 from dia.reporting.figures.reconstructions import reconstructions
 from dia.reporting.figures.registry import FIGURES, figure_groups
+from dia.reporting.figures.scenarios import scenarios
 from dia.reporting.figures.style import save
 from dia.reporting.figures.victims import victims
 from dia.results.collected import collect
@@ -151,6 +154,57 @@ def test_rates_show_means_with_intervals_and_chance_levels(tmp_path: Path) -> No
     assert [tick.get_text() for tick in figure.axes[-1].get_xticklabels()] == ["0", "0.1", "0.5"]
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["IG", "WIIG", "DIA", "mean image", "same-class image"]
+
+
+def test_long_titles_are_not_cut(tmp_path: Path) -> None:
+    results, expected = collected(tmp_path)
+    long = {"mnist": "fashion_mnist_rotated"}
+    expected = expected.assign(
+        dataset=expected["dataset"].replace(long), model=expected["model"].replace("vit", "resnet18")
+    )
+    table = pq.read_table(results)
+    renamed = pa.array([long[name] for name in table["dataset"].to_pylist()])
+    position = table.schema.get_field_index("dataset")
+    pq.write_table(table.set_column(position, table.schema.field("dataset"), renamed), results)
+    figure = rates(results, expected, scenario="default")
+    figure.draw_without_rendering()
+    grid = np.array(figure.axes).reshape(-1, 3)
+    for line in grid:
+        for axes, after in zip(line, [*line[1:], None], strict=True):
+            title = axes.title if axes.get_title() else axes._left_title
+            right = figure.bbox.width if after is None else after.get_tightbbox().x0
+            assert title.get_window_extent().x1 <= right, title.get_text()
+    assert "fashion_mnist_rotated" in grid[0, 0].get_title("left")
+
+
+def test_scenarios_are_compared_side_by_side(tmp_path: Path) -> None:
+    axes = {
+        "datasets": ["mnist"],
+        "models": ["mlp"],
+        "dropout_rates": ["0.5"],
+        "attacks": ["ig", "dia"],
+        "seeds": [0],
+    }
+    names = ("default", "noise")
+    config = Config.load(
+        {
+            "name": "made-up",
+            "datasets": {"mnist": {"source": "bundled-mnist", "images": 16}},
+            "scenarios": {"default": {"victims": 2}, "noise": {"victims": 2, "defence_noise_std": 0.1}},
+            "grids": [axes | {"scenario": name} for name in names],
+        }
+    )
+    level = {"default": [0.9, 0.7], "noise": [0.3, 0.1]}
+    pairs = [result_rows.made(tmp_path, cell, level[cell.scenario]) for cell in config.cells]
+    collect(pairs, tmp_path / "results.parquet")
+    figure = scenarios(tmp_path / "results.parquet", expected_cells(config), dataset="mnist", model="mlp")
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["default", "noise"]
+    for bars in panel.containers:
+        assert bars.lines[0].get_ydata() == pytest.approx([0.8, 0.2])
+        assert np.rint(bars.lines[0].get_xdata()).tolist() == [0, 1]
+    assert list(figure_groups("scenarios", config.cells)) == ["scenarios/mnist/mlp"]
+    assert not figure_groups("scenarios", [cell for cell in config.cells if cell.scenario == "noise"])
 
 
 def test_curves_show_the_median_victim(tmp_path: Path) -> None:
