@@ -13,6 +13,7 @@ stands there already is never replaced.
 import contextlib
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -89,6 +90,7 @@ def up(folder: Path) -> None:
     if reason := lacking():
         raise ClusterError(reason)
     folder = folder.resolve()
+    clear_leftovers()
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     try:
@@ -159,6 +161,31 @@ def down(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def folder_of(pid: int) -> Path:
+    """The folder of the cluster of a test run; its name says whose it is, should the run be killed."""
+    return Path(f"/tmp/dia-slurm-{pid}")
+
+
+def clear_leftovers() -> None:
+    """Take down every cluster that /etc/slurm still links to although its test run is gone."""
+    for name in CONFIGS:
+        link = SYSTEM / name
+        folder = Path(os.readlink(link)).parent if link.is_symlink() else None
+        if folder is None or not (owner := re.fullmatch(r"dia-slurm-(\d+)", folder.name)):
+            continue
+        if _is_pytest(int(owner[1])):
+            raise ClusterError(f"the test run {owner[1]} has its Slurm in {folder}: wait until it ends")
+        down(folder)
+
+
+def _is_pytest(pid: int) -> bool:
+    """Tell whether a process is a run of pytest."""
+    try:
+        return b"pytest" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def _link(folder: Path) -> None:
     """Let /etc/slurm/*.conf resolve to ``folder``; refuses to touch what is there."""
     if not SYSTEM.exists():
@@ -166,8 +193,6 @@ def _link(folder: Path) -> None:
         (folder / "made-etc-slurm").touch()
     for name in CONFIGS:
         link = SYSTEM / name
-        if link.is_symlink() and not link.exists() and "dia-slurm" in os.readlink(link):
-            link.unlink()  # of an earlier cluster of ours that did not end well
         if link.is_symlink() or link.exists():
             raise ClusterError(
                 f"{link} is there already: this machine has a Slurm of its own, which stays as it is"

@@ -105,7 +105,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if reason := cluster.lacking():
         pytest.skip(f"no Slurm here: {reason}")
     # Below /tmp rather than pytest's folder: paths of sockets must be short, and munge wants parents safe from others.
-    folder = Path(f"/tmp/dia-slurm-{os.getpid()}")
+    folder = cluster.folder_of(os.getpid())
     cluster.up(folder)
     yield folder
     cluster.down(folder)

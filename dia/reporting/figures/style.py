@@ -153,7 +153,8 @@ def set_panel_title(axes: "Axes", text: str) -> None:
     """Name a panel above it, in as many lines as its width needs."""
     spec = axes.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec is not None else 1
-    width = axes.figure.get_figwidth() / columns - 0.5  # inches, without the labels of the y axis
+    figure: Figure = axes.get_figure(root=True)  # type: ignore[assignment]
+    width = figure.get_figwidth() / columns - 0.5  # inches, without the labels of the y axis
     text = textwrap.fill(text, max(12, int(width / _TITLE_CHARACTER)))
     axes.set_title(text, fontsize=SMALL + 0.5, loc="left", pad=4)
 
