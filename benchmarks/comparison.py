@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from flop_bound import synchronise
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from dia.attacks.attack import Observer
 from dia.attacks.optimisation.state import SearchState
 from dia.attacks.registry import get_attack
 from dia.datasets.victim_set import VictimSet
@@ -90,17 +91,34 @@ class Contest:
         experiment = build_experiment(
             AttackJob.from_config(cell, Settings(victims=victims, loss_tolerance=0), {}), victim_set, device
         )
-        plain = PLAIN[model](shape, CLASSES, float(RATE))
-        plain.load_state_dict(experiment.problem.model.model.state_dict())
+        plain = experiment.problem.model.model
+        if model in PLAIN:
+            plain = PLAIN[model](shape, CLASSES, float(RATE))
+            plain.load_state_dict(experiment.problem.model.model.state_dict())
         client = Client(plain.to(device), torch.zeros(1, *shape, device=device))
         return cls(experiment, client, device, per_pass)
 
-    def engine(self, iterations: int, warm: int = 1) -> float:
-        """Seconds of the engine per victim-iteration, over ``iterations`` of every victim."""
+    def engine(
+        self, iterations: int, warm: int = 1, observe_also: Observer | None = None, **how: Any
+    ) -> float:
+        """Seconds of the engine per victim-iteration, over ``iterations`` of every victim.
+
+        Args:
+            iterations: Iterations that are timed.
+            warm: Iterations before those.
+            observe_also: Sees every iteration, too.
+            how: Further arguments of :meth:`dia.attacks.attack.Attack.run`.
+        """
         clock = Clock(self.device, warm, warm + iterations)
         self._limit(warm + iterations + 1)
         attack = get_attack("dia")(self.experiment.problem, self.per_pass)
-        self.passes = attack.run(observe=clock).victims_per_chunk
+
+        def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
+            clock(state, total_loss, matching_distance)
+            if observe_also is not None:
+                observe_also(state, total_loss, matching_distance)
+
+        self.passes = attack.run(observe=observe, **how).victims_per_chunk
         return clock.seconds / clock.victim_iterations
 
     def engine_flops(self) -> float:

@@ -154,12 +154,24 @@ def line(row: Row | None) -> str:
     return "  ".join(cells)
 
 
+def markdown(row: Row | None) -> str:
+    """A row of the table as Markdown; its head for None."""
+    if row is None:
+        titles = [title for title, _ in COLUMNS.values()]
+        return f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}"
+    cells = [format(getattr(row, name), form.lstrip("<0123456789")) for name, (_, form) in COLUMNS.items()]
+    return f"| {' | '.join(cells)} |"
+
+
 def main() -> None:
     """Measure, print a line as soon as it is known, and write the JSON at the end."""
     cpus = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two rows, one thread, under 50 s")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows there, as a list")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as docs/performance.md has it"
+    )
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--datasets", nargs="+", default=tuple(SHAPES), choices=tuple(SHAPES))
     parser.add_argument("--victims", nargs="+", type=int, default=VICTIMS)
@@ -180,11 +192,12 @@ def main() -> None:
         print(
             f"the machine is busy (load {os.getloadavg()[0]:.1f}): these times and ratios will not be reliable"
         )
-    print(line(None))
+    shown = markdown if args.markdown else line
+    print(shown(None))
     rows = []
     for configuration in configurations(args):
         row = measure(*configuration, args.repetitions, args.victims_per_chunk)
-        print(line(row), flush=True)
+        print(shown(row), flush=True)
         rows.append(asdict(row))
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")

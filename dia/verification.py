@@ -27,6 +27,7 @@ from dia.models.build import build_model
 from dia.settings.scenario import Settings
 from dia.utils.npz import read_npz
 
+CPU = torch.device("cpu")
 LOSS_TOLERANCE = 1e-6
 IMAGE_TOLERANCE = 1e-6
 ARRAYS = ("victim", "label", "dropout_rate", "x0", "losses", "x_final")
@@ -68,8 +69,12 @@ def runs(folder: Path) -> list[Path]:
     return found
 
 
-def replay(path: Path) -> ReplayResult:
+def replay(path: Path, device: torch.device = CPU) -> ReplayResult:
     """Repeat one golden run in float64 and compare every loss and the final image.
+
+    Args:
+        path: The run.
+        device: Where to repeat it.
 
     Raises:
         GoldenError: The run or its weights cannot be read, lack an array, or do not fit the model.
@@ -79,11 +84,12 @@ def replay(path: Path) -> ReplayResult:
         raise GoldenError(f"{path}: not named <dataset>_<model>_<attack>_p<rate>.npz")
     run = read_npz(path, None, what="golden run", error=GoldenError)
     _check(run, path)
-    problem = _problem(run, match["dataset"], match["model"], match["attack"], path)
+    problem = _problem(run, match["dataset"], match["model"], match["attack"], path, device)
     losses: list[float] = []
 
     def observe(state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
-        losses.append(float(total_loss[0]))
+        if state.active[0]:  # a GPU goes on until somebody looks
+            losses.append(float(total_loss[0]))
 
     outcome = get_attack(match["attack"])(problem, victims_per_chunk=1).run(observe=observe)
     expected = run["losses"]
@@ -94,16 +100,18 @@ def replay(path: Path) -> ReplayResult:
     return ReplayResult(path.stem, float(loss.max()), float(image.max()), len(losses))
 
 
-def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path) -> Problem:
+def _problem(
+    run: dict[str, Any], dataset: str, model_name: str, attack: str, path: Path, device: torch.device
+) -> Problem:
     """The one victim of a run, with the run's weights, masks and starting point."""
     if dataset not in NORMALISATIONS:
         raise GoldenError(
             f"{path}: no normalisation is known for '{dataset}'; known: {', '.join(NORMALISATIONS)}"
         )
     mean, std = (np.asarray(v, np.float32) for v in NORMALISATIONS[dataset])  # as a victim set stores them
-    x = torch.tensor(run["victim"], dtype=torch.float64)[None]
+    x = torch.tensor(run["victim"], dtype=torch.float64, device=device)[None]
     labels = torch.tensor(run["label"], dtype=torch.int64).reshape(1, -1)
-    model = _model(run, model_name, path.with_name(f"{dataset}_{model_name}_weights.npz"), path)
+    model = _model(run, model_name, path.with_name(f"{dataset}_{model_name}_weights.npz"), path, device)
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.num_classes:
         raise GoldenError(
             f"{path}: label is {labels[0].tolist()}; with {model.num_classes} classes it must be in "
@@ -120,16 +128,18 @@ def _problem(run: dict[str, Any], dataset: str, model_name: str, attack: str, pa
     return undefended_problem(
         model,
         x,
-        labels,
+        labels.to(device),
         _masks(run, "client_mask", model, path),
-        Normalisation.per_channel(mean, std, torch.float64),
+        Normalisation.per_channel(mean, std, torch.float64, device),
         FixedInitialisation(x0, first_masks, [path.stem]),
         [path.stem],
         settings,
     )
 
 
-def _model(run: dict[str, Any], name: str, weights_path: Path, path: Path) -> GradientEngine:
+def _model(
+    run: dict[str, Any], name: str, weights_path: Path, path: Path, device: torch.device
+) -> GradientEngine:
     """The attacked model with the weights of the run."""
     weights = read_npz(weights_path, None, what="golden run", error=GoldenError)
     classes = int(list(weights.values())[-1].shape[0])
@@ -137,7 +147,7 @@ def _model(run: dict[str, Any], name: str, weights_path: Path, path: Path) -> Gr
     shape = (int(sides[0]), int(sides[1]), int(sides[2]))
     module = build_model(name, shape, classes, float(run["dropout_rate"]), seed=0).double()
     _load(module, weights, path)
-    return BatchedGradientEngine(module, shape, classes, images)
+    return BatchedGradientEngine(module.to(device), shape, classes, images)
 
 
 def _check(run: dict[str, Any], path: Path) -> None:

@@ -10,6 +10,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser("verify", help=HELP, description=HELP)
     parser.set_defaults(run=run)
     parser.add_argument("--golden", type=Path, required=True, metavar="DIR", help="folder of golden runs")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"), help="default cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
 
 
@@ -18,14 +19,15 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dia.errors import DiaError
+    from dia.utils.devices import select_device
     from dia.verification import replay, runs
 
     torch.set_num_threads(args.threads)
-    paths = runs(args.golden)
+    device, paths = select_device(args.device), runs(args.golden)
     failed = 0
     for path in paths:
         try:
-            verdict = replay(path)
+            verdict = replay(path, device)
         except DiaError as error:
             failed += 1
             print(f"FAIL  {path.stem:34s}  {error}", flush=True)

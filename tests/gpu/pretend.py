@@ -273,6 +273,8 @@ def pretend_gpu() -> Iterator[Counts]:
         "max_memory_allocated": lambda device=None: 0,
         "get_device_name": lambda device=None: "pretend GPU",
         "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda device=None: None,
+        "set_sync_debug_mode": lambda mode: None,
         "synchronize": lambda device=None: None,
         "_lazy_init": lambda: None,
         "current_device": lambda: 0,

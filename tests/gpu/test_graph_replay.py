@@ -6,8 +6,8 @@ import pytest
 import torch
 from gpu.fake_graph import FakeGraph, fake_graphs
 from gpu.pretend import CUDA, pretend_gpu, reset
-from gpu.small_cells import LBFGS, make_job, run
 from gpu.test_pretend_cells import LOCAL, assert_same_rows
+from helpers.small_cells import LBFGS, make_job, run
 
 from dia.attacks.optimisation import attack
 from dia.attacks.optimisation.graph_replay import WARM_UP, GraphReplay

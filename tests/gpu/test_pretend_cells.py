@@ -7,7 +7,7 @@ import pytest
 import torch
 from gpu import pretend
 from gpu.pretend import CUDA, pretend_gpu
-from gpu.small_cells import CLASSES, LBFGS, make_job, run, small_models, training_images, victim_set
+from helpers.small_cells import CLASSES, LBFGS, make_job, run, small_models, training_images, victim_set
 
 from dia.attacks.registry import ATTACKS
 from dia.defences.registry import DEFENCES
@@ -110,7 +110,7 @@ def test_rows_are_those_of_the_cpu(case: str) -> None:
 def test_a_model_of_ones_own_that_goes_one_victim_at_a_time() -> None:
     names = ("channels", "height", "width", "num_classes", "dropout_rate")
     own = CustomModel(
-        factory="module:gpu.small_cells.batch_norm", arguments={name: f"${name}" for name in names}
+        factory="module:helpers.small_cells.batch_norm", arguments={name: f"${name}" for name in names}
     )
     rows = assert_same_on_both(make_job("dia", "mine", own, max_iterations=2))
     assert "one victim at a time" in rows[0]["notes"]

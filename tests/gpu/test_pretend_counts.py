@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 from gpu.pretend import CUDA, Counts, pretend_gpu, reset
-from gpu.small_cells import LBFGS, make_job, run
 from gpu.test_pretend_cells import LOCAL
+from helpers.small_cells import LBFGS, make_job, run
 
 from dia.attacks.optimisation import attack
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from gpu.pretend import pretend_gpu
-from gpu.small_cells import LBFGS, make_job, run
 from gpu.test_pretend_cells import LOCAL, assert_same_rows
+from helpers.small_cells import LBFGS, make_job, run
 
 from dia.attacks.optimisation import attack
 from dia.errors import AttackError, AttackInterrupted

@@ -9,7 +9,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 def test_benchmarks_import() -> None:
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
-    assert len(names) == 10
+    assert {"throughput", "gpu"} <= set(names)
     done = subprocess.run(
         [sys.executable, "-c", f"import {', '.join(names)}"], cwd=BENCHMARKS, capture_output=True, text=True
     )

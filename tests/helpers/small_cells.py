@@ -70,7 +70,7 @@ def batch_norm(channels: int, height: int, width: int, num_classes: int, dropout
 def small_models() -> Iterator[None]:
     """Inside the block the built-in names stand for small models, ``lenet``, which is small, for itself."""
     small = {
-        name: replace(MODELS[name], factory=f"gpu.small_cells:{name}")
+        name: replace(MODELS[name], factory=f"helpers.small_cells:{name}")
         for name in ("mlp", "vit", "vit_b16", "resnet18")
     }
     with mock.patch.dict(MODELS, small):
