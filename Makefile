@@ -1,5 +1,6 @@
 # make demo    install into .venv and run the quick start        make ui      serve its MLflow page on 127.0.0.1
 # make test    install and run every test this machine can run   make check   formatters, linters, type checker
+# make test-lowest  run the unit tests with the lowest versions that pyproject.toml promises (needs a download)
 # make schema  write the config's schema and generated pages      make clean   remove .venv and caches, keep results
 # make docs    build the documentation as a site, links checked
 # make test-browser  look at the report and at MLflow's page with a real browser (root: installs Debian's Chromium)
@@ -14,7 +15,7 @@ BIN := .venv/bin
 PORT ?= 5000
 NAME ?= quickstart
 
-.PHONY: demo test test-browser test-slurm check docs ui schema reproduction reproduction-docs clean
+.PHONY: demo test test-lowest test-browser test-slurm check docs ui schema reproduction reproduction-docs clean
 
 # The stamps make a second `make` do nothing: one for what a user needs, one for what a developer needs besides.
 .venv/user.stamp: pyproject.toml
@@ -47,6 +48,17 @@ demo: .venv/user.stamp
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n auto --dist loadscope --no-loadscope-reorder \
 	  tests/unit tests/gpu tests/reference tests/workflow
+
+# First the library alone, then with the workflow, whose plugin for Slurm needs newer versions of some packages.
+LOWEST := VIRTUAL_ENV=.venv-lowest $(BIN)/uv pip install --quiet --resolution lowest-direct --editable
+PYTEST_LOWEST := OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -rs -n auto --dist loadscope
+test-lowest: .venv/dev.stamp
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-lowest
+	$(LOWEST) '.[test]'
+	$(PYTEST_LOWEST) tests/unit/inversion tests/unit/attacks tests/unit/models tests/unit/ops tests/unit/federated
+	$(LOWEST) '.[workflow,test]'
+	$(PYTEST_LOWEST) tests/unit
 
 # Root installs missing Debian packages; others are told what is missing.
 test-slurm: .venv/dev.stamp
@@ -112,4 +124,4 @@ reproduction-docs: .venv/user.stamp
 	$(BIN)/dia document docs/reproduction.md --config $(REPRODUCTION) --results $(REPRODUCED)/results.parquet
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-lowest .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

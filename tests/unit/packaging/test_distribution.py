@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers import tables
 
 import dia
 from dia.cli import main
@@ -65,15 +66,16 @@ def test_conda_has_the_same_bounds() -> None:
 
 
 def test_a_missing_extra_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in [
-        name for name in sys.modules if name.partition(".")[0] == "pandas" or name.startswith("dia.reporting")
-    ]:
+    of = tables.config()
+    (tmp_path / "config.json").write_text(of.identity())
+    rows = tables.results(tmp_path, of)
+    for name in [n for n in sys.modules if n.startswith(("pandas", "dia.reporting"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    config, table = str(ROOT / "config/config.yaml"), str(ROOT / "config/tables/dropout.yaml")
-    assert main(["tables", "--config", config, "--results", "x", "--table", table, "--out", "y.md"]) == 1
+    command = ["tables", "--config", str(tmp_path / "config.json"), "--results", str(rows)]
+    assert main([*command, "--table", str(tables.DROPOUT), "--out", "y.md"]) == 1
     assert (
         "needs the Python package pandas: pip install 'dropout-inversion-attack[workflow]'"
         in capsys.readouterr().err
