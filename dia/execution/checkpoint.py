@@ -24,7 +24,7 @@ from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
 from dia.utils.tensors import pack_tensors, unpack_tensors
 
-FORMAT = 5
+FORMAT = 6
 SECONDS_BETWEEN = 300.0
 
 

@@ -17,6 +17,11 @@ def per_victim(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
+def flat(parts: list[Tensor]) -> Tensor:
+    """The entries of tensors (V, ...) each, side by side: (V, D); a new tensor."""
+    return torch.cat([part.flatten(1) for part in parts], 1)
+
+
 def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
     """A copy of ``value`` in which ``change`` was applied to every tensor.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dia.utils.tensors import per_victim
+from dia.attacks.optimisation.blocks import blocks
 
 BETA1, EPSILON = 0.9, 1e-8
 
@@ -21,17 +21,18 @@ def step(
     """Update ``value`` and its moments in place.
 
     Args:
-        value: (V, ...) the variable.
+        value: (V, D) the variables.
         gradient: Likewise.
         exp_avg, exp_avg_sq: First and second moment, likewise.
         number: Number of this step, from 1.
         lr: (V,) learning rates.
         beta2: Decay of the second moment.
     """
-    exp_avg.lerp_(gradient, 1 - BETA1)
-    exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
     # value -= lr / c1 * exp_avg / (sqrt(exp_avg_sq) / sqrt(c2) + eps), the scalars gathered per victim
-    size = per_victim(lr / (1 - BETA1**number), value)
+    size = (lr / (1 - BETA1**number))[:, None]
     scale = (-1 / ((1 - beta2**number) ** 0.5 * size)).to(value.dtype)
     offset = (-EPSILON / size).to(value.dtype)
-    value.addcdiv_(exp_avg, exp_avg_sq.sqrt().mul_(scale).add_(offset))
+    for v, g, m, s, by, plus in blocks(value, gradient, exp_avg, exp_avg_sq, scale, offset):
+        m.lerp_(g, 1 - BETA1)
+        s.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        v.addcdiv_(m, s.sqrt().mul_(by).add_(plus))

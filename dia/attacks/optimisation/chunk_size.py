@@ -44,6 +44,6 @@ def victims_that_fit(chunk: Chunk, state: SearchState, victims: int) -> int:
     # L-BFGS has two vectors per pair, and about a dozen more.
     settings = problem.settings
     copies = 6 if settings.lbfgs_start_iteration is None else 18 + 2 * settings.lbfgs_history_size
-    variables = copies * sum(v.nbytes for v in [x, *masks])
+    variables = copies * state.variables.nbytes
     room = min(CHUNK_BYTES[problem.device.type], total_memory(problem.device) / 2)
     return max(1, min(int(room / (1.5 * evaluation + variables)), victims))

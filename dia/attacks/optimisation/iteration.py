@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.optimisation import steps
+from dia.attacks.optimisation.blocks import blocks
 from dia.attacks.optimisation.mask_variables import MaskVariables
 from dia.attacks.optimisation.objective import Evaluation
 from dia.attacks.optimisation.state import SearchState
@@ -16,24 +17,27 @@ def advance(state: SearchState, found: Evaluation, problem: Problem, variables: 
     """Move images and masks, keep the best iterates and find out which victims stop; changes ``state`` in place."""
     settings, total_loss = problem.settings, found.total_loss
     # Before the step, because the sign of NaN is 0 and the loss would stay finite.
-    finite = torch.stack([_is_finite_per_victim(gradient) for gradient in found.gradients]).all(0)
+    finite = _is_finite_per_victim(found.gradient)
     state.bad_gradient |= state.active & torch.isfinite(total_loss) & ~finite
     state.bad_loss |= state.active & ~torch.isfinite(total_loss)
     if state.lbfgs is not None:
-        state.lbfgs.update_diagonal(found.gradients)
+        state.lbfgs.update_diagonal(found.gradient)
     if steps.uses_lbfgs(settings, state.iteration):
         # The best iterate is the one evaluated, as the step from it may be taken back.
         _keep_best(state, found)
-        steps.lbfgs_step(state, found.gradients, total_loss, problem, variables)
+        steps.lbfgs_step(state, found.gradient, total_loss, problem, variables)
     else:
-        steps.adam_step(state, found.gradients, total_loss, problem, variables)
+        steps.adam_step(state, found.gradient, total_loss, problem, variables)
         _keep_best(state, found)
     _stop(state, settings)
 
 
 def _is_finite_per_victim(gradient: Tensor) -> Tensor:
-    """(V,) bool. 0 times NaN or infinity is NaN, which costs less than half of asking every entry."""
-    return (gradient * 0).flatten(1).sum(1) == 0
+    """(V,) bool, of (V, D). 0 times NaN or infinity is NaN, which costs less than half of asking every entry."""
+    sums = gradient.new_zeros(len(gradient), 1)
+    for part, found in blocks(gradient, sums):
+        found += (part * 0).sum(1, keepdim=True)
+    return sums[:, 0] == 0
 
 
 def _keep_best(state: SearchState, found: Evaluation) -> None:
@@ -41,15 +45,13 @@ def _keep_best(state: SearchState, found: Evaluation) -> None:
     better = state.best.step(found.total_loss, state.iteration, state.active)
     distance = found.matching_distance.to(state.best_distance.dtype)
     state.best_distance = torch.where(better, distance, state.best_distance)
-    state.best_x = torch.where(better.view(-1, 1, 1, 1, 1), state.x, state.best_x)
+    state.best_x = torch.where(per_victim(better, state.best_x), state.x, state.best_x)
     # The usual case, in one pass over memory; on a GPU the question itself would make it wait.
-    all_better = better.device.type == "cpu" and bool(better.all())
-    for best, mask in zip(state.best_masks, state.masks, strict=True):
-        if all_better:
-            torch.gt(mask, state.threshold, out=best)
-        else:
-            chosen = per_victim(better, mask)
-            torch.where(chosen, mask > state.threshold, best, out=best)
+    if better.device.type == "cpu" and bool(better.all()):
+        torch.gt(state.mask_variables, state.threshold, out=state.best_kept)
+    else:
+        kept = state.mask_variables > state.threshold
+        torch.where(better[:, None], kept, state.best_kept, out=state.best_kept)
 
 
 def _stop(state: SearchState, settings: SearchSettings) -> None:

@@ -15,7 +15,7 @@ from dia.gradients.engine import GradientEngine
 from dia.gradients.factored import compare
 from dia.ops.total_variation import total_variation
 from dia.settings.optimisation import CosineEpsilon, SearchSettings
-from dia.utils.tensors import per_victim
+from dia.utils.tensors import flat, per_victim
 
 COSINE_EPSILON = 1e-8
 """Added to ``|g| |g*|``, as in the authors' code (``absolute``), or in units of ``|g*|^2`` (``relative``)."""
@@ -26,12 +26,12 @@ class Evaluation:
     """The loss of V victims at one point.
 
     Attributes:
-        gradients: Of the total loss with respect to ``[x, *masks' variables]``, (V, ...) each.
+        gradient: (V, D), of the total loss with respect to the state's variables.
         total_loss: (V,) with total variation and mask penalty.
         matching_distance: (V,) without.
     """
 
-    gradients: list[Tensor]
+    gradient: Tensor
     total_loss: Tensor
     matching_distance: Tensor
 
@@ -67,26 +67,28 @@ def evaluate(
         problem.model, problem.received, x, masks or fixed, problem.labels, settings.cosine_epsilon
     )
     total = distance + tv_weight * total_variation(x)
-    gradients = list(torch.autograd.grad(total.sum(), [x, *masks]))
+    of_x, *of_masks = torch.autograd.grad(total.sum(), [x, *masks])
     total, distance = total.detach(), distance.detach()
     if masks:
-        total, gradients[1:] = _with_mask_penalty(chunk, variables, total, masks, gradients[1:])
-    return Evaluation(gradients, total, distance)
+        penalty, of_masks = _with_mask_penalty(chunk, variables, masks, list(of_masks))
+        total = total + penalty
+    return Evaluation(flat([of_x, *of_masks]), total, distance)
 
 
 @torch.no_grad()
 def _with_mask_penalty(
-    chunk: Chunk, variables: MaskVariables, total: Tensor, masks: list[Tensor], gradients: list[Tensor]
+    chunk: Chunk, variables: MaskVariables, masks: list[Tensor], gradients: list[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """The total loss with the penalty, and its gradients with respect to the masks' variables."""
+    """The weighted penalty (V,), and the gradients of the total loss with respect to the masks' variables."""
     problem, fixed = chunk.problem, chunk.fixed_masks
     penalty, slopes = mask_penalty(masks, problem.rates)
+    slopes = problem.mask_penalty_weight * slopes
     found = []
-    for site, (mask, slope, gradient) in enumerate(zip(masks, slopes, gradients, strict=True)):
-        gradient += problem.mask_penalty_weight * per_victim(slope, mask)
+    for site, (mask, gradient) in enumerate(zip(masks, gradients, strict=True)):
+        gradient += per_victim(slopes[site], mask)
         gradient = variables.backward(gradient, mask)
         found.append(gradient if fixed is None else gradient.masked_fill_(~fixed[site].isnan(), 0))
-    return total + problem.mask_penalty_weight * penalty, found
+    return problem.mask_penalty_weight * penalty, found
 
 
 def matching_distance(
@@ -130,13 +132,15 @@ def perfect_match_distance(norm: Tensor, epsilon: CosineEpsilon) -> Tensor:
     return torch.where(square > 0, offset / (square + offset), 1.0)
 
 
-def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, list[Tensor]]:
+def mask_penalty(masks: Sequence[Tensor], rates: Sequence[float]) -> tuple[Tensor, Tensor]:
     """``sum_l |(1 - mean(m_l)) - p_l|``: each layer's mask should drop the share p_l of its entries.
 
     Returns:
-        The penalty (V,), and per layer its derivative with respect to every entry of the mask, (V,): all entries
-        of a layer share it.
+        The penalty (V,), and per layer (layers, V) its derivative with respect to every entry of the layer's mask: all
+        entries share it.
     """
-    gaps = [(1 - mask.flatten(1).mean(1)) - rate for mask, rate in zip(masks, rates, strict=True)]
-    slopes = [-gap.sign() / mask[0].numel() for gap, mask in zip(gaps, masks, strict=True)]
-    return torch.stack(gaps).abs().sum(0), slopes
+    gaps = 1 - torch.stack([mask.flatten(1).mean(1) for mask in masks])
+    torch._foreach_sub_(gaps.unbind(), rates)
+    slopes = -gaps.sign()
+    torch._foreach_div_(slopes.unbind(), [mask[0].numel() for mask in masks])
+    return gaps.abs().sum(0), slopes

@@ -47,11 +47,6 @@ def check_progress(
 def _check_state(state: SearchState, wanted: SearchState, settings: Settings, where: str) -> None:
     if type(state.iteration) is not int or not 0 <= state.iteration <= settings.max_iterations:
         raise ValueError(f"{where}.iteration is {state.iteration!r}, of {settings.max_iterations} at most")
-    if state.lbfgs is not None and wanted.lbfgs is not None:  # its memory grows with the iterations
-        pairs = min(len(state.lbfgs.steps), settings.lbfgs_history_size)
-        memory = wanted.lbfgs
-        points, numbers = [memory.point] * pairs, [memory.loss] * pairs
-        wanted = replace(wanted, lbfgs=replace(memory, steps=points, changes=points, curvatures=numbers))
     _check_form(state, replace(wanted, iteration=state.iteration), where)
 
 

@@ -1,5 +1,6 @@
 """Everything an iterative attack carries from one iteration to the next."""
 
+import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from dia.attacks.optimisation.lbfgs import BatchedLBFGS
 from dia.attacks.optimisation.schedules import BestIterate, Plateau
 from dia.attacks.problem import Problem
-from dia.utils.tensors import map_tensors
+from dia.utils.tensors import flat, map_tensors
 
 
 @dataclass
@@ -19,14 +20,15 @@ class SearchState:
     Attributes:
         iteration: Iterations made; the same for all victims of a chunk.
         victims: (V,) their numbers within the cell.
-        x: (V, N, C, H, W) images, normalised.
-        masks: The variables of optimised masks, per site (V, N, *site.shape); none where masks are not optimised.
-        exp_avg, exp_avg_sq: Adam's moments of ``[x, *masks]``.
+        variables: (V, D) what is optimised, side by side: the entries of the images and of the masks' variables.
+        shapes: Of a victim's images (N, C, H, W) and, per site, of its masks (N, *site.shape); no site where masks are
+            not optimised.
+        exp_avg, exp_avg_sq: (V, D) Adam's moments.
         plateau: Learning rates.
         lbfgs: The memory of L-BFGS; None where Adam makes all steps.
         best: The best losses.
         best_x: The iterate *after* the step whose loss, computed before it, was best.
-        best_masks: That iterate's masks, rounded: True where an entry is kept.
+        best_kept: (V, entries of all masks) bool, that iterate's masks, rounded: True where an entry is kept.
         best_distance: (V,) the bare matching distance that belongs to the best loss.
         active: (V,) bool, False once a victim has stopped.
         bad_gradient: (V,) bool, True once the gradient of a finite loss was not finite.
@@ -39,15 +41,15 @@ class SearchState:
 
     iteration: int
     victims: Tensor
-    x: Tensor
-    masks: list[Tensor]
-    exp_avg: list[Tensor]
-    exp_avg_sq: list[Tensor]
+    variables: Tensor
+    shapes: list[list[int]]
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
     plateau: Plateau
     lbfgs: BatchedLBFGS | None
     best: BestIterate
     best_x: Tensor
-    best_masks: list[Tensor]
+    best_kept: Tensor
     best_distance: Tensor
     active: Tensor
     bad_gradient: Tensor
@@ -62,23 +64,22 @@ class SearchState:
         cls, problem: Problem, victims: Tensor, x: Tensor, masks: list[Tensor], threshold: float, restart: int
     ) -> "SearchState":
         """Before the first iteration, at image ``x`` and at the variables ``masks`` (possibly none)."""
-        x = x.clone()
         count, device = len(x), x.device
-        variables = [x, *masks]
+        variables = flat([x, *masks])
         plateau = Plateau.start(count, problem.settings.learning_rate, device)
         uses_lbfgs = problem.settings.lbfgs_start_iteration is not None
         return cls(
             iteration=0,
             victims=victims,
-            x=x,
-            masks=masks,
-            exp_avg=[torch.zeros_like(v) for v in variables],
-            exp_avg_sq=[torch.zeros_like(v) for v in variables],
+            variables=variables,
+            shapes=[list(part.shape[1:]) for part in (x, *masks)],
+            exp_avg=torch.zeros_like(variables),
+            exp_avg_sq=torch.zeros_like(variables),
             plateau=plateau,
-            lbfgs=BatchedLBFGS.start(variables) if uses_lbfgs else None,
+            lbfgs=BatchedLBFGS.start(variables, problem.settings.lbfgs_history_size) if uses_lbfgs else None,
             best=BestIterate.start(count, device),
             best_x=x.clone(),
-            best_masks=[mask > threshold for mask in masks],
+            best_kept=variables[:, x[0].numel() :] > threshold,
             best_distance=torch.full_like(plateau.best, torch.inf),
             active=torch.ones(count, dtype=torch.bool, device=device),
             bad_gradient=torch.zeros(count, dtype=torch.bool, device=device),
@@ -97,13 +98,45 @@ class SearchState:
         """(V,) bool: a loss or its gradient was not finite."""
         return self.bad_gradient | self.bad_loss
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many variables the images, and the masks of each site, have."""
+        return [math.prod(shape) for shape in self.shapes]
+
+    @property
+    def x(self) -> Tensor:
+        """(V, N, C, H, W) images, normalised; a view."""
+        return self.variables[:, : self.sizes[0]].unflatten(1, self.shapes[0])
+
+    @property
+    def mask_variables(self) -> Tensor:
+        """(V, entries of all masks) the variables of masks; a view."""
+        return self.variables[:, self.sizes[0] :]
+
+    @property
+    def masks(self) -> list[Tensor]:
+        """The variables of masks, per site (V, N, *site.shape); views."""
+        return self.per_site(self.mask_variables)
+
+    @property
+    def best_masks(self) -> list[Tensor]:
+        """The best iterate's masks, rounded, per site (V, N, *site.shape) bool; views."""
+        return self.per_site(self.best_kept)
+
+    def per_site(self, entries: Tensor) -> list[Tensor]:
+        """Views of (V, entries of all masks) per site (V, N, *site.shape)."""
+        parts = entries.split(self.sizes[1:], 1)
+        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes[1:], strict=True)]
+
     def rounded_masks(self) -> list[Tensor]:
         """The current masks, rounded, per site (V, N, *site.shape) bool: True where an entry is kept."""
         return [mask > self.threshold for mask in self.masks]
 
     def without_optimiser_state(self) -> "SearchState":
-        """What an outcome needs of victims that have stopped, on the CPU: no moments, only the best masks."""
-        return replace(self, masks=[], exp_avg=[], exp_avg_sq=[], lbfgs=None).to(torch.device("cpu"))
+        """What an outcome needs of victims that have stopped, on the CPU: only the best images and masks."""
+        none = self.variables[:, :0]
+        rest = replace(self, variables=none, exp_avg=none, exp_avg_sq=none, lbfgs=None)
+        return rest.to(torch.device("cpu"))
 
     def select(self, rows: Tensor) -> "SearchState":
         """The state of some of the victims ((K,) row indices)."""

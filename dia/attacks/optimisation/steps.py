@@ -17,34 +17,28 @@ def uses_lbfgs(settings: SearchSettings, iteration: int) -> bool:
 
 
 def adam_step(
-    state: SearchState,
-    gradients: list[Tensor],
-    total_loss: Tensor,
-    problem: Problem,
-    variables: MaskVariables,
+    state: SearchState, gradient: Tensor, total_loss: Tensor, problem: Problem, variables: MaskVariables
 ) -> None:
     """Adam on the images (by the signs of their gradients, where set) and the masks' variables, then the constraints.
 
     Args:
         state: Changed in place.
-        gradients: Of ``[x, *masks]``, (V, ...) each.
+        gradient: (V, D), of all variables.
         total_loss: (V,), for the schedule of learning rates.
         problem: Its settings and its pixel box.
         variables: The variables that stand for masks.
     """
     settings, plateau = problem.settings, state.plateau
-    of_image, *of_masks = gradients
+    pixels = state.sizes[0]
+    image, masks = slice(None, pixels), slice(pixels, None)
     if settings.signed_gradients:
-        of_image = of_image.sign()
-    masks_factor = (settings.mask_learning_rate or settings.learning_rate) / settings.learning_rate
-    lrs = [plateau.lr, *[plateau.lr * masks_factor] * len(of_masks)]
-    for value, gradient, exp_avg, exp_avg_sq, lr in zip(
-        [state.x, *state.masks], [of_image, *of_masks], state.exp_avg, state.exp_avg_sq, lrs, strict=True
-    ):
-        adam.step(value, gradient, exp_avg, exp_avg_sq, state.iteration + 1, lr, settings.adam_beta2)
+        gradient[:, image].sign_()
+    masks_lr = plateau.lr * ((settings.mask_learning_rate or settings.learning_rate) / settings.learning_rate)
+    for part, lr in ((image, plateau.lr), (masks, masks_lr)):
+        arrays = (t[:, part] for t in (state.variables, gradient, state.exp_avg, state.exp_avg_sq))
+        adam.step(*arrays, state.iteration + 1, lr, settings.adam_beta2)
     torch.clamp(state.x, problem.low, problem.high, out=state.x)
-    for mask in state.masks:
-        mask.clamp_(*variables.bounds)
+    state.mask_variables.clamp_(*variables.bounds)
     if settings.learning_rate_schedule == "cosine":
         done = (state.iteration + 1) / settings.max_iterations
         plateau.lr.fill_(cosine(done, settings.learning_rate, settings.final_learning_rate))
@@ -53,20 +47,21 @@ def adam_step(
 
 
 def lbfgs_step(
-    state: SearchState,
-    gradients: list[Tensor],
-    total_loss: Tensor,
-    problem: Problem,
-    variables: MaskVariables,
+    state: SearchState, gradient: Tensor, total_loss: Tensor, problem: Problem, variables: MaskVariables
 ) -> None:
     """L-BFGS on images and masks' variables together; arguments as for :func:`adam_step`."""
     assert state.lbfgs is not None
-    low, high = (state.x.new_full((), bound) for bound in variables.bounds)
+    boxes = ((problem.low, problem.high), variables.bounds)
+    masks = state.mask_variables[0]
+    low, high = (
+        torch.cat([of_pixels.expand(state.shapes[0]).flatten(), torch.full_like(masks, of_masks)])
+        for of_pixels, of_masks in zip(*boxes, strict=True)
+    )
     state.lbfgs.step(
-        [state.x, *state.masks],
-        gradients,
+        state.variables,
+        gradient,
         total_loss,
-        [(problem.low, problem.high), *[(low, high)] * len(state.masks)],
+        (low, high),
+        sizes=state.sizes,
         max_step=problem.settings.learning_rate,
-        history_size=problem.settings.lbfgs_history_size,
     )

@@ -239,12 +239,12 @@ def shorter(name: str) -> Callable[[Arrays, Meta], None]:
 
 
 EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
-    "image of another shape": (shorter("active.0.x"), r"active.x is float64 \[2, 1, 1, 12, 11\], expected"),
-    "mask of another shape": (
-        shorter("active.0.masks.1"),
-        r"active.masks.1 is float64 \[2, 1, 511\], expected",
+    "image of another shape": (
+        shorter("active.0.best_x"),
+        r"active.best_x is float64 \[2, 1, 1, 12, 11\], expected",
     ),
-    "another dtype": (half("active.0.exp_avg.0"), "active.exp_avg.0 is float16"),
+    "a variable too few": (shorter("active.0.variables"), r"active.variables is float64 \[2, \d+\], expected"),
+    "another dtype": (half("active.0.exp_avg"), "active.exp_avg is float16"),
     "losses of another dtype": (
         half("active.0.best.loss"),
         r"active.best.loss is float16 \[2\], expected float64",
@@ -255,7 +255,7 @@ EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
     "victims that are no numbers": (half("active.0.victims"), ""),
     "a chunk lost": (lambda arrays, meta: meta["pending"].clear(), "not those of 3 victims"),
     "no chunk begun": (lambda arrays, meta: meta["active"].clear(), "no victim is under attack"),
-    "a missing array": (lambda arrays, meta: arrays.update(x=arrays.pop("active.0.x")), "active.0.x"),
+    "a missing array": (lambda arrays, meta: arrays.update(x=arrays.pop("active.0.best_x")), "active.0.best_x"),
     "a missing key": (lambda arrays, meta: meta["active"][0].pop("plateau") and None, "plateau"),
     "an unknown key": (lambda arrays, meta: meta["active"][0].update(extra=1), "extra"),
     "an iteration beyond": (lambda arrays, meta: meta["active"][0].update(iteration=99), "iteration is 99"),
@@ -265,7 +265,7 @@ EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
     ),
     "another threshold": (lambda arrays, meta: meta["active"][0].update(threshold=0.0), "threshold is 0.0"),
     "another start": (lambda arrays, meta: meta["active"][0].update(restart=1), "not those of 3 victims"),
-    "no masks": (lambda arrays, meta: meta["active"][0].update(masks=[]), "masks has 0 entries, expected 3"),
+    "no shapes": (lambda arrays, meta: meta["active"][0].update(shapes=[]), "shapes has 0 entries, expected 4"),
     "a chunk of none": (lambda arrays, meta: meta.update(chunk_size=0), "chunk size is 0"),
     "curves of fewer victims": (
         lambda arrays, meta: meta["points"].pop() and None,
