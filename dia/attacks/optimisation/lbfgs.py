@@ -225,7 +225,11 @@ class BatchedLBFGS:
 
         first = FIRST * max_step / found.steepest.clamp_min(TINY)
         scale = torch.where(self.hessian_scale > 0, self.hessian_scale, first).to(trial)[:, None]
-        rest, with_changes, descent = torch.empty_like(free), torch.zeros_like(along), torch.zeros_like(along[:, :1])
+        rest, with_changes, descent = (
+            torch.empty_like(free),
+            torch.zeros_like(along),
+            torch.zeros_like(along[:, :1]),
+        )
         for g, d, r, changes, share, factor, *sums in blocks(
             free, diagonal, rest, self.changes, by_slot(shares), scale, with_changes, descent
         ):

@@ -35,8 +35,10 @@ def adam_step(
         gradient[:, image].sign_()
     masks_lr = plateau.lr * ((settings.mask_learning_rate or settings.learning_rate) / settings.learning_rate)
     for part, lr in ((image, plateau.lr), (masks, masks_lr)):
-        arrays = (t[:, part] for t in (state.variables, gradient, state.exp_avg, state.exp_avg_sq))
-        adam.step(*arrays, state.iteration + 1, lr, settings.adam_beta2)
+        value, of_value, exp_avg, exp_avg_sq = (
+            t[:, part] for t in (state.variables, gradient, state.exp_avg, state.exp_avg_sq)
+        )
+        adam.step(value, of_value, exp_avg, exp_avg_sq, state.iteration + 1, lr, settings.adam_beta2)
     torch.clamp(state.x, problem.low, problem.high, out=state.x)
     state.mask_variables.clamp_(*variables.bounds)
     if settings.learning_rate_schedule == "cosine":

@@ -243,7 +243,10 @@ EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
         shorter("active.0.best_x"),
         r"active.best_x is float64 \[2, 1, 1, 12, 11\], expected",
     ),
-    "a variable too few": (shorter("active.0.variables"), r"active.variables is float64 \[2, \d+\], expected"),
+    "a variable too few": (
+        shorter("active.0.variables"),
+        r"active.variables is float64 \[2, \d+\], expected",
+    ),
     "another dtype": (half("active.0.exp_avg"), "active.exp_avg is float16"),
     "losses of another dtype": (
         half("active.0.best.loss"),
@@ -255,7 +258,10 @@ EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
     "victims that are no numbers": (half("active.0.victims"), ""),
     "a chunk lost": (lambda arrays, meta: meta["pending"].clear(), "not those of 3 victims"),
     "no chunk begun": (lambda arrays, meta: meta["active"].clear(), "no victim is under attack"),
-    "a missing array": (lambda arrays, meta: arrays.update(x=arrays.pop("active.0.best_x")), "active.0.best_x"),
+    "a missing array": (
+        lambda arrays, meta: arrays.update(x=arrays.pop("active.0.best_x")),
+        "active.0.best_x",
+    ),
     "a missing key": (lambda arrays, meta: meta["active"][0].pop("plateau") and None, "plateau"),
     "an unknown key": (lambda arrays, meta: meta["active"][0].update(extra=1), "extra"),
     "an iteration beyond": (lambda arrays, meta: meta["active"][0].update(iteration=99), "iteration is 99"),
@@ -265,7 +271,10 @@ EDITS: dict[str, tuple[Callable[[Arrays, Meta], None], str]] = {
     ),
     "another threshold": (lambda arrays, meta: meta["active"][0].update(threshold=0.0), "threshold is 0.0"),
     "another start": (lambda arrays, meta: meta["active"][0].update(restart=1), "not those of 3 victims"),
-    "no shapes": (lambda arrays, meta: meta["active"][0].update(shapes=[]), "shapes has 0 entries, expected 4"),
+    "no shapes": (
+        lambda arrays, meta: meta["active"][0].update(shapes=[]),
+        "shapes has 0 entries, expected 4",
+    ),
     "a chunk of none": (lambda arrays, meta: meta.update(chunk_size=0), "chunk size is 0"),
     "curves of fewer victims": (
         lambda arrays, meta: meta["points"].pop() and None,
