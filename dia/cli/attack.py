@@ -101,7 +101,9 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         check_writable(path)
     import_numeric_code()
     from dia.datasets.victim_set import VictimSet
+    from dia.errors import StorageError
     from dia.execution.checkpoint import Checkpointer
+    from dia.execution.rescue import rescue_paths, write_when_there_is_room
     from dia.execution.run_cell import fingerprint, run_cell
     from dia.results.cell_file import write_cell
     from dia.utils.log import LOG, start_logging
@@ -110,6 +112,9 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
     held = _hold_gpu(args.device) if args.exclusive_gpu else None
     victim_set = VictimSet.load(args.victims)
     trained = _trained(args.trained, job, victim_set.sha256)
+    elsewhere = rescue_paths(fingerprint(job, victim_set), ".parquet")
+    if _fetch(args.out, elsewhere, job):
+        return
     checkpointer = None
     if args.checkpoint:
         checkpointer = Checkpointer(args.checkpoint, fingerprint(job, victim_set), LOG.warning, stop)
@@ -126,12 +131,42 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
         record=record,
         trained=trained,
     )
-    write_cell(args.out, rows, job)
-    if checkpointer:
-        checkpointer.remove()
     if held:
         held.close()
+    written = write_when_there_is_room(
+        args.out, elsewhere, lambda path: write_cell(path, rows, job), LOG.warning, stop
+    )
+    if checkpointer:
+        checkpointer.remove()
+    if written != args.out:
+        raise StorageError(
+            f"{args.out} could not be written, so the finished cell is in {written}: free some space and run the cell "
+            "again, which takes it from there"
+        )
     LOG.info("wrote %s", args.out)
+
+
+def _fetch(out: Path, elsewhere: list[Path], job: "AttackJob") -> bool:
+    """Take a finished cell from where an earlier run had to leave it; whether there was one."""
+    import shutil
+
+    from dia.errors import RecordError
+    from dia.results.cell_head import check_cell
+    from dia.utils.files import atomic_path
+    from dia.utils.log import LOG
+
+    for path in (path for path in elsewhere if path.exists()):
+        try:
+            check_cell(path, job)
+        except RecordError as error:
+            LOG.warning("not used: %s", error)
+            continue
+        with atomic_path(out) as temporary:
+            shutil.copyfile(path, temporary)
+        path.unlink()
+        LOG.info("%s is the cell that an earlier run finished and left in %s", out, path)
+        return True
+    return False
 
 
 def _trained(path: Path | None, job: "AttackJob", victims_sha256: str) -> "TrainedModel | None":

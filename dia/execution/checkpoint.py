@@ -19,6 +19,7 @@ import torch
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.errors import AttackError, AttackInterrupted
 from dia.evaluation.history import Curves
+from dia.execution.rescue import rescue_paths, write_somewhere
 from dia.execution.signals import StopRequest
 from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
@@ -50,6 +51,7 @@ class Checkpointer:
         self.path, self.fingerprint, self.announce = path, fingerprint, announce
         self.stop, self.seconds_between = stop, seconds_between
         self._saved = time.monotonic()
+        self._elsewhere = rescue_paths(fingerprint, path.suffix)
 
     def on_iteration(self, progress: SearchProgress, curves: Curves) -> None:
         """Save when it is time.
@@ -60,23 +62,34 @@ class Checkpointer:
         if self.stop.reason is not None:
             where = f"stopped by {self.stop.reason} at iteration {progress.active[0].iteration}"
             try:
-                self.save(progress, curves)
+                saved = self.save(progress, curves)
             except OSError as error:
                 older = "the last checkpoint" if self.path.exists() else "the beginning"
                 raise AttackInterrupted(
                     f"{where}, and its state could not be saved ({error}); run the cell again and it goes on from "
                     f"{older}"
                 ) from error
-            raise AttackInterrupted(f"{where}; run the cell again and it goes on from there")
+            there = (
+                "there" if saved == self.path else f"there: {saved}, because {self.path} could not be written"
+            )
+            raise AttackInterrupted(f"{where}; run the cell again and it goes on from {there}")
         if time.monotonic() - self._saved >= self.seconds_between:
             try:
-                self.save(progress, curves)
+                if (saved := self.save(progress, curves)) != self.path:
+                    self.announce(f"the checkpoint is in {saved}: {self.path} could not be written")
             except OSError as error:  # a full disk must not end an attack that still runs
                 self._saved = time.monotonic()
                 self.announce(f"going on without a checkpoint: {error}")
 
-    def save(self, progress: SearchProgress, curves: Curves) -> None:
-        """Write the checkpoint, whole or not at all."""
+    def save(self, progress: SearchProgress, curves: Curves) -> Path:
+        """Write the checkpoint, whole or not at all, and in another place where its own has no room.
+
+        Returns:
+            Where it is.
+
+        Raises:
+            OSError: No place has room.
+        """
         arrays: dict[str, np.ndarray] = {}
         meta = {
             "format": FORMAT,
@@ -88,9 +101,14 @@ class Checkpointer:
             "finished": pack_tensors(progress.finished, "finished", arrays),
             "points": curves.points,
         }
-        with atomic_path(self.path) as temporary:
-            np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+
+        def write(path: Path) -> None:
+            with atomic_path(path) as temporary:
+                np.savez(temporary, meta=np.array(json.dumps(meta)), **arrays)  # type: ignore[arg-type]
+
+        saved = write_somewhere(self.path, self._elsewhere, write)
         self._saved = time.monotonic()
+        return saved
 
     def restore(self, curves: Curves, check: Callable[[SearchProgress], None]) -> SearchProgress | None:
         """The progress that the checkpoint holds, and ``curves`` as they were; None where there is none to use.
@@ -99,10 +117,17 @@ class Checkpointer:
             curves: Receives the points so far.
             check: Raises where the attack cannot have made the progress; the checkpoint is then set aside as well.
         """
-        if not self.path.exists():
-            return None
+        written = [path for path in (self.path, *self._elsewhere) if path.exists()]
+        newest_first = sorted(written, key=lambda path: -path.stat().st_mtime_ns)
+        found = (self._restore(path, curves, check) for path in newest_first)
+        return next((progress for progress in found if progress is not None), None)
+
+    def _restore(
+        self, path: Path, curves: Curves, check: Callable[[SearchProgress], None]
+    ) -> SearchProgress | None:
+        """The progress that one file holds; None, with the reason announced, where it cannot be used."""
         try:
-            arrays = read_npz(self.path, None, what="checkpoint", error=AttackError)
+            arrays = read_npz(path, None, what="checkpoint", error=AttackError)
             meta = json.loads(str(arrays["meta"]))
             if meta["format"] != FORMAT or meta["fingerprint"] != self.fingerprint:
                 raise ValueError(
@@ -118,8 +143,8 @@ class Checkpointer:
             check(progress)
             points = _points(meta["points"], len(curves.points))
         except Exception as error:  # whatever is wrong with the file, the cell can be computed without it
-            aside = self.path.with_suffix(".refused.npz")
-            self.path.replace(aside)
+            aside = path.with_suffix(".refused.npz")
+            path.replace(aside)
             self.announce(
                 f"checkpoint refused and set aside as {aside}, starting from the beginning: {error}"
             )
@@ -133,7 +158,8 @@ class Checkpointer:
 
     def remove(self) -> None:
         """The cell is finished and written: its checkpoint goes."""
-        self.path.unlink(missing_ok=True)
+        for path in (self.path, *self._elsewhere):
+            path.unlink(missing_ok=True)
 
 
 def _points(stored: list[list[list[float]]], searches: int) -> list[list[Any]]:

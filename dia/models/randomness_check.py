@@ -107,9 +107,9 @@ def _differentiate_twice(model: nn.Module, name: str, images: torch.Tensor) -> N
     try:
         with dropout_disabled(model), torch.autograd.graph.disable_saved_tensors_hooks(CHECKPOINTING):
             loss = model(images).logsumexp(1).sum()
-            slopes = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-            square = torch.stack([slope.square().sum() for slope in slopes]).sum()
-            if square.requires_grad:
+            slopes = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+            squares = [slope.square().sum() for slope in slopes if slope is not None]
+            if squares and (square := torch.stack(squares).sum()).requires_grad:
                 torch.autograd.grad(square, images, allow_unused=True)
     except (Exception, SystemExit) as error:  # torch's, or of functions of the user's own
         if CHECKPOINTING in str(error) or "Checkpointing is not compatible" in str(error):
@@ -118,6 +118,10 @@ def _differentiate_twice(model: nn.Module, name: str, images: torch.Tensor) -> N
             f"model '{name}' cannot be differentiated twice, which gradient matching needs: "
             f"{type(error).__name__}: {error}"
         ) from error
+    if not squares:
+        raise ModelError(
+            f"no parameter of model '{name}' takes part in its outputs: a client would send nothing to attack"
+        )
 
 
 class _RandomOpDetector(TorchDispatchMode):

@@ -31,6 +31,7 @@ CARRIERS = {
     "dia.execution.code_version": "the fingerprint itself",
     "dia.execution.progress": "shows how far an attack is",
     "dia.execution.provenance": "where and when a cell ran",
+    "dia.execution.rescue": "where files lie, not what is in them",
     "dia.execution.signals": "when to stop",
     "dia.utils.patterns": "accepts or refuses names, which are in the identity",
     "dia.utils.progress_bar": "shows how far an attack is",

@@ -120,6 +120,8 @@ def checkpointed():
     return Net(lambda m, x: checkpoint(m.body, x, use_reentrant=False), body=body())
 def no_parameters():
     return nn.Sequential(nn.Dropout(0.5), nn.Flatten(), nn.AdaptiveAvgPool1d(3))
+def idle():
+    return Net(lambda m, x: m.drop(x.flatten(1))[:, :3], drop=nn.Dropout(0.5), never=nn.Linear(4, 4))
 def all_frozen():
     return body().requires_grad_(False)
 def complex_logits():
@@ -255,6 +257,7 @@ def test_gradients_are_those_of_the_users_model(name: str) -> None:
         ("unseeded", "has other weights whenever it is built"),
         ("checkpointed", "torch.utils.checkpoint"),
         ("no_parameters", "has no parameters"),
+        ("idle", "no parameter of model 'm' takes part in its outputs"),
         ("all_frozen", "are frozen"),
         ("complex_logits", "real logits"),
         ("parallel", "wrapped in DataParallel"),
