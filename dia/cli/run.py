@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from dia.config.config import Config
     from dia.errors import ConfigError
+    from dia.utils.yaml_file import read_yaml
 
     if find_spec("snakemake") is None:
         raise ModuleNotFoundError("No module named 'snakemake'", name="snakemake")
@@ -49,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"the config {args.config} is not there; say `dia run FILE [TARGET ...] [options]`")
     if not any(map(os.path.exists, SNAKEFILES)):
         raise ConfigError(f"{Path.cwd()} has no {SNAKEFILES[0]}: run it in a clone of the repository")
+    read_yaml(args.config, "config")  # Snakemake would refuse what is no YAML without its line
     command = [sys.executable, "-m", "snakemake", *args.rest]
     if not DRY_RUN & set(args.rest):
         sys.stdout.flush()

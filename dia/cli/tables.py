@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from dia.reporting.tables.render import FORMATS, render
     from dia.reporting.tables.spec import TableSpec
     from dia.utils.files import atomic_path
+    from dia.utils.paths import expanded
 
     for path in args.out:
         if path.suffix[1:] not in FORMATS:
@@ -70,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
         return cell_status(config, Cell.parse(cell_id)).reason
 
     published = (
-        read_published(args.table.parent / spec.reference_values, spec) if spec.reference_values else []
+        read_published(args.table.parent / expanded(spec.reference_values), spec)
+        if spec.reference_values
+        else []
     )
     table = build(args.table.stem, spec, expected_cells(config), args.results, reason, published)
     texts = {path: render(table, path.suffix[1:]) for path in args.out}

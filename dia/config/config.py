@@ -19,6 +19,7 @@ from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
 from dia.settings.scenario import Settings
 from dia.utils.canonical_json import canonical
+from dia.utils.paths import PathText
 from dia.utils.secrets import check_address
 from dia.utils.strict_model import StrictBool, StrictInt, StrictModel
 from dia.utils.validation_errors import config_error, validated
@@ -68,7 +69,7 @@ class Execution(StrictModel):
         "compiler; without one, or where a model cannot be compiled, nothing is, and the rows say why. It changes no "
         "number but by rounding.",
     )
-    compile_cache: Annotated[str, Field(min_length=1)] | None = Field(
+    compile_cache: PathText | None = Field(
         None,
         description="Folder of compiled graphs, shared by all cells, jobs and configs; null: dia/compiled in "
         "XDG_CACHE_HOME, else in ~/.cache. It may be deleted at any time.",

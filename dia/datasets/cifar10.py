@@ -4,8 +4,6 @@ The batches are pickles. torchvision unpickles a batch only after its MD5 equals
 check is made here before, to name the damaged file.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +11,7 @@ from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionCifar10
 from dia.datasets.torchvision_download import ensure_downloaded
 from dia.errors import VictimError
+from dia.utils.paths import expanded
 from dia.utils.torchvision_compat import import_torchvision
 
 
@@ -26,7 +25,7 @@ def load(spec: TorchvisionCifar10) -> ImageSource:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
-    root = Path(spec.root).expanduser()
+    root = expanded(spec.root)
     batches = [*CIFAR10.train_list, *CIFAR10.test_list, [CIFAR10.meta["filename"], CIFAR10.meta["md5"]]]
     checksums = {f"{CIFAR10.base_folder}/{name}": md5 for name, md5 in batches}
     ensure_downloaded(

@@ -10,6 +10,7 @@ from dia.datasets.image_file import read_image
 from dia.datasets.source import ImageSource
 from dia.datasets.specs import Folder
 from dia.errors import VictimError
+from dia.utils.paths import expanded
 
 
 def load(spec: Folder) -> ImageSource:
@@ -19,7 +20,7 @@ def load(spec: Folder) -> ImageSource:
         VictimError: There is no such folder, it has no class folders with images, one class only, or more classes than
             num_classes; on reading, images differ in size, are damaged, or coloured where the normalisation is grey.
     """
-    root = Path(spec.root).expanduser()
+    root = expanded(spec.root)
     if not root.is_dir():
         raise VictimError(
             f"source folder: root {root} is not a folder; set root to the folder of class folders"

@@ -14,6 +14,7 @@ from dia.datasets.image_file import read_image
 from dia.datasets.source import ImageSource
 from dia.datasets.specs import ImageNet
 from dia.errors import VictimError
+from dia.utils.paths import expanded
 from dia.utils.torchvision_compat import import_torchvision
 
 ILSVRC = Path("ILSVRC", "Data", "CLS-LOC")
@@ -26,7 +27,7 @@ def load(spec: ImageNet) -> ImageSource:
         VictimError: There is no such folder, it has no class folders with images, images beside them, or more of them
             than the model has outputs; on reading, an image is damaged or has no exact 8-bit RGB.
     """
-    folder = find_split(Path(spec.root).expanduser(), spec.split)
+    folder = find_split(expanded(spec.root), spec.split)
     classes, files = list_class_folders(folder, "source imagenet")
     if len(classes) > spec.num_classes:
         raise VictimError(

@@ -11,6 +11,7 @@ from dia.datasets.source import ImageSource
 from dia.datasets.specs import TorchvisionMnist
 from dia.datasets.torchvision_download import ensure_downloaded
 from dia.errors import VictimError
+from dia.utils.paths import expanded
 from dia.utils.torchvision_compat import import_torchvision
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def load(spec: TorchvisionMnist) -> ImageSource:
     from torchvision.datasets import MNIST
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    root = Path(spec.root).expanduser()
+    root = expanded(spec.root)
     ensure_downloaded(
         root,
         [f"MNIST/raw/{Path(name).stem}" for name, _ in MNIST.resources],

@@ -1,7 +1,6 @@
 """Source ``file``: the user's own images in an .npz."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from dia.datasets.specs import File
 from dia.datasets.victim_set import check_images, check_labels
 from dia.errors import VictimError
 from dia.utils.npz import read_npz
+from dia.utils.paths import expanded
 
 
 def load(spec: File) -> ImageSource:
@@ -19,7 +19,7 @@ def load(spec: File) -> ImageSource:
     Raises:
         VictimError: The file is missing, truncated, lacks an array, or holds a wrong shape, dtype or label.
     """
-    path = Path(spec.path).expanduser()
+    path = expanded(spec.path)
     what = f"source file {path}"
     arrays = read_npz(path, ("images", "labels"), what="source file", error=VictimError)
     images = arrays["images"]

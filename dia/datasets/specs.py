@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dia.utils.paths import PathText
 from dia.utils.strict_model import StrictFloat
 
 NormalisationName = Literal["mnist", "cifar10", "imagenet"]
@@ -125,8 +126,7 @@ class DatasetBase(BaseModel):
 class _Torchvision(DatasetBase):
     test_split: ClassVar[str | None] = "test"
 
-    root: str = Field(
-        min_length=1,
+    root: PathText = Field(
         description="Folder that holds torchvision's copy of the dataset, or receives it when download is "
         "true. Relative to the working directory of the workflow.",
     )
@@ -167,8 +167,7 @@ class ImageNet(DatasetBase):
     source: Literal["imagenet"] = Field(
         description="ImageNet (ILSVRC) as a folder of class folders, as torchvision's ImageFolder reads it."
     )
-    root: str = Field(
-        min_length=1,
+    root: PathText = Field(
         description="Folder that holds train/ and val/, or ILSVRC/Data/CLS-LOC/train and val, or else the class "
         "folders themselves. Relative to the working directory of the workflow.",
     )
@@ -266,8 +265,7 @@ class Folder(DatasetBase):
     """Your own image files in class folders, in their own size, which must be one; the classes are counted."""
 
     source: Literal["folder"] = Field(description="A folder of class folders, one image per file.")
-    root: str = Field(
-        min_length=1,
+    root: PathText = Field(
         description="Folder that holds one folder per class; folders inside a class folder belong to the class. "
         "Relative to the working directory of the workflow.",
     )
@@ -284,8 +282,7 @@ class File(DatasetBase):
     """Your own images in an .npz with arrays `images` (uint8, NHWC or NHW) and `labels`."""
 
     source: Literal["file"] = Field(description="An .npz file with the arrays images and labels.")
-    path: str = Field(
-        min_length=1,
+    path: PathText = Field(
         description="The .npz: images uint8 (n, H, W, C) or (n, H, W), labels integers (n,). "
         "Relative to the working directory of the workflow.",
     )

@@ -15,6 +15,7 @@ from dia.evaluation.identification import identified, identified_chance
 from dia.evaluation.lpips import lpips
 from dia.evaluation.mask_recovery import align_masks, dropped_fraction, mask_accuracy, mask_accuracy_chance
 from dia.evaluation.metrics import scores
+from dia.evaluation.row_notes import HIDDEN_MATCH, NOTED_SHIFT
 
 OF_RECONSTRUCTIONS = (
     "mse",
@@ -46,14 +47,6 @@ NULLABLE = (
     "label_accuracy_chance",
 )
 """Scores that not every victim and not every attack has."""
-
-NOTED_SHIFT = 1e-3
-"""A perfect match's matching distance from which on a row says that the cosine's epsilon hides it."""
-
-HIDDEN_MATCH = (
-    "small client gradient (gradient_norm): the absolute epsilon of the cosine gives even a perfect match a matching "
-    f"distance above {NOTED_SHIFT:g}; cosine_epsilon: relative does not"
-)
 
 Row = dict[str, Any]
 

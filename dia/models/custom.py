@@ -23,6 +23,7 @@ from dia.errors import ModelError
 from dia.models.custom_source import source_fingerprint
 from dia.models.registry import MODELS
 from dia.utils.lazy_import import load_object
+from dia.utils.paths import PathText, expanded
 from dia.utils.strict_model import StrictModel
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ class CustomModel(StrictModel):
         description="cell: every dropout module gets the cell's dropout rate; own: each keeps the rate that the "
         "factory gave it (the cell's rate then only enters through $dropout_rate).",
     )
-    weights: str | None = Field(
+    weights: PathText | None = Field(
         None,
-        min_length=1,
         description="File with the weights that the model starts from, whatever the seed: .safetensors, .npz or .pt, "
         "by the names of the state dict. Its content is a part of the cells' identity. Relative to the working "
         "directory of the workflow; null: the weights that the factory draws under the cell's seed.",
@@ -155,7 +155,7 @@ class CustomModel(StrictModel):
     @property
     def weights_path(self) -> Path | None:
         """The file of weights, if there is one."""
-        return None if self.weights is None else Path(self.weights).expanduser()
+        return None if self.weights is None else expanded(self.weights)
 
     @property
     def module(self) -> str:

@@ -48,6 +48,7 @@ LIGHT = (
     "dia.utils.files",
     "dia.utils.yaml_file",
     "dia.utils.lazy_import",
+    "dia.utils.paths",
     "dia.utils.patterns",
     "dia.utils.source_fingerprint",
     "dia.utils.strict_model",

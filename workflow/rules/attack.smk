@@ -18,7 +18,7 @@ rule attack:
         device=CONFIG.execution.device,
         victims_per_chunk=CONFIG.execution.victims_per_chunk,
         compile=str(CONFIG.execution.compile).lower(),
-        compile_cache=CONFIG.execution.compile_cache or "",
+        compile_cache=str(expanded(CONFIG.execution.compile_cache)) if CONFIG.execution.compile_cache else "",
         cuda_graph=str(CONFIG.execution.cuda_graph).lower(),
         checkpoint=checkpoint_of_cell,
         attempt=attempt_of_cell,

@@ -36,6 +36,7 @@ from dia.reporting.figures.registry import FIGURES as FIGURE_KINDS, figure_group
 from dia.reporting.tables.declared_reference import declared_reference
 from dia.results import replacements
 from dia.utils.canonical_json import canonical
+from dia.utils.paths import expanded
 from dia.utils.patterns import NAME, RATE
 
 # Slurm warns all processes of a job before its time limit; only the attack acts on it, and the snakemake that watches
@@ -239,7 +240,7 @@ def state_of_cells(wildcards):
 def source_files(wildcards):
     """The files that a victim set is made from, where the config names one."""
     path = getattr(CONFIG.dataset(wildcards.dataset), "path", None)
-    return [] if path is None else [os.path.expanduser(path)]
+    return [] if path is None else [str(expanded(path))]
 
 
 def dataset_definition(wildcards):
@@ -275,4 +276,4 @@ def reference_values(wildcards):
         return []
     if is_flagged(table_definition(wildcards), "sourcecache_entry"):
         return shipped(f"config/tables/{given}")  # fetched to the same place beside the table
-    return os.path.normpath(declared.parent / given)
+    return os.path.normpath(declared.parent / expanded(given))

@@ -15,7 +15,7 @@ from dia.attacks.optimisation.objective import matching_distance
 from dia.attacks.optimisation.state import SearchProgress
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
-from dia.attacks.stop_reasons import NOT_APPLICABLE
+from dia.attacks.stop_reasons import FAILED, NOT_APPLICABLE
 
 
 class Analytic:
@@ -78,10 +78,12 @@ class Analytic:
         try:
             return solve(victim)
         except NotApplicable as error:
-            images = self.problem.labels.shape[1]
-            neutral = torch.zeros(images, *self.problem.shape, dtype=self.problem.dtype)
-            nothing = torch.zeros(images, dtype=torch.bool)
-            return Solution(neutral, nothing, None, f"{NOT_APPLICABLE}: {error}")
+            reason = f"{NOT_APPLICABLE}: {error}"
+        except torch.linalg.LinAlgError as error:  # of this victim's gradient: the others have theirs
+            reason = f"{FAILED}: {error}"
+        images = self.problem.labels.shape[1]
+        neutral = torch.zeros(images, *self.problem.shape, dtype=self.problem.dtype)
+        return Solution(neutral, torch.zeros(images, dtype=torch.bool), None, reason)
 
     def _masks(self, solutions: Sequence[Solution]) -> list[Tensor] | None:
         """Per site (V, N, *site.shape) bool, where they were read off for every victim."""

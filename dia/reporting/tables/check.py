@@ -6,6 +6,7 @@ from pathlib import Path
 from dia.errors import ConfigError
 from dia.reporting.tables.reference import read_published
 from dia.reporting.tables.spec import TableSpec
+from dia.utils.paths import expanded
 
 
 def check_tables(paths: Iterable[str | Path]) -> None:
@@ -18,7 +19,7 @@ def check_tables(paths: Iterable[str | Path]) -> None:
     for path in paths:
         try:
             spec = TableSpec.from_file(path)
-            published = Path(path).parent / (spec.reference_values or "")
+            published = Path(path).parent / expanded(spec.reference_values or "")
             if published.is_file():  # a missing one is an input that Snakemake names
                 read_published(published, spec)
         except ConfigError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dia.attacks.stop_reasons import FAILED, LIMIT, NOT_APPLICABLE
+from dia.evaluation.row_notes import HIDDEN_MATCH
 from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.cells import SIGNIFICANT
 from dia.reporting.tables.spec import TableSpec
@@ -22,6 +23,7 @@ NOTED = (
     "victim_id",
     "ssim",
     "ssim_mean_image",
+    "notes",
 )
 """Columns of the results that the notes speak of."""
 
@@ -172,6 +174,12 @@ def _failed(table: _Context) -> str | None:
     return f"{len(failed)} of {len(table.rows)} victims failed and are left out: {shorten(texts, _MOST_NAMED, '; ')}."
 
 
+def _hidden_matches(table: _Context) -> str | None:
+    """Victims whose gradient is so small that the cosine's epsilon hides a match."""
+    hidden = table.rows["notes"].str.contains(HIDDEN_MATCH, regex=False)
+    return f"{hidden.sum()} of {len(table.rows)} victims have a {HIDDEN_MATCH}." if hidden.any() else None
+
+
 def _published(table: _Context) -> str | None:
     sources = "; ".join(dict.fromkeys(table.published))
     return f"Published numbers, not ours: {sources}." if sources else None
@@ -194,6 +202,6 @@ def _code_versions(table: _Context) -> str | None:
 
 
 _NOTES: tuple[Callable[[_Context], str | None], ...] = (
-    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _not_converged, _undefended_below_chance,
+    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _hidden_matches, _not_converged, _undefended_below_chance,
     _published, _settings, _images, _code_versions,
 )  # fmt: skip

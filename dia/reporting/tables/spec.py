@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dia.results.columns import CHANCE, IDENTITY, SCORES, settings_columns
+from dia.utils.paths import PathText
 from dia.utils.strict_model import StrictBool, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
 from dia.utils.yaml_file import read_yaml
@@ -122,9 +123,8 @@ class TableSpec(StrictModel):
     chance: Chance | None = Field(None, description="Chance levels to show; null: none.")
     best: BoldRule | None = Field(None, description="Which numbers compete for bold; null: none are bold.")
     compare: Compare | None = Field(None, description="Paired test between rows; null: none.")
-    reference_values: str | None = Field(
+    reference_values: PathText | None = Field(
         None,
-        min_length=1,
         description="CSV file of published numbers to show beside ours, relative to this file; null: none.",
     )
     labels: dict[Axis, str] = Field({}, description="Headings of axes.")

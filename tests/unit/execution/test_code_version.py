@@ -33,6 +33,7 @@ CARRIERS = {
     "dia.execution.provenance": "where and when a cell ran",
     "dia.execution.rescue": "where files lie, not what is in them",
     "dia.execution.signals": "when to stop",
+    "dia.utils.paths": "where files lie, not what is in them",
     "dia.utils.patterns": "accepts or refuses names, which are in the identity",
     "dia.utils.progress_bar": "shows how far an attack is",
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 from helpers import result_rows
 from helpers.tables import DROPOUT, config, spec, table
 
+from dia.evaluation.row_notes import HIDDEN_MATCH
 from dia.reporting.expected_cells import expected_cells
 from dia.reporting.tables.build import build
 from dia.reporting.tables.spec import TableSpec
@@ -62,3 +63,18 @@ def test_ig_without_dropout_below_chance_is_noted(tmp_path: Path) -> None:
         assert len(notes) == wanted
         if wanted:
             assert f"({of.cells[0].id}: 0.100, mean image 0.200)" in notes[0]
+
+
+def test_small_gradients_are_noted(tmp_path: Path) -> None:
+    of = config(attacks=["ig"], dropout_rates=["0", "0.5"], seeds=[0])
+    for first, wanted in (
+        (f"other; {HIDDEN_MATCH}", ["2 of 4 victims have a small client gradient"]),
+        ("other", []),
+    ):
+        pairs = [
+            result_rows.made(tmp_path, cell, notes=note)
+            for cell, note in zip(of.cells, (first, "other"), strict=True)
+        ]
+        collect(pairs, tmp_path / "results.parquet")
+        made = build("x", spec(), expected_cells(of), tmp_path / "results.parquet")
+        assert [note.partition(" (gradient_norm)")[0] for note in made.notes if "small" in note] == wanted
