@@ -202,6 +202,7 @@ def _code_versions(table: _Context) -> str | None:
 
 
 _NOTES: tuple[Callable[[_Context], str | None], ...] = (
-    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _hidden_matches, _not_converged, _undefended_below_chance,
+    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _hidden_matches,
+    _not_converged, _undefended_below_chance,
     _published, _settings, _images, _code_versions,
 )  # fmt: skip

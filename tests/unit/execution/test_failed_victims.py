@@ -12,6 +12,7 @@ from helpers.tables import config
 from PIL import Image
 from torch import Tensor
 
+from dia.attacks.analytic import attack as analytic_module
 from dia.attacks.optimisation.initialisation import RandomInitialisation
 from dia.attacks.stop_reasons import LIMIT
 from dia.cli import main
@@ -253,3 +254,29 @@ def test_tables_and_charts_leave_it_out_and_name_it(tmp_path: Path) -> None:
     note = next(note for note in table.notes if "failed" in note)
     assert note.startswith("2 of 6 victims failed and are left out: ")
     assert f"{of.cells[0].id}, victim 0001 (the client gradient is not finite)" in note
+
+
+def test_a_factorisation_that_fails_costs_its_victim_alone(
+    victim_set: VictimSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the analytic attack; the other victims have the numbers that they have without it."""
+    plain = rows(victim_set, "analytic")
+    original = analytic_module.build_solver
+
+    def failing(problem: Any) -> Callable[[int], Any]:
+        solve = original(problem)
+
+        def solve_or_fail(victim: int) -> Any:
+            if victim == 1:
+                torch.linalg.svd(torch.full((2, 2), torch.nan))
+            return solve(victim)
+
+        return solve_or_fail
+
+    monkeypatch.setattr(analytic_module, "build_solver", failing)
+    found = rows(victim_set, "analytic")
+    assert found[1]["stop_reason"].startswith("failed: linalg.svd")
+    assert all(found[1][name] is None for name in ("ssim", "mse", "matching_distance"))
+    for number in (0, 2):
+        assert found[number]["ssim"] == plain[number]["ssim"]
+        assert found[number]["stop_reason"] == plain[number]["stop_reason"]
