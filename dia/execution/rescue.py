@@ -3,6 +3,7 @@
 A home directory is tried first, which the nodes of a cluster usually share, then the machine's temporary directory.
 """
 
+import errno
 import os
 import stat
 import tempfile
@@ -55,14 +56,17 @@ def write_when_there_is_room(
     """Write a file as :func:`write_somewhere` does, and where no place has room, hold its content and try again.
 
     Raises:
-        OSError: A signal to stop came before there was room; the content is lost.
+        OSError: A signal to stop came before there was room, or the file is larger than this process may write; the
+            content is lost.
     """
     said = float("-inf")
     while True:
         try:
             return write_somewhere(path, others, write)
         except OSError as error:
-            if stop.reason is not None:
+            if (
+                stop.reason is not None or getattr(error.__cause__, "errno", None) == errno.EFBIG
+            ):  # never any room
                 raise
             if time.monotonic() - said >= SECONDS_BETWEEN_WORDS:
                 said = time.monotonic()
