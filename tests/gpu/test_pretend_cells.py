@@ -1,5 +1,6 @@
 """Cells on a pretend GPU: every column of every row is what the CPU gives, to the last bit."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +17,10 @@ from dia.federated.training import train
 from dia.gradients.batched import BatchedGradientEngine
 from dia.jobs.attack_job import AttackJob
 from dia.jobs.training_job import TrainingJob
+from dia.models.build import build_model
 from dia.models.custom import CustomModel
 from dia.models.registry import MODELS
+from dia.verification import replay
 
 DIFFERS = {"device", "device_name", "started_at", "seconds", "peak_memory_mb"}
 """Columns in which two runs of one cell may differ."""
@@ -201,3 +204,30 @@ class TestTF32:
             )
         assert rounded != exact
         assert rounded == pytest.approx(exact, abs=1e-2)
+
+
+def test_a_golden_run_has_its_iterations_on_a_gpu_too(tmp_path: Path) -> None:
+    """A GPU goes on until somebody looks, and what a victim does after it stopped belongs to no run."""
+    shape, rng = (1, 1, 12, 12), np.random.default_rng(1)
+    with small_models():
+        weights = build_model("mlp", shape[1:], CLASSES, 0.5, seed=0).state_dict()
+        np.savez(
+            tmp_path / "mnist_mlp_weights.npz", **{name: value.numpy() for name, value in weights.items()}
+        )
+        run = {
+            **{name: rng.normal(size=shape) / 10 for name in ("victim", "x0", "x_final")},
+            "label": np.array([3]),
+            "dropout_rate": np.array(0.5),
+            "losses": np.ones(90),
+            **{f"client_mask_{site:02d}": rng.random((1, 16)) < 0.5 for site in range(2)},
+            "max_iterations": np.array(90),
+            "plateau_patience": np.array(10),
+            "early_stop_patience": np.array(1),
+        }
+        path = tmp_path / "mnist_mlp_wiig_p0.50.npz"
+        np.savez(path, **run)
+        expected = replay(path)
+        with pretend_gpu():
+            found = replay(path, CUDA)
+    assert found.iterations == expected.iterations < 90
+    assert expected.iterations % 20 > 0
