@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,18 @@ def test_cells_of_earlier_grids_start_first(finished: Workplace) -> None:
     second = min(time for cell, time in started.items() if "/vit/" in cell)
     late = [cell for cell, time in started.items() if "/mlp/" in cell and time > second]
     assert len(late) < (os.cpu_count() or 1)
+
+
+def test_another_command_in_the_workflow_reruns_no_cell(finished: Workplace, tmp_path: Path) -> None:
+    """A later version may call `dia attack` with other options: a week of finished cells stays."""
+    for name in ("Snakefile", "workflow", "config", "profiles"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    rule = tmp_path / "workflow" / "rules" / "attack.smk"
+    text = rule.read_text()
+    rule.write_text(text.replace(" --device ", "  --device "))
+    assert rule.read_text() != text
+    assert "attack" not in finished.planned("--configfile", CONFIG, "--snakefile", tmp_path / "Snakefile")
 
 
 def test_results_are_collected_without_pictures(finished: Workplace) -> None:
