@@ -108,15 +108,21 @@ def _ineffective_settings(config: "Config") -> list[str]:
 
 
 def _duplicates(config: "Config") -> list[str]:
-    """Cells that are listed twice, also where only the spelling of the rate differs."""
+    """Cells that are listed twice, also where only the spelling of the rate differs, or a rate without effect."""
     faults = []
     seen: dict[tuple[object, ...], tuple[int, Cell]] = {}
     for index, grid in enumerate(config.grids):
         for cell in grid.cells():
-            key = (cell.scenario, cell.dataset, cell.model, cell.p, cell.attack, cell.seed)
+            own = config.models.get(cell.model)
+            rate = None if own is not None and own.ignores_rate else cell.p
+            key = (cell.scenario, cell.dataset, cell.model, rate, cell.attack, cell.seed)
             if key in seen:
                 before, twin = seen[key]
                 spelt = "" if twin == cell else f" (as {twin.id})"
+                if rate is None and twin != cell:
+                    spelt += (
+                        f": models.{cell.model} has dropout_rates: own and no $dropout_rate, so list one rate"
+                    )
                 faults.append(f"grids[{index}]: duplicate cell {cell.id}, already in grids[{before}]{spelt}")
             seen.setdefault(key, (index, cell))
     return faults

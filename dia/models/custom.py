@@ -153,6 +153,11 @@ class CustomModel(StrictModel):
         return self.factory if self.factory in MODELS else None
 
     @property
+    def ignores_rate(self) -> bool:
+        """Whether the cell's dropout rate changes nothing."""
+        return self.dropout_rates == "own" and "$dropout_rate" not in self.arguments.values()
+
+    @property
     def weights_path(self) -> Path | None:
         """The file of weights, if there is one."""
         return None if self.weights is None else expanded(self.weights)

@@ -182,6 +182,19 @@ def test_weights_are_known_by_their_content(module: Path, monkeypatch: pytest.Mo
         planned.make(SHAPE, 3, 0.5)
 
 
+def test_rates_without_effect_are_duplicates() -> None:
+    grid = CONFIG["grids"][0] | {"dropout_rates": ["0.1", "0.5"], "attacks": ["ig"]}
+    own = {"factory": "module:mine.small", "arguments": {"classes": "$num_classes"}, "dropout_rates": "own"}
+    with pytest.raises(ConfigError) as caught:
+        Config.load(CONFIG | {"models": {"net": own}, "grids": [grid]})
+    assert str(caught.value).splitlines()[1:] == [
+        "  grids[0]: duplicate cell default/digits/net/p0.5/ig/seed0, already in grids[0] (as "
+        "default/digits/net/p0.1/ig/seed0): models.net has dropout_rates: own and no $dropout_rate, so list one rate"
+    ]
+    told = own | {"arguments": own["arguments"] | {"rate": "$dropout_rate"}}  # type: ignore[operator]
+    Config.load(CONFIG | {"models": {"net": told}, "grids": [grid]})
+
+
 def test_sites_of_a_built_in_architecture_with_weights_are_its_own() -> None:
     models = {"net": {"factory": "vit", "weights": "w.pt"}}
     Config.load(

@@ -307,6 +307,24 @@ def test_the_standard_library_makes_no_models() -> None:
         CustomModel(factory="module:os.system")
 
 
+def test_local_steps_of_resnet18_with_minibatches_of_two_are_plain_sgd() -> None:
+    """Its group normalisation cannot be mapped over victims: torch has no such rule for minibatches above one."""
+    settings = Settings(precision="float64", local_epochs=1, local_batch_size=2, local_learning_rate=0.1)
+    shape = (3, 16, 16)
+    made = build_engine("resnet18", shape, CLASSES, 0.0, 0, settings, images=2, device=torch.device("cpu"))
+    rng = torch.Generator().manual_seed(3)
+    x = torch.randn(2, 2, *shape, generator=rng, dtype=torch.float64)
+    labels = torch.randint(CLASSES, (2, 2), generator=rng)
+    sent = compute_update(made, x, [], labels)
+    for v in range(2):
+        model = build_model("resnet18", shape, CLASSES, 0.0, 0).double()
+        F.cross_entropy(model(x[v]), labels[v]).backward()
+        for key, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            error = (sent[key].dense()[v] - parameter.grad).norm()
+            assert float(error) <= 1e-9 * (1e-3 + float(parameter.grad.norm()))
+
+
 @pytest.mark.parametrize("name", ["frozen", "spectral", "counter"])
 def test_local_steps_move_what_is_trainable_and_keep_each_victims_buffers(name: str) -> None:
     made = engine(name, local_epochs=2, local_batch_size=1, local_learning_rate=0.1)
