@@ -115,7 +115,7 @@ reproduction-docs: .venv/user.stamp
 	  $(BIN)/dia cells --config $(REPRODUCTION) --out results/reproduction/all.jsonl; \
 	  $(BIN)/dia cells --config $(REPRODUCTION) --finished --out results/reproduction/finished.jsonl; \
 	  $(BIN)/dia collect --compact --job-list results/reproduction/finished.jsonl --out $(REPRODUCED)/results.parquet; \
-	  for model in mlp lenet resnet18 vit; do \
+	  for model in $$(ls results/reproduction/cells/default/cifar10); do \
 	    $(BIN)/dia figures reconstructions --job-list results/reproduction/all.jsonl --dataset cifar10 --model $$model \
 	      --rows 3 --out $(REPRODUCED)/$$model.png; \
 	  done; \

@@ -63,12 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _finished(config: "Config") -> "list[Cell]":
     """The cells that can be collected now; names the others on standard error."""
-    from dia.reporting.status import grid_status
+    from dia.reporting.status import grid_status, with_reasons
 
     cells = grid_status(config)
-    for cell in cells:
-        if cell.state != "done":
-            print(f"left out {cell.cell.id}: {cell.reason}", file=sys.stderr)
+    for line in with_reasons([cell for cell in cells if cell.state != "done"]):
+        print(f"left out {line}", file=sys.stderr)
     finished = [cell.cell for cell in cells if cell.state == "done"]
     print(f"{len(finished)} of {len(cells)} cells are finished", file=sys.stderr)
     return finished

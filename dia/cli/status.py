@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status."""
     from dia.config.config import Config
     from dia.errors import ConfigError
-    from dia.reporting.status import STATES, grid_status, seconds_left
+    from dia.reporting.status import STATES, grid_status, seconds_left, with_reasons
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1")
@@ -47,9 +47,8 @@ def run(args: argparse.Namespace) -> int:
     )
     shown = ("failed", "interrupted") if args.failed else STATES[1:]
     for state in shown:
-        for cell in cells:
-            if cell.state == state:
-                print(f"{state:12}{cell.cell.id}: {cell.reason}")
+        for line in with_reasons([cell for cell in cells if cell.state == state]):
+            print(f"{state:12}{line}")
     if counts["done"] < len(cells):
         seconds, unknown = seconds_left(cells)
         print(estimate(seconds, unknown, args.jobs))

@@ -10,9 +10,14 @@ from dia.config.jobs import attack_job
 from dia.errors import RecordError
 from dia.execution.attempts import read_attempt
 from dia.jobs.cell import Cell
+from dia.utils.text import shorten
 
 CellState = Literal["done", "running", "interrupted", "failed", "missing"]
 STATES: tuple[CellState, ...] = ("done", "running", "interrupted", "failed", "missing")
+
+
+NOT_STARTED = "not started"
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,19 @@ def _without_file(config: Config, cell: Cell) -> CellStatus:
     """The status of a cell that has no file, by the record of its last attempt."""
     attempt = read_attempt(config.attempt_path(cell))
     if attempt is None or attempt.cell_id != cell.id:
-        return CellStatus(cell, "missing", "not started")
+        return CellStatus(cell, "missing", NOT_STARTED)
     reason = attempt.describe() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
     if attempt.is_running():
         return CellStatus(cell, "running", reason)
     states: dict[str, CellState] = {"interrupted": "interrupted", "done": "missing"}
     return CellStatus(cell, states.get(attempt.state, "failed"), reason)
+
+
+def with_reasons(cells: Sequence[CellStatus]) -> list[str]:
+    """A line ``cell: reason`` per cell; those that are not started, hundreds at first, share the last one."""
+    waiting = [status.cell.id for status in cells if status.reason == NOT_STARTED]
+    lines = [f"{status.cell.id}: {status.reason}" for status in cells if status.reason != NOT_STARTED]
+    return [*lines, f"{shorten(waiting, _MOST_NAMED)}: {NOT_STARTED}"] if waiting else lines
 
 
 def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:

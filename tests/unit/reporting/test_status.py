@@ -11,7 +11,7 @@ from dia.cli.status import in_words
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
 from dia.models.custom import FingerprintedModel
-from dia.reporting.status import cell_status, grid_status, seconds_left
+from dia.reporting.status import CellStatus, cell_status, grid_status, seconds_left, with_reasons
 from dia.results.cell_file import write_cell
 
 
@@ -64,6 +64,17 @@ def test_each_state_with_its_reason(config: Config, capsys: pytest.CaptureFixtur
     main(["status", "--config", "config.yaml", "--failed"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == ["failed", "interrupted"]
+
+
+def test_cells_that_are_not_started_share_a_line(config: Config) -> None:
+    """A grid of hundreds of cells that has just begun says so in a few lines."""
+    waiting = [CellStatus(cell, "missing", "not started") for cell in config.cells * 3]
+    damaged = [CellStatus(cell, "missing", "truncated") for cell in config.cells[:2]]
+    lines = with_reasons([*waiting, *damaged])
+    assert lines[:2] == [f"{cell.id}: truncated" for cell in config.cells[:2]]
+    assert lines[2].startswith(f"{config.cells[0].id}, {config.cells[1].id}, ")
+    assert lines[2].endswith(" and 8 more: not started")
+    assert with_reasons([]) == []
 
 
 def test_a_second_attempt_is_told(config: Config) -> None:
