@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _FACTORY = re.compile(r"module:(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)\.(?P<name>[A-Za-z_]\w*)")
 Scalar = str | int | float | bool | None
 Argument = Scalar | list[Scalar]
+WEIGHTS_SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
 PLACEHOLDERS = ("$num_classes", "$dropout_rate", "$channels", "$height", "$width")
 
 
@@ -76,6 +77,13 @@ class CustomModel(StrictModel):
                 f"{package} is a module of Python's standard library, which has no torch models; name one of your own "
                 "or of an installed package"
             )
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def _is_a_kind_that_is_read(cls, value: str | None) -> str | None:
+        if value is not None and Path(value).suffix not in WEIGHTS_SUFFIXES:
+            raise ValueError(f"must be a file with one of the suffixes {', '.join(WEIGHTS_SUFFIXES)}")
         return value
 
     @field_validator("arguments")

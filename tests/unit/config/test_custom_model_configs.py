@@ -70,6 +70,10 @@ def test_an_own_model_is_a_name_in_the_grid_and_part_of_the_job() -> None:
         ({"net": {"factory": "vitt"}}, "or a built-in architecture: mlp, lenet"),
         ({"net": {"factory": "module:m.f", "weights": ""}}, "models.net.weights"),
         (
+            {"net": {"factory": "module:m.f", "weights": "w.h5"}},
+            "models.net.weights = 'w.h5': must be a file with one of the suffixes .safetensors, .npz, .pt, .pth",
+        ),
+        (
             {"net": {"factory": "module:m.f"}, "mlp": {"factory": "module:m.f"}},
             "models.mlp: mlp is a built-in architecture",
         ),

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from dia.errors import ConfigError, ModelError
 from dia.inversion.settings_file import InversionSettings
 from dia.models.build import build_model
-from dia.models.custom import CustomModel
+from dia.models.custom import WEIGHTS_SUFFIXES, CustomModel
 from dia.models.weights_file import load_weights
+from dia.utils.tensor_file import SUFFIXES
 from dia.utils.validation_errors import validate_model
 
 SHAPE = (1, 28, 28)
@@ -69,6 +70,10 @@ def test_what_was_stored_is_loaded_exactly(name: str, dtype: torch.dtype, tmp_pa
     assert model.layers[0].weight.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     for key, value in model.state_dict().items():
         assert torch.equal(value.to(stored[key].dtype), stored[key])
+
+
+def test_the_config_takes_the_kinds_that_are_read() -> None:
+    assert WEIGHTS_SUFFIXES == SUFFIXES
 
 
 def test_tied_parameters_need_one_name(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ PLACES: dict[str, Any] = {
 @pytest.mark.parametrize("place", PLACES)
 def test_variables_are_refused_wherever_a_config_has_a_path(place: str, variable: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Config.load(BASE | PLACES[place](f"{variable}/x"))
+        Config.load(BASE | PLACES[place](f"{variable}/x.pt"))
     message = str(caught.value)
-    assert f"{place.partition(' ')[0]} = '{variable}/x': {variable} is not replaced" in message
+    assert f"{place.partition(' ')[0]} = '{variable}/x.pt': {variable} is not replaced" in message
     assert "1 fault\n" in message
-    Config.load(BASE | PLACES[place]("~/a $5 path, 100% fine"))
+    Config.load(BASE | PLACES[place]("~/a $5 path, 100% fine.pt"))
 
 
 @pytest.mark.parametrize("place", PLACES)
