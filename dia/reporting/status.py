@@ -31,12 +31,14 @@ class CellStatus:
             cannot be used).
         reason: Why it is not done; empty where it is.
         seconds: Wall time of its attack, where it is done.
+        iterations: Its victims' iterations together, where it is done; a closed form has none.
     """
 
     cell: Cell
     state: CellState
     reason: str = ""
     seconds: float | None = None
+    iterations: int = 0
 
 
 def grid_status(config: Config) -> list[CellStatus]:
@@ -53,10 +55,11 @@ def cell_status(config: Config, cell: Cell) -> CellStatus:
         return _without_file(config, cell)
     try:
         with open_cell(path, attack_job(config, cell)) as (file, _):
-            seconds = file.read(["seconds"], use_threads=False)["seconds"]
+            spent = file.read(["seconds", "iterations"], use_threads=False)
     except RecordError as error:
         return CellStatus(cell, "missing", str(error).removeprefix(f"{path}: "))
-    return CellStatus(cell, "done", seconds=float(sum(seconds.to_pylist())))
+    seconds, iterations = (sum(spent[name].to_pylist()) for name in ("seconds", "iterations"))
+    return CellStatus(cell, "done", seconds=float(seconds), iterations=iterations)
 
 
 def _without_file(config: Config, cell: Cell) -> CellStatus:
@@ -82,7 +85,7 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     """Attack time of all cells that are not done, estimated from those that are.
 
     A cell takes the median of the done cells most like it: of the same scenario, dataset, model and attack, else of
-    the same model and attack, else of the same model.
+    the same model and attack, else of the same model, without those of closed forms, which say nothing about iterations.
 
     Returns:
         The seconds in all, and the number of cells without any done cell like them, which count as 0 seconds.
@@ -91,7 +94,7 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     measured: dict[tuple[str, ...], list[float]] = {}
     for status in cells:
         if status.seconds is not None:
-            for group in _similarity_groups(status.cell):
+            for group in _similarity_groups(status.cell, iterative=status.iterations > 0):
                 measured.setdefault(group, []).append(status.seconds)
     for status in cells:
         if status.state != "done":
@@ -102,8 +105,9 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     return total, unknown
 
 
-def _similarity_groups(cell: Cell) -> Iterable[tuple[str, ...]]:
-    """Groups that a cell belongs to, the closest first."""
+def _similarity_groups(cell: Cell, iterative: bool = True) -> Iterable[tuple[str, ...]]:
+    """Groups that a cell belongs to, the closest first; the last one is of iterative attacks alone."""
     yield cell.scenario, cell.dataset, cell.model, cell.attack
     yield cell.model, cell.attack
-    yield (cell.model,)
+    if iterative:
+        yield (cell.model,)

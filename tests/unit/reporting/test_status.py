@@ -1,6 +1,7 @@
 """``dia status``: what became of each cell, with its reason, and how long the rest takes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -103,6 +104,16 @@ def test_the_median_of_like_cells_is_the_estimate(config: Config) -> None:
     for number, seconds in enumerate((10, 20, 90)):
         finish(config, number, seconds)
     assert seconds_left(grid_status(config)) == (60.0, 0)
+
+
+def test_a_closed_form_says_nothing_about_other_attacks() -> None:
+    def cell(attack: str, **done: Any) -> CellStatus:
+        return CellStatus(result_rows.cell(attack=attack), "done" if done else "missing", **done)
+
+    closed = cell("analytic", seconds=1.0)
+    assert seconds_left([closed, cell("ig")]) == (0.0, 1)
+    assert seconds_left([closed, cell("dia", seconds=50.0, iterations=9), cell("ig")]) == (50.0, 0)
+    assert seconds_left([closed, cell("analytic")]) == (1.0, 0)
 
 
 def test_nothing_done_nothing_known(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
