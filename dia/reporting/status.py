@@ -85,7 +85,7 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
     """Attack time of all cells that are not done, estimated from those that are.
 
     A cell takes the median of the done cells most like it: of the same scenario, dataset, model and attack, else of
-    the same model and attack, else of the same model, without those of closed forms, which say nothing about iterations.
+    the same model and attack, else of the same model, but for closed forms, which say nothing about iterations.
 
     Returns:
         The seconds in all, and the number of cells without any done cell like them, which count as 0 seconds.
