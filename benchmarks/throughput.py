@@ -75,7 +75,7 @@ def measure(
         times["oracle"].append(contest.oracle(turns["oracle"]))
         times["engine"].append(contest.engine(turns["engine"]))
     oracle, engine = statistics.median(times["oracle"]), statistics.median(times["engine"])
-    with ThreadPoolExecutor(2) as pool:  # of processes that it waits for, one a core
+    with ThreadPoolExecutor(2) as pool:  # of processes that it waits for, one per core
         engine_peak = pool.submit(measured, "engine", model, dataset, victims, device.type, per_pass)
         oracle_peak = pool.submit(measured, "oracle", model, dataset, 1, device.type, None)
     rate, needed = max(times["rate"]), flops(model, SHAPES[dataset])

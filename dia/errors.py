@@ -34,7 +34,7 @@ class AttackInterrupted(AttackError):
 
 
 class UpdateError(DiaError):
-    """What a client sent cannot be read, or cannot be attacked in the way it is described."""
+    """A client's update cannot be read, or cannot be attacked in the way it is described."""
 
 
 class TrainingError(DiaError):

@@ -37,7 +37,7 @@ _NAME = re.compile(r"(?P<dataset>[a-z0-9]+)_(?P<model>[a-z0-9]+)_(?P<attack>ig|w
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """How far a replay is from its golden run."""
+    """The distance of a replay from its golden run."""
 
     name: str
     loss_deviation: float

@@ -23,7 +23,7 @@ class Attack(Protocol):
 
     @property
     def optimises_masks(self) -> bool:
-        """Whether its iterations have masks, which an observer can compare with the client's."""
+        """Tell whether its iterations have masks, which an observer can compare with the client's."""
 
     def run(
         self,
@@ -56,7 +56,7 @@ class Attack(Protocol):
 
 
 class AttackBuilder(Protocol):
-    """What a registry entry names."""
+    """The function that a registry entry names."""
 
     def __call__(self, problem: Problem, victims_per_chunk: int | None = None) -> Attack:
         """The attack on a problem.

@@ -37,7 +37,7 @@ def last_layer(model: nn.Module, num_classes: int) -> tuple[str, nn.Linear]:
     ]
     if not layers:
         raise AttackError(
-            f"labels cannot be inferred: the model has no nn.Linear with {num_classes} outputs, one a class; "
+            f"labels cannot be inferred: the model has no nn.Linear with {num_classes} outputs, one per class; "
             "set attacker_labels: known"
         )
     return layers[-1]

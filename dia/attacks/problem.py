@@ -59,7 +59,7 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return reference_parameter(self.model.model).device
 
     @property
@@ -86,7 +86,7 @@ class Problem:
         return self.initialisation.masks(restart, self.victim_ids)
 
     def gradient(self, victim: int, name: str) -> Tensor:
-        """What one victim sent of a parameter, in full and on the device."""
+        """The update of a parameter that one victim sent, in full and on the device."""
         return self.received.pieces[name].select(torch.tensor([victim])).to(self.device).dense()[0]
 
     def select(self, victims: Tensor) -> "Problem":

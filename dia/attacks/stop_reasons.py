@@ -1,4 +1,4 @@
-"""Why an attack on a victim ended: the values, or the beginnings, of the column ``stop_reason``."""
+"""Reasons why an attack on a victim ended: the values, or the beginnings, of the column ``stop_reason``."""
 
 CONVERGED = "converged"
 """The best loss fell below ``loss_tolerance``."""
@@ -20,5 +20,5 @@ SEED_NOT_FOUND = "seed_not_found"
 
 
 def is_scored(stop_reason: str) -> bool:
-    """Whether a victim has a reconstruction, and so scores."""
+    """Tell whether a victim has a reconstruction, and so scores."""
     return not stop_reason.startswith((NOT_APPLICABLE, FAILED))

@@ -40,7 +40,7 @@ def _merged(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str,
 
 
 def _overlaps(block: Any, config: Mapping[str, Any]) -> bool:
-    """Whether a config was read from a block: no key of the block is missing from it."""
+    """Tell whether a config was read from a block: no key of the block is missing from it."""
     return isinstance(block, Mapping) and bool(block) and block.keys() <= config.keys()
 
 

@@ -46,7 +46,7 @@ def _check_compile(value: object) -> object:
 
 
 class Execution(StrictModel):
-    """How cells are run; none of this reruns them. Numbers may differ by rounding between these ways."""
+    """Ways to run cells; none of them reruns any. Numbers may differ by rounding between these ways."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -83,7 +83,7 @@ class Execution(StrictModel):
 
 
 class Tracking(StrictModel):
-    """Where MLflow keeps the runs."""
+    """The place where MLflow keeps the runs."""
 
     uri: Annotated[str, Field(min_length=1), AfterValidator(check_address)] | None = Field(
         None,
@@ -163,7 +163,7 @@ class Config(StrictModel):
 
     @property
     def results(self) -> Path:
-        """Where this config's outputs go, relative to the working directory."""
+        """The folder of this config's outputs, relative to the working directory."""
         return Path("results", self.name)
 
     def cell_path(self, cell: Cell) -> Path:
@@ -171,7 +171,7 @@ class Config(StrictModel):
         return self.results / "cells" / cell.path
 
     def attempt_path(self, cell: Cell) -> Path:
-        """Where the attack on a cell notes how far it is."""
+        """The file in which the attack on a cell records its progress."""
         return self.results / "logs" / "attack" / f"{cell.id}.json"
 
     def dataset(self, name: str) -> DatasetSpec:

@@ -33,7 +33,7 @@ class Axes(StrictModel):
 
 
 class Reduction(StrictModel):
-    """What makes a config small."""
+    """The changes that make a config small."""
 
     datasets: dict[Name, DatasetSpec] = Field(
         {}, description="Source of a dataset -> the definition that stands in for it; other sources stay."
@@ -118,6 +118,6 @@ def reduced(config: Config, reduction: Reduction) -> Config:
 
 
 def _kept(values: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
-    """What is wanted of an axis; rates are compared as numbers, however they are spelt."""
+    """The values of an axis to keep; rates are compared as numbers, however they are spelt."""
     numbers = set(map(float, wanted))
     return [value for value in values if float(value) in numbers] or list(values[:1])

@@ -7,7 +7,7 @@ from dia.errors import ConfigError
 
 
 def take_switch(mapping: Mapping[str, Any], name: str, origin: str) -> tuple[bool, dict[str, Any]]:
-    """Whether a switch is on, and the mapping without it.
+    """Tell whether a switch is on, and the mapping without it.
 
     Args:
         mapping: The parsed YAML, perhaps with the switch.

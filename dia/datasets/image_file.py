@@ -66,13 +66,13 @@ def read_image(path: Path, what: str) -> "Image":
 
 
 def _raw_mode(tile: Any) -> str:
-    """How a decoder unpacks a file, such as ``RGB;16B``."""
+    """The raw mode in which a decoder unpacks a file, such as ``RGB;16B``."""
     arguments = tile[3]
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
 def _is_deep(image: "Image") -> bool:
-    """Whether it is grey with 16 bits; Pillow opens such a PNM, and older versions such a PNG, as 32-bit numbers."""
+    """Tell whether it is 16-bit grey; Pillow opens such a PNM, and older versions such a PNG, as 32-bit numbers."""
     return image.mode in SIXTEEN_BITS or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
@@ -81,7 +81,7 @@ def _may_be_transparent(image: "Image") -> bool:
 
 
 def _obstacle(image: "Image", raw_modes: Sequence[str]) -> str | None:
-    """What keeps an image from having exact 8-bit RGB; None where it has."""
+    """The reason why an image has no exact 8-bit RGB; None where it has."""
     if any(";12" in mode for mode in raw_modes):
         return "grey levels of 12 bits"
     if _may_be_transparent(image):

@@ -257,7 +257,7 @@ class BundledPhotos(DatasetBase):
     normalisation: NormalisationName | None = _normalisation("imagenet")
 
     def all_images(self) -> Self:
-        """As many crops as there may be."""
+        """The definition with as many crops as there may be."""
         return self.model_copy(update={"images": MOST_CROPS})
 
 

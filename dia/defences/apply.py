@@ -17,7 +17,7 @@ def active_defences(settings: DefenceSettings) -> list[str]:
 
 
 def keeps_scale(settings: DefenceSettings) -> bool:
-    """Whether the magnitude of what is sent still tells the magnitude of the gradient."""
+    """Tell whether the magnitude of what is sent still tells the magnitude of the gradient."""
     return settings.defence_clip_norm is None and settings.defence_quantisation != "sign"
 
 

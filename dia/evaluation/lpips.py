@@ -14,7 +14,7 @@ SMALLEST = 64
 
 
 def weights_file(network: str) -> Path:
-    """Where torchvision keeps the weights of ``alex``, ``vgg`` or ``squeeze`` once they are there."""
+    """The folder in which torchvision keeps the weights of ``alex``, ``vgg`` or ``squeeze`` once they are there."""
     models = import_torchvision().models
     weights = {
         "alex": models.AlexNet_Weights,

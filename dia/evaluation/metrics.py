@@ -21,7 +21,7 @@ because to import torchmetrics takes longer than all else that a short cell does
 """
 
 SLACK = 1e-3
-"""How far outside [0, 1] a pixel may be by rounding (float32, clipped in normalised space)."""
+"""Largest excess of a pixel over [0, 1] by rounding (float32, clipped in normalised space)."""
 
 # Images are scored in pieces of about this many pixels, so that memory does not grow with the victims.
 _PIXELS_AT_ONCE = 2**16

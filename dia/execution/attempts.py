@@ -1,4 +1,4 @@
-"""What became of a cell that has no result: the record that each attack keeps outside its outputs.
+"""The fate of a cell that has no result: the record that each attack keeps outside its outputs.
 
 A failed job's outputs are deleted and a killed one says nothing, so the attack itself notes where it runs and how far
 it is, in a small JSON file beside its log. ``kill -9`` leaves the last heartbeat.
@@ -47,7 +47,7 @@ class Attempt:
     error: str = ""
 
     def describe(self) -> str:
-        """Why the cell has no result, for a table's list of missing cells."""
+        """The reason why the cell has no result, for a table's list of missing cells."""
         where = f"{self.host}, job {self.job_id}" if self.job_id else self.host
         if self.is_running():
             return f"running on {where}, iteration {self.iteration}"
@@ -61,14 +61,14 @@ class Attempt:
         return f"{self.state} on {where} at iteration {self.iteration}: {self.error}"
 
     def is_running(self) -> bool:
-        """Whether the attempt is still running, as far as can be told."""
+        """Tell whether the attempt is still running, as far as can be told."""
         if self.state != "running":
             return False
         silent = (datetime.now(UTC) - datetime.fromisoformat(self.heartbeat_at)).total_seconds()
         return silent < SILENT_SECONDS and self._process_exists()
 
     def _process_exists(self) -> bool:
-        """Whether the process still is there, where that can be told (the same host)."""
+        """Tell whether the process still is there, where that can be told (the same host)."""
         if self.host != platform.node():
             return True
         try:

@@ -47,7 +47,7 @@ def visible_gpus() -> list[str]:
 
 
 def _is_listed(name: str, listing: str) -> bool:
-    """Whether the output of ``nvidia-smi -L`` has the GPU; UUIDs may be cut short, as CUDA allows."""
+    """Tell whether the output of ``nvidia-smi -L`` has the GPU; UUIDs may be cut short, as CUDA allows."""
     if name.isdecimal():
         return int(name) < len(re.findall(r"^GPU \d+:", listing, re.MULTILINE))
     if name.startswith("MIG-GPU-"):  # MIG-GPU-<UUID>/<instance>/<instance>, as drivers before R470 have it
@@ -68,7 +68,7 @@ def _installed_gpus() -> list[str]:
 
 
 def _output(command: Sequence[str]) -> str:
-    """What a command prints; nothing if it fails or is not there."""
+    """The output of a command; nothing if it fails or is not there."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Where a row comes from: versions, machine, git commit and code fingerprint."""
+"""The origin of a row: versions, machine, git commit and code fingerprint."""
 
 import os
 import platform

@@ -126,7 +126,7 @@ def _naming(cell: Cell) -> Iterator[None]:
 
 
 def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
-    """What a checkpoint belongs to: the cell with its settings, the victims' content the code and torch."""
+    """The owner of a checkpoint: the cell with its settings, the victims' content the code and torch."""
     text = "\n".join([job.canonical_json(), victim_set.sha256, code_fingerprint(), str(torch.__version__)])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -9,7 +9,7 @@ from a terminal that is lost."""
 
 
 class StopRequest:
-    """Whether to stop, and why.
+    """Tell whether to stop, and why.
 
     Attributes:
         reason: The signal's name; None while nobody asked.

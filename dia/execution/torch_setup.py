@@ -1,4 +1,4 @@
-"""How torch computes in this process: device, threads, precision of matrix products."""
+"""Set up torch in this process: device, threads, precision of matrix products."""
 
 import torch
 

@@ -203,12 +203,12 @@ class BatchedGradientEngine:
         self._verify(probe_on(self, x, labels))
 
     def _is_frozen(self, name: str, module: nn.Module) -> bool:
-        """Whether a layer has parameters and clients send none of them."""
+        """Tell whether a layer has parameters and clients send none of them."""
         own = [f"{name}.{parameter}".lstrip(".") for parameter, _ in module.named_parameters(recurse=False)]
         return bool(own) and not any(parameter in self.parameters for parameter in own)
 
     def _is_folded(self, layer: str) -> bool:
-        """Whether a layer's rule yields the gradient of any of its parameters."""
+        """Tell whether a layer's rule yields the gradient of any of its parameters."""
         names = (
             f"{layer}.{name}".lstrip(".") for name, _ in self._layers[layer].named_parameters(recurse=False)
         )

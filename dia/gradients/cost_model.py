@@ -15,7 +15,7 @@ ELEMENTWISE = 32
 
 
 def keep_factors(tokens: int, received_rank: int | None, fan_in: int, fan_out: int) -> bool:
-    """Whether a layer is matched through its factors rather than through its full gradient.
+    """Tell whether a layer is matched through its factors rather than through its full gradient.
 
     Args:
         tokens: Positions T summed over in one victim's gradient (images x tokens, or images x pixels).

@@ -1,4 +1,4 @@
-"""What an attack needs of a model, however its gradients are computed."""
+"""The interface of a model for attacks, however its gradients are computed."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -19,7 +19,7 @@ class GradientEngine(Protocol):
         buffers: What its forward pass changes besides.
         shape: (C, H, W) of one image.
         num_classes: Number of outputs.
-        sites: The masks that a pass needs: one a place where the model drops (and, with local steps, one a step).
+        sites: The masks that a pass needs: one per place where the model drops (and, with local steps, per step).
         per_victim_parameters: Names of parameters whose gradient is computed one victim at a time.
     """
 
@@ -39,7 +39,7 @@ class GradientEngine(Protocol):
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
     ) -> dict[str, ParameterGradient]:
-        """What every victim sends; see :meth:`dia.gradients.batched.BatchedGradientEngine.gradients`."""
+        """The update that every victim sends; see :meth:`dia.gradients.batched.BatchedGradientEngine.gradients`."""
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
         """Every victim's loss (V,)."""

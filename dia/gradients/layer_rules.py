@@ -119,7 +119,7 @@ class LayerNormRule:
 
 @layer_rule(nn.GroupNorm)
 class GroupNormRule:
-    """As layer normalisation, one weight a channel: sums over images and pixels."""
+    """Like layer normalisation, with one weight per channel: sums over images and pixels."""
 
     def forward(self, module: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
         xhat = F.group_norm(x, module.num_groups, eps=module.eps)

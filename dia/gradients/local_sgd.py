@@ -188,7 +188,7 @@ class LocalSGDEngine:
 
     @full_precision_products()
     def _can_be_mapped(self, probe: Probe, step: int) -> bool:
-        """Whether mapped victims have the losses, gradients and second derivatives of looped ones in a step."""
+        """Tell whether mapped victims have the losses, gradients and second derivatives of looped ones in a step."""
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
             return False  # its statistics belong to one victim, and torch 2.13 differentiates it wrongly
         images, places = self.steps[step], len(self._places)

@@ -15,7 +15,7 @@ from dia.models.dropout import use_masks
 
 
 def depends_on_data(model: GradientEngine, x: Tensor, masks: Sequence[Tensor]) -> bool:
-    """Whether the forward pass branches on values or selects by them: another batch may be computed otherwise."""
+    """Tell whether the forward pass branches on values or selects by them: another batch may be computed otherwise."""
     with (
         torch.no_grad(),
         use_masks(model.sites, [mask.flatten(0, 1) for mask in masks]),
@@ -26,7 +26,7 @@ def depends_on_data(model: GradientEngine, x: Tensor, masks: Sequence[Tensor]) -
 
 
 def mixes_victims(model: GradientEngine, x: Tensor, masks: Sequence[Tensor]) -> bool:
-    """Whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
+    """Tell whether a victim's outputs depend on another's images, however little (BatchNorm in train mode)."""
     images = x.flatten(0, 1).detach().requires_grad_()
     with torch.enable_grad(), use_masks(model.sites, [mask.flatten(0, 1) for mask in masks]):
         outputs = model.model(images)[: x.shape[1]]

@@ -1,4 +1,4 @@
-"""Whether an update can be what it is said to be; asked before any iteration, answered by the gradient itself.
+"""Check that an update can be what it is said to be, before any iteration, answered by the gradient itself.
 
 The last layer tells most. Its bias gradient is ``mean_n (p_nc - [y_n = c])`` with softmax probabilities p: negative
 only for classes that are among the images, never below their share, and zero in sum, whatever the dropout. The gradient
@@ -23,7 +23,7 @@ from dia.utils.randomness import bernoulli, generator
 TOLERANCE = 1e-3
 """Relative size below which an entry of the bias gradient counts as zero."""
 SCALE_FACTOR = 5.0
-"""How far a gradient's norm may be from that of made-up clients before a warning."""
+"""Largest ratio of a gradient's norm and that of made-up clients without a warning."""
 MADE_UP_CLIENTS = 4
 MOST_ENTRIES = 2_000_000
 """Entries of the largest matrix whose rank is computed."""
@@ -31,7 +31,7 @@ MOST_ENTRIES = 2_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """What is checked together.
+    """The things that are checked together.
 
     Attributes:
         engine: The model as the attacker believes the client ran it.
@@ -183,7 +183,7 @@ def _check_pixels(case: Case) -> list[str]:
 
 
 def range_warnings(pixels: Tensor, what: str, certain: bool = True) -> list[str]:
-    """Whether pixels (..., C, H, W) fill [0, 1], as those of photographs and digits do."""
+    """Tell whether pixels (..., C, H, W) fill [0, 1], as those of photographs and digits do."""
     low, high = float(pixels.min()), float(pixels.max())
     if certain and (low < -0.1 or high > 1.1):
         return [

@@ -21,7 +21,7 @@ from dia.utils.validation_errors import unknown_name_message
 Shape = tuple[int, int, int]
 DropoutRates = float | Literal["own", "unknown"] | Mapping[str, float]
 WRAPPERS = ("_orig_mod", "module", "_module")
-"""Where torch.compile, DataParallel and Opacus keep the module that they wrap."""
+"""Attributes in which torch.compile, DataParallel and Opacus keep the module that they wrap."""
 
 
 def unwrap(model: nn.Module) -> nn.Module:

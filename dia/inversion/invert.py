@@ -190,7 +190,7 @@ def _came_back(twin: Twin) -> bool:
 
 
 def _doubts(outcome: Outcome, problem: Problem, pixels: Tensor) -> list[str]:
-    """What speaks against believing the pictures."""
+    """Reasons not to believe the pictures."""
     distance, reason = float(outcome.matching_distance[0]), outcome.stop_reason[0]
     if reason.startswith(NOT_APPLICABLE):
         return [f"the attack does not apply, and the images are blank: {reason}"]

@@ -1,4 +1,4 @@
-"""How the client trained before it sent anything: plain SGD, one step or several."""
+"""The client's training before it sent anything: plain SGD, one step or several."""
 
 from dataclasses import dataclass
 

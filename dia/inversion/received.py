@@ -21,7 +21,7 @@ Tensors = Mapping[str, Any] | Sequence[Any] | nn.Module | ClientUpdate
 """Tensors or arrays by name; or in the order of ``model.parameters()`` or of ``model.state_dict()``; or a module."""
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "_module.")
-"""What DataParallel, torch.compile and Opacus put before the names of a state dict."""
+"""Prefixes that DataParallel, torch.compile and Opacus put before the names of a state dict."""
 ROUNDING_MATTERS = 0.01
 """Share of a difference of weights that may be their rounding; beyond it a warning says so."""
 

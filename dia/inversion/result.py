@@ -1,4 +1,4 @@
-"""What an inversion finds, and how it compares with the truth where someone has that."""
+"""The result of an inversion, and its comparison with the truth where someone has that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ class Twin:
 
 @dataclass(frozen=True)
 class Inversion:
-    """What an attack found behind one client's update.
+    """The result of an attack on one client's update.
 
     Attributes:
         images: (N, C, H, W) reconstructions in [0, 1], float32 on the CPU. A gradient says nothing about their order.

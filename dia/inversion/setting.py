@@ -117,7 +117,7 @@ class Setting:
         )
 
     def problem(self, client: GradientEngine, sent: ClientUpdate, labels: Tensor) -> Problem:
-        """What the attack is given."""
+        """The input of the attack."""
         return attacker_view(
             self.method, self.seed, self.settings, client, self.engine, sent, [], labels[None],
             self.normalisation, ["0000"],

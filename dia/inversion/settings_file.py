@@ -16,7 +16,7 @@ Rate = Annotated[StrictFloat, Field(ge=0, lt=1)]
 
 
 class LocalTraining(StrictModel):
-    """How the client trained before it sent anything."""
+    """The client's training before it sent anything."""
 
     learning_rate: Annotated[StrictFloat, Field(gt=0)] | None = Field(
         None, description="Of the client's SGD; null: unknown. Above 0."

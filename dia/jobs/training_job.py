@@ -76,7 +76,7 @@ class TrainingJob(StrictModel):
 
     @property
     def name(self) -> str:
-        """Where the model lies below ``models/``, without suffix: readable, and its own for every other job."""
+        """The model's place below ``models/``, without suffix: readable, and its own for every other job."""
         digest = hashlib.sha256(self.canonical_json().encode()).hexdigest()[:8]
         axes = f"{self.dataset_name}/{self.model_name}/p{self.dropout_rate}/seed{self.seed}"
         return f"{axes}/rounds{self.settings.federated_rounds}-{digest}"

@@ -37,7 +37,7 @@ PLACEHOLDERS = ("$num_classes", "$dropout_rate", "$channels", "$height", "$width
 
 
 class CustomModel(StrictModel):
-    """Where a model comes from: a callable that returns a torch module."""
+    """The origin of a model: a callable that returns a torch module."""
 
     factory: str = Field(
         description="module:PACKAGE.NAME: the callable NAME of an importable Python module (also one in the "
@@ -162,7 +162,7 @@ class CustomModel(StrictModel):
 
     @property
     def ignores_rate(self) -> bool:
-        """Whether the cell's dropout rate changes nothing."""
+        """Tell whether the cell's dropout rate changes nothing."""
         return self.dropout_rates == "own" and "$dropout_rate" not in self.arguments.values()
 
     @property
@@ -252,7 +252,7 @@ def _without_fused_attention() -> None:
 
 
 def _makes_models(found: Any) -> bool:
-    """Whether calling this could make a model, as far as can be told without calling it."""
+    """Tell whether calling this could make a model, as far as can be told without calling it."""
     from torch import nn
 
     found = inspect.unwrap(found)

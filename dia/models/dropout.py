@@ -84,7 +84,7 @@ class Dropout(nn.Dropout):
 
 
 class ChannelDropout(Dropout):
-    """The replayable form of ``nn.Dropout1d``, ``2d`` and ``3d``: one mask entry a channel."""
+    """The replayable form of ``nn.Dropout1d``, ``2d`` and ``3d``: one mask entry per channel."""
 
     def mask_shape(self, x: Tensor) -> tuple[int, ...]:
         return (x.shape[1], *[1] * (x.dim() - 2))
@@ -140,7 +140,7 @@ def replace_dropout(model: nn.Module) -> nn.Module:
 
 
 def _replayable(module: nn.Module | None) -> type[Dropout] | None:
-    """What replaces a module: also a subclass of torch's dropout that computes as that does."""
+    """The replacement of a module: also a subclass of torch's dropout that computes as that does."""
     if isinstance(module, Dropout):
         return None
     forward = getattr(type(module), "forward", None)

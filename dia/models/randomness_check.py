@@ -1,4 +1,4 @@
-"""Whether a user's own model can be attacked at all: one trial run, as the attack will run it.
+"""Check that a user's own model can be attacked at all: one trial run, as the attack will run it.
 
 Randomness that replaying dropout modules would miss (dropout inside functions, fused kernels and other modules) is
 found by torch's own mark on its operators, so nothing depends on how the dropout is called; that of numpy and Python

@@ -61,7 +61,7 @@ def unseen_pixels(model: nn.Module, sites: Sequence[Site], shape: tuple[int, int
 
 @torch.no_grad()
 def _finite_without(model: nn.Module, image: Tensor, group: Tensor) -> bool:
-    """Whether the logits stay numbers when the entries ``group`` of the flattened image are none."""
+    """Tell whether the logits stay numbers when the entries ``group`` of the flattened image are none."""
     spoilt = image.clone()
     spoilt.view(-1)[group] = torch.nan
     return bool(torch.isfinite(model(spoilt)).all())

@@ -87,5 +87,5 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_rounded(value: Tensor, target: Tensor) -> bool:
-    """Whether a value would not come through a cast to the type of its place."""
+    """Tell whether a value would not come through a cast to the type of its place."""
     return not torch.equal(value.to(target.dtype).to(value.dtype), value)

@@ -106,7 +106,7 @@ def _cells(words: Sequence[str], config: "Config", results: Path, tables: Path) 
 
 
 def _versions(words: Sequence[str], config: "Config", results: Path, tables: Path) -> list[str]:
-    """What was run in all, then the number of cells by machine, software versions and code."""
+    """The run as a whole, then the number of cells by machine, software versions and code."""
     frame = read_results(results, COLUMNS).to_pandas()
     lines = [f"* {what}: {how_much}" for what, how_much in totals(frame, frame["cell_id"].nunique())]
     heading = [pipe_line(VERSIONS), pipe_line([":--"] * len(VERSIONS))]

@@ -1,4 +1,4 @@
-"""What was run, by which code and on which machines: lines that the summary and documents share."""
+"""The code and machines of a run: lines that the summary and documents share."""
 
 from typing import TYPE_CHECKING
 

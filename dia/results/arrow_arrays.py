@@ -53,7 +53,7 @@ def _bits(flags: np.ndarray) -> pa.Buffer:
 
 
 def _offsets(parts: Sequence[Any]) -> pa.Buffer:
-    """Where each part begins, and where the last one ends."""
+    """The offsets at which each part begins, and at which the last one ends."""
     offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     if offsets[-1] > np.iinfo(np.int32).max:
         raise ValueError(f"{offsets[-1]} entries in one column, more than 2^31")

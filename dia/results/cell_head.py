@@ -32,7 +32,7 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True, slots=True)
 class CellHead:
-    """What a cell's file says of itself.
+    """The statement of a cell's file about itself.
 
     Attributes:
         job: The job that the cell was made for, as plain values.
@@ -211,7 +211,7 @@ def _with_later_settings(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job has otherwise than the one that is wanted: settings by name, parts of the dataset as ``dataset.x``."""
+    """The differences of a job from the one that is wanted: settings by name, parts of the dataset as ``dataset.x``."""
 
     def flat(job: Mapping[str, Any]) -> dict[str, Any]:
         dataset = {f"dataset.{name}": value for name, value in job.get("dataset", {}).items()}
@@ -222,7 +222,7 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
 
 
 def came_later(column: str) -> bool:
-    """Whether a cell of an older version may lack a column: a setting, how it was computed, or what may be absent."""
+    """Tell whether cells of older versions may lack a column: a setting, how it was computed, or what may be absent."""
     return column not in _ALWAYS
 
 

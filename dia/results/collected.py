@@ -33,7 +33,7 @@ JOB_HASH = "job_sha256"
 
 @dataclass
 class Collected:
-    """What was collected: counts, the cells of each code fingerprint, and of each dataset's victim sets."""
+    """A summary of the collection: counts, the cells of each code fingerprint, and of each dataset's victim sets."""
 
     cells: int = 0
     rows: int = 0

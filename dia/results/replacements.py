@@ -49,7 +49,7 @@ def find_replacements(jobs: Iterable[tuple[AttackJob, Path]]) -> list[Replacemen
 
 
 def describe_replacements(found: Sequence[Replacement]) -> str:
-    """How many finished cells would be replaced, which, why, and what to do."""
+    """Say how many finished cells would be replaced, which, why, and what to do."""
     counted = "1 finished cell" if len(found) == 1 else f"{len(found)} finished cells"
     lines = [
         f"{counted} will be replaced, because the config has other settings now than they were made with:"

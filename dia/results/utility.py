@@ -1,4 +1,4 @@
-"""What trained models are worth: one row a model, and all of a config's in one Parquet file."""
+"""The utility of trained models: one row per model, and all of a config's in one Parquet file."""
 
 from collections.abc import Sequence
 from pathlib import Path

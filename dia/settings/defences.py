@@ -1,4 +1,4 @@
-"""What a client does against leakage, apart from dropout."""
+"""Defences of a client against leakage, apart from dropout."""
 
 from typing import Literal
 
@@ -33,6 +33,6 @@ class DefenceSettings(StrictModel):
     )
     defence_quantisation: Quantisation = Field(
         "none",
-        description="How entries are rounded, last of all: none, int8 (255 levels a parameter) or sign (one "
-        "magnitude a parameter).",
+        description="How entries are rounded, last of all: none, int8 (255 levels per parameter) or sign (one "
+        "magnitude per parameter).",
     )

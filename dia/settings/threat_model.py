@@ -1,4 +1,4 @@
-"""What the attacker knows about the client besides its gradient."""
+"""The attacker's knowledge of the client besides its gradient."""
 
 from typing import Annotated, Literal
 
@@ -38,7 +38,7 @@ AttackerRate = Annotated[
 
 
 class KnowledgeSettings(StrictModel):
-    """What the attacker is told, and what it must find out."""
+    """The attacker's knowledge: what it is told, and what it must find out."""
 
     attacker_labels: Literal["known", "inferred"] = Field(
         "known",

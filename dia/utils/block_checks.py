@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 def failed_checks(block: type[BaseModel], given: Mapping[str, Any], faulty: set[str]) -> list[str]:
-    """What the model validators of a block say about its valid keys.
+    """The faults that the model validators of a block find about its valid keys.
 
     A check that needs a faulty key says nothing.
 

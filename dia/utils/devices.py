@@ -59,7 +59,7 @@ def _cpu_for_want_of_a_gpu() -> str:
 
 
 def _why_no_cuda() -> str:
-    """What to say where torch sees no CUDA device."""
+    """The message where torch sees no CUDA device."""
     if torch.version.cuda is None and torch.version.hip is None:
         return (
             f"torch {torch.__version__} is built without CUDA; install a build for your GPU (see pytorch.org)"
@@ -78,7 +78,7 @@ def total_memory(device: torch.device) -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that something did not fit in the device's memory, in torch's words or a library's."""
+    """Tell whether an error says that something did not fit in the device's memory, in torch's words or a library's."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

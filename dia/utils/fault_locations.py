@@ -1,4 +1,4 @@
-"""Where in a file one of pydantic's errors lies."""
+"""The place in a file of one of pydantic's errors."""
 
 import types
 import typing

@@ -10,7 +10,7 @@ from pathlib import Path
 from dia.errors import StorageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system says where there is no room left: on the disk, in a quota, below a limit."""
+"""Error numbers of a system without room: on the disk, in a quota, below a limit."""
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def read_npz(
 
 
 class _UnreadableArrayError(Exception):
-    """What is wrong with one array of the archive."""
+    """The fault of one array of the archive."""
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> Array:

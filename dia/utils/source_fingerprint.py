@@ -46,7 +46,7 @@ class _WithoutWords(ast.NodeTransformer):
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether an expression is a string literal, an f-string, or a sum with one."""
+    """Tell whether an expression is a string literal, an f-string, or a sum with one."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _is_text(node.left) or _is_text(node.right)
     return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))

@@ -1,4 +1,4 @@
-"""What every part of the config is built from: closed models and strict numbers."""
+"""The ground of every part of the config: closed models and strict numbers."""
 
 from typing import Annotated
 

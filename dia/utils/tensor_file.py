@@ -26,7 +26,7 @@ STATE_KEYS = (
     "gradients",
     "model_params",
 )
-"""Where frameworks put the tensors in a dictionary of other things."""
+"""Keys under which frameworks put the tensors in a dictionary of other things."""
 
 
 def read_tensors(path: str | Path, *, what: str, error: type[DiaError]) -> dict[str, Tensor] | list[Tensor]:

@@ -123,7 +123,7 @@ def _value_at(data: Any, parts: tuple[int | str, ...]) -> Any:
 
 
 def _is_consequence(detail: ErrorDetails) -> bool:
-    """Whether a fault only follows from others: a list left empty by its bad items."""
+    """Tell whether a fault only follows from others: a list left empty by its bad items."""
     return detail["type"] == "too_short" and len(detail["input"]) > 0
 
 

@@ -18,7 +18,7 @@ MOST_LEVELS = 50
 MOST_VALUES = 1_000_000
 """Values of a file, those behind aliases counted each time."""
 LARGEST_INTEGER = 2**63 - 1
-"""What a column of the results can hold."""
+"""The range of integers that a column of the results can hold."""
 
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {_CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}

@@ -1,4 +1,4 @@
-"""What server and clients share: a network with dropout, and MNIST digits, one per client."""
+"""The parts that server and clients share: a network with dropout, and MNIST digits, one per client."""
 
 import numpy as np
 import torch

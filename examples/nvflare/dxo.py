@@ -25,7 +25,7 @@ KINDS = {"WEIGHTS": "weights", "WEIGHT_DIFF": "difference"}
 
 @dataclass(frozen=True)
 class Update:
-    """What one client sent.
+    """The update of one client.
 
     Attributes:
         kind: ``weights`` or ``difference``.

@@ -23,12 +23,12 @@ from dia.attacks.analytic.network_head import Head
 from dia.attacks.analytic.unit_inverse import Units, below_turning_point, invert
 
 BRANCH_ROUNDS = 5
-"""How often the pre-activations of a GELU's negative outputs are read again from the input just found."""
+"""Number of times that the pre-activations of a GELU's negative outputs are read again from the input just found."""
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the recursion ends with.
+    """The end of the recursion.
 
     Attributes:
         image: The first layer's input.

@@ -34,7 +34,7 @@ CAUTIONS = (1.0, 0.2, 5.0)
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What was found of one victim.
+    """The solution of one victim.
 
     Attributes:
         x: (N, C, H, W) normalised, inside the pixel box.
@@ -58,7 +58,7 @@ class Reconstruction:
 
     @property
     def replays(self) -> bool:
-        """Whether the images and masks give the gradient that was received."""
+        """Tell whether the images and masks give the gradient that was received."""
         return self.replay_error <= REPLAYED
 
 

@@ -1,4 +1,4 @@
-"""What the equations leave free of an image, filled by a convex programme: plausible, never claimed.
+"""The part of an image that the equations leave free, filled by a convex programme: plausible, never claimed.
 
 Among the images that satisfy the equations, that of the least total variation that stays in the pixel box and keeps
 the inactive units inactive, both as quadratic penalties. Pixels that no equation sees move freely.

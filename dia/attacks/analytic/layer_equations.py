@@ -251,7 +251,7 @@ class _Weak:
 
 @dataclass(frozen=True)
 class Openness:
-    """What the equations leave free of a layer's input.
+    """The part of a layer's input that the equations leave free.
 
     Attributes:
         weak: The unknowns.

@@ -22,7 +22,7 @@ CONSISTENT = 1e-3
 
 @dataclass(frozen=True)
 class Head:
-    """What the last layer's gradient says.
+    """The information in the last layer's gradient.
 
     Attributes:
         inputs: (N, features).

@@ -29,7 +29,7 @@ from dia.gradients.batched import BatchedGradientEngine
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 PARTS = ("conv1", "bn1", "relu", "maxpool", *STAGES, "avgpool", "fc")
-"""What torchvision's ResNets are made of, in the order of their calls."""
+"""The parts of torchvision's ResNets, in the order of their calls."""
 
 FIRST = "layer1.0.conv1"
 
@@ -55,7 +55,7 @@ of the box. Chosen on victims 16 to 27 of CIFAR-10, which no table reports."""
 
 
 class Stages(NamedTuple):
-    """What is found of one victim between the stem and the last layer.
+    """The features of one victim between the stem and the last layer.
 
     Attributes:
         features: (C, h, w) the stem's output.
@@ -186,7 +186,7 @@ class ResNetSolver:
 
 
 def is_resnet(model: nn.Module) -> bool:
-    """Whether a model is made of the parts of torchvision's ResNets."""
+    """Tell whether a model is made of the parts of torchvision's ResNets."""
     return [name for name, _ in model.named_children()] == list(PARTS)
 
 

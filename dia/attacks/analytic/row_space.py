@@ -46,7 +46,7 @@ ITERATIONS = 4
 
 @dataclass(frozen=True)
 class RowSpace:
-    """What a convolution's gradient says about its input.
+    """The information in a convolution's gradient about its input.
 
     Attributes:
         rank: Of the gradient.
@@ -65,7 +65,7 @@ class RowSpace:
 
 
 def may_determine(conv: nn.Conv2d, shape: tuple[int, int, int], images: int = 1) -> bool:
-    """Whether the sizes allow a convolution's gradient to determine its input (C, H, W), up to N scalars."""
+    """Tell whether the sizes allow a convolution's gradient to determine its input (C, H, W), up to N scalars."""
     positions = len(_taps(conv, shape).T)
     overlap = all(stride < kernel for stride, kernel in zip(conv.stride, conv.kernel_size, strict=True))
     few = images * positions <= conv.out_channels and images * positions < conv.weight[0].numel()

@@ -1,4 +1,4 @@
-"""Which closed form fits a problem, and what it finds for one victim.
+"""Choose the closed form that fits a problem, and apply it to one victim.
 
 All of it is computed on the CPU in float64: LAPACK factors a hundred thousand small matrices in a second where a GPU's
 solver takes them one by one, and its least squares handles matrices that lack full rank.
@@ -30,7 +30,7 @@ UNDERDETERMINED, APPROXIMATE, UNCONFIRMED = "underdetermined", "approximate", "u
 
 
 class Solution(NamedTuple):
-    """What was found for one victim of N images, on the CPU.
+    """The solution of one victim of N images, on the CPU.
 
     Attributes:
         x: (N, C, H, W) normalised; where nothing was found, zeros (the data set's mean colour).
@@ -231,7 +231,7 @@ def _clipped(problem: Problem, layer: PixelLayer, inputs: Tensor) -> Tensor:
 
 
 def _gradients(problem: Problem, layer_names: Sequence[str], victim: int) -> dict[str, Tensor]:
-    """What was received of linear layers, in float64 (which keeps exact zeros, where masks are read)."""
+    """The received gradients of linear layers, in float64 (which keeps exact zeros, where masks are read)."""
     wanted = [f"{name}.{kind}" for name in layer_names for kind in ("weight", "bias")]
     sent = [name for name in wanted if name in problem.received.pieces]
     return {name: problem.gradient(victim, name).double().cpu() for name in sent}

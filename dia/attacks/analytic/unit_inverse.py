@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dia.attacks.analytic.conv_chain import Unitwise
 
 TURNING_POINTS: dict[type[nn.Module], float] = {nn.GELU: -0.7517915246935645, nn.SiLU: -1.2784645427610738}
-"""Where these activations have their minimum; the others rise everywhere."""
+"""Inputs at which these activations have their minimum; the others rise everywhere."""
 
 FURTHEST = 40.0
 """Pre-activations are sought in [-FURTHEST, FURTHEST]."""
@@ -25,7 +25,7 @@ ZERO = 1e-6
 """Values below this share of the largest are zero, float32 rounding taken into account."""
 
 UNCERTAIN = 1e-2
-"""Where standard errors are more than this share of the largest value, nothing is known to be zero."""
+"""Largest standard error, as a share of the largest value, at which an entry can be known to be zero."""
 
 SIGMAS = 8.0
 """A value fewer standard errors than this away from zero is taken for zero."""

@@ -154,7 +154,7 @@ def by_columns(
 
 
 def dropped_units(before: SeparatedLayer | None, layer: SeparatedLayer) -> Tensor:
-    """Which units between two layers of a chain each image dropped (or its ReLU silenced), (units, R) bool.
+    """The units between two layers of a chain that each image dropped (or its ReLU silenced), (units, R) bool.
 
     A coefficient may be small by chance on one side, so both have to be zero.
 
@@ -166,7 +166,7 @@ def dropped_units(before: SeparatedLayer | None, layer: SeparatedLayer) -> Tenso
 
 
 def kept_units(before: SeparatedLayer | None, layer: SeparatedLayer) -> Tensor:
-    """Which of the units in :func:`dropped_units` each image certainly kept, (units, R) bool."""
+    """The units in :func:`dropped_units` that each image certainly kept, (units, R) bool."""
     return torch.stack([side.is_nonzero for side in _sides(before, layer)]).any(0)
 
 

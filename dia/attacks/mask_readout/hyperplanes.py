@@ -111,7 +111,7 @@ def _most_promising(rows: Tensor, rate: float) -> list[Tensor]:
 
 
 def _tries(rate: float, dimensions: int) -> int:
-    """How many hyperplanes to draw so that each one sought is hit several times, within the limits."""
+    """The number of hyperplanes to draw so that each one sought is hit several times, within the limits."""
     in_one = (rate - rate**dimensions) / (
         1 - rate**dimensions
     )  # fraction of the nonzero rows in one hyperplane

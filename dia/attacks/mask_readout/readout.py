@@ -33,11 +33,11 @@ from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.engine import GradientEngine
 
 SIGMAS = 6.0
-"""How far the number of dropped entries may be from its expectation, in standard deviations."""
+"""Largest deviation of the number of dropped entries from its expectation, in standard deviations."""
 
 
 class GradientZeros(NamedTuple):
-    """What gradients show of the masks of one site.
+    """The entries of one site's masks that gradients show.
 
     Attributes:
         nonzero: (V, E) bool, whether a slice that indicates the entry is not zero: some image kept it.
@@ -66,7 +66,7 @@ class SeparatedMasks(NamedTuple):
 
 @dataclass(frozen=True)
 class Readout:
-    """Which masks of a model its gradients tell.
+    """The masks of a model that its gradients tell.
 
     Attributes:
         indicators: Where to look.
@@ -92,7 +92,7 @@ class Readout:
         return cls(indicators, *find_final_layers(model, indicators))
 
     def zeros(self, problem: Problem) -> list[GradientZeros]:
-        """What the received gradients show of every site, on the CPU."""
+        """The entries of every site that the received gradients show, on the CPU."""
         victims, entries = len(problem), [site.entries for site in problem.model.sites]
         nonzero = [torch.zeros(victims, n, dtype=torch.bool) for n in entries]
         readable, conclusive, unsent = ([torch.zeros(n, dtype=torch.bool) for n in entries] for _ in range(3))

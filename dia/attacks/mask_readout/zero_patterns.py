@@ -1,4 +1,4 @@
-"""Where in a gradient dropout shows.
+"""Traces of dropout in a gradient.
 
 A dropped unit often leaves an exact zero somewhere: in the row or column of a weight gradient, in an element of a
 position embedding's or a bias's. Which zeros tell which mask entries depends on the architecture, so the attacker

@@ -163,11 +163,11 @@ class GradientMatchingAttack:
         return self.fixed_masks and [mask[victims.cpu()].to(device, dtype) for mask in self.fixed_masks]
 
     def _chunk(self, state: SearchState) -> Chunk:
-        """What the victims of ``state`` need of the whole problem, on the device."""
+        """The part that the victims of ``state`` need of the whole problem, on the device."""
         return Chunk(self.problem.select(state.victims).placed(), self._fixed_masks(state.victims))
 
     def _victims_that_fit(self, first: Tensor) -> int:
-        """How many victims share a batch, as measured on the ``first`` one ((1,) number)."""
+        """The number of victims that share a batch, as measured on the ``first`` one ((1,) number)."""
         try:
             state = self._initial_state(0, first)
             return victims_that_fit(self._chunk(state), state, len(self.problem))

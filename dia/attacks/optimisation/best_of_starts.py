@@ -69,7 +69,7 @@ def best_of_starts(
 def _stop_reasons(
     best: Callable[[Callable[[SearchState], Tensor]], Tensor], loss: Tensor, settings: Settings
 ) -> list[str]:
-    """Why the search of each victim ended, from its best start."""
+    """The reason why the search of each victim ended, from its best start."""
     waited = best(lambda s: s.best.waited) >= settings.early_stop_patience
     bad_gradient, failed = best(lambda s: s.bad_gradient), best(lambda s: s.failed)
     reasons = [

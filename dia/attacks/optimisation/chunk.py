@@ -11,7 +11,7 @@ from dia.attacks.problem import Problem
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the victims that share a batch need of the whole problem, on the device.
+    """The part that the victims that share a batch need of the whole problem, on the device.
 
     Attributes:
         problem: The problem of these victims alone.

@@ -1,4 +1,4 @@
-"""How many victims fit in memory at once."""
+"""The number of victims that fit in memory at once."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from dia.attacks.optimisation.state import SearchState
 from dia.utils.devices import total_memory
 
 CHUNK_BYTES = {"cpu": 2**30, "cuda": 2**34}
-"""What a chunk may take, by device type; never what is free at the moment, or numbers would depend on it.
+"""Memory that a chunk may take, by device type; never what is free at the moment, or numbers would depend on it.
 
 A GPU (or a part of one, MIG) that has less than twice as much gives half of what it has: the rest is for the model,
 the libraries and the allocator's gaps. 1 GiB keeps a processor's core busy, and a larger chunk only falls out of its

@@ -1,4 +1,4 @@
-"""Whether an attack's loss and gradients are compiled, and why not where they are not."""
+"""Decide whether an attack's loss and gradients are compiled, and say why where they are not."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def default_cache() -> Path:
 
 
 class Compilation:
-    """How one run of an attack computes its loss and gradients.
+    """The way in which one run of an attack computes its loss and gradients.
 
     Args:
         setting: What was asked for.

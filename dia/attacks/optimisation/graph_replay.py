@@ -109,12 +109,12 @@ class GraphReplay:
 
 
 def _place(tensor: Tensor) -> tuple[int, ...]:
-    """Where a tensor lies in memory."""
+    """The address of a tensor in memory."""
     return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), *tensor.shape)
 
 
 def _agree(one: Evaluation, other: Evaluation) -> bool:
-    """Whether all tensors of two evaluations are the same, up to the order of sums."""
+    """Tell whether all tensors of two evaluations are the same, up to the order of sums."""
     pairs = zip(_tensors(one), _tensors(other), strict=True)
     return all(
         torch.allclose(mine, theirs, rtol=0, atol=_tolerance(theirs), equal_nan=True)

@@ -70,7 +70,7 @@ class FixedInitialisation:
 
 
 MARGIN = 0.05
-"""How far from 0 and 1 a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
+"""Distance from 0 and 1 at which a relaxed mask starts: a logit is finite, and a saturated one would hardly move."""
 
 
 def first_masks(

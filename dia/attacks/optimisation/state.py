@@ -133,7 +133,7 @@ class SearchState:
         return [mask > self.threshold for mask in self.masks]
 
     def without_optimiser_state(self) -> "SearchState":
-        """What an outcome needs of victims that have stopped, on the CPU: only the best images and masks."""
+        """The part that an outcome needs of stopped victims, on the CPU: only the best images, masks."""
         none = self.variables[:, :0]
         rest = replace(self, variables=none, exp_avg=none, exp_avg_sq=none, lbfgs=None)
         return rest.to(torch.device("cpu"))
@@ -149,7 +149,7 @@ class SearchState:
 
 @dataclass
 class SearchProgress:
-    """How far an attack is with all victims of a cell: all that a later run needs in order to continue.
+    """The progress of an attack with all victims of a cell: all that a later run needs in order to continue.
 
     Attributes:
         chunk_size: How many victims share a batch, at most.
@@ -167,5 +167,5 @@ class SearchProgress:
 
     @property
     def victims_remaining(self) -> int:
-        """How many victims have not stopped, each counted once per start."""
+        """The number of victims that have not stopped, each counted once per start."""
         return sum(map(len, self.active)) + sum(len(victims) for _, victims in self.pending)

@@ -12,7 +12,7 @@ from dia.settings.optimisation import SearchSettings
 
 
 def uses_lbfgs(settings: SearchSettings, iteration: int) -> bool:
-    """Whether iteration ``iteration``, from 0, makes an L-BFGS step."""
+    """Tell whether iteration ``iteration``, from 0, makes an L-BFGS step."""
     return settings.lbfgs_start_iteration is not None and iteration >= settings.lbfgs_start_iteration
 
 

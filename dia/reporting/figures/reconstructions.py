@@ -22,7 +22,7 @@ _FOOTNOTE = "Below each image: its SSIM."
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where everything stands, in inches from the top left corner: a group of columns per rate, a column per attack.
+    """Positions of all parts, in inches from the top left corner: a group of columns per rate, a column per attack.
 
     Attributes:
         groups: Dropout rates.

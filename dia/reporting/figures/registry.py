@@ -113,5 +113,5 @@ def figure_groups(kind: str, cells: Iterable[Cell]) -> dict[str, list[Cell]]:
 
 
 def has_masks(attack: str, dropout_rate: str) -> bool:
-    """Whether rows of a cell have masks that the attack optimised."""
+    """Tell whether rows of a cell have masks that the attack optimised."""
     return ATTACKS[attack].optimises_masks and float(dropout_rate) > 0

@@ -28,7 +28,7 @@ def victims(
     where = {"scenario": scenario, "dataset": dataset, "model": model}
     rows = read_rows(results, expected, [*COLUMNS, "victim_id", "success_min_ssim"], where)
     found, attacks = rows.planned("dropout_rate"), rows.planned("attack")
-    note = rows.note("A point a victim; line: median; box: quartiles; solid grey: success from here on")
+    note = rows.note("One point per victim; line: median; box: quartiles; solid grey: success from here on")
     figure, grid = panel_grid(
         1, 1, f"Victims: {dataset}, {model} ({scenario})", note,
         panel=(max(4.4, _ATTACK_WIDTH * len(attacks) * len(found)), 2.3),

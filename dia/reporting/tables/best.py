@@ -1,4 +1,4 @@
-"""Which numbers of a table are set in bold."""
+"""Choose the numbers of a table that are set in bold."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -22,13 +22,13 @@ class Published:
     source: str
 
     def belongs(self, axes: tuple[str, ...], key: Key) -> bool:
-        """Whether the number is for this key; dropout rates are compared as numbers."""
+        """Tell whether the number is for this key; dropout rates are compared as numbers."""
         values = dict(zip(axes, key, strict=True))
         return all(_same(axis, str(values[axis]), wanted) for axis, wanted in self.axes.items())
 
 
 def _same(axis: str, value: str, wanted: str) -> bool:
-    """Whether two values of an axis are equal."""
+    """Tell whether two values of an axis are equal."""
     if axis == "dropout_rate" and value and wanted:
         return float(value) == float(wanted)
     return value == wanted

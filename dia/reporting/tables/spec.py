@@ -87,7 +87,7 @@ class Chance(StrictModel):
 
 
 class BoldRule(StrictModel):
-    """Which numbers compete for bold."""
+    """The numbers that compete for bold."""
 
     within: tuple[Axis, ...] = Field(description="Axes that competitors agree in.")
     among: dict[Axis, tuple[str, ...]] = Field(

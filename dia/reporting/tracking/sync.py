@@ -90,7 +90,7 @@ def sync(
 
 
 def _is_current(run: "Run", content: str) -> bool:
-    """Whether a run has this content and is complete: its status is written last."""
+    """Tell whether a run has this content and is complete: its status is written last."""
     return run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content
 
 
