@@ -12,6 +12,7 @@ processor, an image.
 
 import argparse
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
@@ -33,12 +34,19 @@ from dia.settings.scenario import Settings
 
 
 def experiment(
-    dataset: str, model: str, rate: str, victims: int, images: int, sites: str, seed: int
+    dataset: str, model: str, rate: str, victims: int, images: int, sites: str, seed: int, first: int = 0
 ) -> Experiment:
-    """One cell's victims."""
+    """One cell's victims: the images of the set from number `first` on."""
     settings = Settings(victims=victims, batch_size=images, dropout_sites=sites)
     job = AttackJob.from_config(Cell("default", dataset, model, rate, "analytic", seed), settings, {})
-    return build_experiment(job, victim_set(SHARED / "data", dataset), torch.device("cpu"))
+    whole = victim_set(SHARED / "data", dataset)
+    rest = dataclasses.replace(
+        whole,
+        images=whole.images[first:],
+        labels=whole.labels[first:],
+        source_indices=whole.source_indices[first:],
+    )
+    return build_experiment(job, rest, torch.device("cpu"))
 
 
 def engine(of: Experiment) -> BatchedGradientEngine:
@@ -166,7 +174,7 @@ def _cells(args: argparse.Namespace, model: str) -> Iterator[tuple[Experiment, s
     for dataset in args.datasets:
         for rate in args.rates:
             for images in args.batch_sizes:
-                of = experiment(dataset, model, rate, args.victims, images, args.sites, args.seed)
+                of = experiment(dataset, model, rate, args.victims, images, args.sites, args.seed, args.first)
                 yield of, dataset, rate, images
 
 
@@ -184,6 +192,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1])
     parser.add_argument("--sites", default="default", help="dropout sites")
     parser.add_argument("--victims", type=int, default=16)
+    parser.add_argument("--first", type=int, default=0, help="the first image of the set to attack")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if not (SHARED / "data").is_dir():
