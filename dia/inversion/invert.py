@@ -75,7 +75,7 @@ def invert(
         dropout_rates: ``own``: those of the model's modules; one rate for all; rates by module name; or ``unknown``
             (``dia`` then finds them).
         client_mode: ``train`` or ``eval``; None: as ``model`` is, and train, with a warning, where that is in eval.
-        method: Name of the attack: ``dia``, ``dia_lbfgs``, ``dia_readout``, ``ig``, ``analytic``.
+        method: Name of the attack: ``dia``, ``dia_lbfgs``, ``dia_readout``, ``dia_warm``, ``ig``, ``analytic``.
         device: ``auto``, ``cpu`` or ``cuda``.
         seed: Where the attack's starts are drawn from.
         twin: Whether a made-up client in the same setting is attacked first.

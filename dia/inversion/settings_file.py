@@ -43,7 +43,7 @@ class LocalTraining(StrictModel):
 class AttackSettings(SearchSettings):
     """The attack: its name, its seed, and the settings of docs/config.md that are not the attack's own defaults."""
 
-    method: str = Field("dia", description="dia, dia_lbfgs, dia_readout, ig or analytic.")
+    method: str = Field("dia", description="dia, dia_lbfgs, dia_readout, dia_warm, ig or analytic.")
     seed: StrictInt = Field(0, ge=0, description="Where the attack's starts are drawn from.")
     precision: Literal["float32", "float64"] = Field(
         "float32", description="Floating-point type of the attack."

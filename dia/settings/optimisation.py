@@ -94,9 +94,9 @@ class SearchSettings(StrictModel):
     )
     lbfgs_start_iteration: StrictInt | None = Field(
         None,
-        ge=1,
+        ge=0,
         description="Iterations of Adam after which L-BFGS steps go on; null: Adam throughout, as in the paper. At "
-        "least 1; a few tens tell it how large each entry's gradients are.",
+        "least 0; a few tens tell it how large each entry's gradients are, 0 leaves a good start where it is.",
     )
     lbfgs_history_size: StrictInt = Field(
         10, ge=1, le=100, description="Pairs of past steps that L-BFGS uses. 1 to 100."

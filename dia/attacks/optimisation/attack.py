@@ -137,7 +137,9 @@ class GradientMatchingAttack:
     def _begin_chunk(self, progress: SearchProgress) -> None:
         """Begin the next chunk, with as many victims as fit."""
         restart, victims = progress.pending[0]
+        began = time.perf_counter()
         state = self._initial_state(restart, self._next_victims(progress))
+        state.seconds += (time.perf_counter() - began) / len(state)  # a start may be computed
         progress.pending.popleft()
         if len(victims) > len(state):
             progress.pending.appendleft((restart, victims[len(state) :]))

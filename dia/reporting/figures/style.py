@@ -31,6 +31,7 @@ STYLES = {
     "dia": AttackStyle("DIA", "#0072B2", "D"),
     "dia_lbfgs": AttackStyle("DIA-LBFGS", "#000000", "*"),
     "dia_readout": AttackStyle("DIA + zeros", "#56B4E9", "P"),
+    "dia_warm": AttackStyle("DIA warm", "#F0E442", "p"),
     "seed_search": AttackStyle("seed_search", "#E69F00", "X"),
     "analytic": AttackStyle("analytic", "#CC79A7", "^"),
 }
