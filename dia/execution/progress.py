@@ -51,6 +51,6 @@ class Progress:
                 self._bar.update(self._task, completed=self.done, state=text, refresh=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands and give the terminal back."""
+        """Leave the bar where it is and give the terminal back."""
         with contextlib.suppress(OSError):
             self._bar.stop()

@@ -18,7 +18,7 @@ SECONDS_BETWEEN_WORDS = 600.0
 
 
 def rescue_paths(fingerprint: str, suffix: str) -> list[Path]:
-    """Where the content of a file of this fingerprint may lie instead, in folders that no other user can write."""
+    """The other places for the content of a file of this fingerprint: in folders that no other user can write."""
     return [folder / f"{fingerprint[:32]}{suffix}" for folder in _private_folders()]
 
 

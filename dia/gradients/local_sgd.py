@@ -93,7 +93,7 @@ class LocalSGDEngine:
     def _walk(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, differentiable: bool
     ) -> tuple[Weights, Tensor]:
-        """As :meth:`_take_steps`; what torch cannot map, forward or backward, is looped from then on."""
+        """Like :meth:`_take_steps`; what torch cannot map, forward or backward, is looped from then on."""
         if not self.per_victim_parameters:
             try:
                 return self._take_steps(x, masks, labels, differentiable)

@@ -1,4 +1,4 @@
-"""Random input on which claims about a model are checked, since no claim about a model is taken on trust."""
+"""Random input on which assumptions about a model are checked: the engine does not trust any."""
 
 from typing import NamedTuple
 

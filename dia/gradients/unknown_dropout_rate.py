@@ -36,21 +36,21 @@ class UnknownRateEngine:
 
     @property
     def per_victim_parameters(self) -> list[str]:
-        """As the engine's own, which may find more of them."""
+        """The engine's own, which may find more of them."""
         return self.known.per_victim_parameters
 
     def check(self, x: Tensor, labels: Tensor) -> None:
-        """As the engine's own."""
+        """The engine's own."""
         self.known.check(x, labels)
 
     def gradients(
         self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor, *, differentiable: bool
     ) -> dict[str, ParameterGradient]:
-        """As the engine's own, for masks (V, N, *site.shape) in [0, 1]."""
+        """The engine's own, for masks (V, N, *site.shape) in [0, 1]."""
         return self.known.gradients(x, self._scaled(masks), labels, differentiable=differentiable)
 
     def losses(self, x: Tensor, masks: Sequence[Tensor] | None, labels: Tensor) -> Tensor:
-        """As the engine's own."""
+        """The engine's own."""
         return self.known.losses(x, self._scaled(masks), labels)
 
     def _scaled(self, masks: Sequence[Tensor] | None) -> list[Tensor] | None:

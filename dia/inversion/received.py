@@ -48,7 +48,7 @@ class Received:
         return {name: float(value.norm()) for name, value in self.gradient.items()}
 
     def client_update(self, dtype: torch.dtype) -> ClientUpdate:
-        """As attacks take it."""
+        """The form in which attacks take it."""
         return ClientUpdate.of(
             {name: DenseGradient(value.to(dtype)[None]) for name, value in self.gradient.items()}
         )

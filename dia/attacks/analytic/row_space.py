@@ -1,4 +1,4 @@
-r"""What the row space of a convolution's weight gradient says about the convolution's input: no mask, delta or
+r"""The input of a convolution by the row space of its weight gradient: no mask, delta or
 label needed.
 
 **Statement.** A convolution's weight gradient is ``G = sum_t delta_t patch_t(a)^T``, over the T positions (of all N

@@ -34,7 +34,7 @@ class RandomInitialisation:
         return torch.stack([normal(self.shape, rng, self.dtype) for rng in rngs])
 
     def masks(self, restart: int, victim_ids: Sequence[str]) -> list[Tensor]:
-        """As ``mask_init`` says."""
+        """Starting masks by ``mask_init``."""
         rngs = start_generators(self.seed, victim_ids, "initial_masks", restart)
         rates = [site.rate for site in self.sites]
         return first_masks(self.mask_init, self.sites, rates, self.shape[0], rngs, self.dtype)

@@ -100,7 +100,7 @@ class SearchState:
 
     @property
     def sizes(self) -> list[int]:
-        """How many variables the images, and the masks of each site, have."""
+        """The number of variables that the images, and the masks of each site, have."""
         return [math.prod(shape) for shape in self.shapes]
 
     @property
