@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -36,3 +37,9 @@ class Outcome:
     victims_per_chunk: int
     notes: list[str] = field(default_factory=list)
     claimed: Tensor | None = None
+
+    @classmethod
+    def of_nobody(cls) -> "Outcome":
+        """The outcome for a problem without victims."""
+        none = torch.zeros(0)
+        return cls(none, None, none, none, none, none, none, [], none, 0)

@@ -22,6 +22,7 @@ class AttackEntry:
         builder: ``module:function`` of its :class:`~dia.attacks.attack.AttackBuilder`.
         optimises_masks: Whether it searches for dropout masks.
         assumes_dropout_rate: Whether it depends on the rate that the attacker assumes (``attacker_dropout_rate``).
+        needs_a_simulation: Why only a simulated client can be attacked with it; empty where any can.
         defaults: Its own defaults, where they are not the paper's; of
             :class:`~dia.settings.optimisation.SearchSettings` alone: client and model are the same for all attacks.
     """
@@ -29,6 +30,7 @@ class AttackEntry:
     builder: str
     optimises_masks: bool = False
     assumes_dropout_rate: bool = False
+    needs_a_simulation: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -55,7 +57,10 @@ WARM_DEFAULTS = {
 
 ATTACKS = {
     "ig": AttackEntry("dia.attacks.ig:build"),
-    "wiig": AttackEntry("dia.attacks.wiig:build"),
+    "wiig": AttackEntry(
+        "dia.attacks.wiig:build",
+        needs_a_simulation="it needs the client's true masks, which no server has",
+    ),
     "dia": AttackEntry("dia.attacks.dia:build", optimises_masks=True, assumes_dropout_rate=True),
     "dia_lbfgs": AttackEntry(
         "dia.attacks.dia:build", optimises_masks=True, assumes_dropout_rate=True, defaults=LBFGS_DEFAULTS
@@ -63,7 +68,10 @@ ATTACKS = {
     "dia_readout": AttackEntry("dia.attacks.dia_readout:build", optimises_masks=True),
     "dia_warm": AttackEntry("dia.attacks.dia_warm:build", optimises_masks=True, defaults=WARM_DEFAULTS),
     "analytic": AttackEntry("dia.attacks.analytic.attack:build"),
-    "seed_search": AttackEntry("dia.attacks.seed_search:build"),
+    "seed_search": AttackEntry(
+        "dia.attacks.seed_search:build",
+        needs_a_simulation="it draws masks as dia's own simulated clients do",
+    ),
 }
 
 

@@ -15,10 +15,17 @@ NOT_APPLICABLE = "not_applicable"
 FAILED = "failed"
 """Beginning of the reason of a victim with a loss or gradient that is not finite; it has no scores either."""
 
+REFUSED = "refused"
+"""Beginning of the reason of a victim whose update, which a real client sent, cannot be attacked; it has no scores."""
+
 SEED_NOT_FOUND = "seed_not_found"
 """Beginning of the reason of a victim whose seed was not among the candidates."""
 
 
+WITHOUT_ATTACK = (FAILED, REFUSED)
+"""Beginnings of the reasons of victims that are not to blame on an attack: tables count and name them apart."""
+
+
 def is_scored(stop_reason: str) -> bool:
     """Tell whether a victim has a reconstruction, and so scores."""
-    return not stop_reason.startswith((NOT_APPLICABLE, FAILED))
+    return not stop_reason.startswith((NOT_APPLICABLE, *WITHOUT_ATTACK))

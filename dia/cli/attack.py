@@ -100,17 +100,18 @@ def _attack(args: argparse.Namespace, job: "AttackJob", record: Any, stop: "Stop
     for path in filter(None, (args.out, args.checkpoint)):
         check_writable(path)
     import_numeric_code()
-    from dia.datasets.victim_set import VictimSet
+    from dia.datasets.registry import SOURCES
     from dia.errors import StorageError
     from dia.execution.checkpoint import Checkpointer
     from dia.execution.rescue import rescue_paths, write_when_there_is_room
     from dia.execution.run_cell import fingerprint, run_cell
     from dia.results.cell_file import write_cell
+    from dia.utils.lazy_import import load_object
     from dia.utils.log import LOG, start_logging
 
     start_logging()
     held = _hold_gpu(args.device) if args.exclusive_gpu else None
-    victim_set = VictimSet.load(args.victims)
+    victim_set = load_object(SOURCES[job.dataset["source"]].victims).load(args.victims)
     trained = _trained(args.trained, job, victim_set.sha256)
     elsewhere = rescue_paths(fingerprint(job, victim_set), ".parquet")
     if _fetch(args.out, elsewhere, job):

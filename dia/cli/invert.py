@@ -2,10 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from typing import Any
 
 HELP = "attack the update that a real client sent, from files"
 
@@ -59,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     from dia.federated.update_file import read_update
     from dia.inversion.invert import invert
+    from dia.inversion.originals import read_originals
     from dia.inversion.result import score
     from dia.reporting.inversion_report import write_folder
 
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     private = (
         None
         if args.originals is None
-        else _read_originals(args.originals, (settings.images, *settings.shape))
+        else torch.from_numpy(read_originals(args.originals, (settings.images, *settings.shape)))
     )
     result = invert(settings.make_model(), update, before=before, device=args.device, **settings.arguments())
     scores = None if private is None else score(result.images, private)
@@ -87,27 +85,3 @@ def run(args: argparse.Namespace) -> int:
         print(f"SSIM {', '.join(f'{value:.3f}' for value in scores.ssim.tolist())}")
     print(f"wrote {args.out}/report.html")
     return 0
-
-
-def _read_originals(path: Path, shape: tuple[int, ...]) -> "Tensor":
-    """The private images (N, C, H, W) in [0, 1].
-
-    Raises:
-        VictimError: The file is damaged, or holds other images.
-    """
-    import numpy as np
-    import torch
-
-    from dia.errors import VictimError
-    from dia.utils.npz import read_npz
-
-    images = read_npz(path, ("images",), what="originals", error=VictimError)["images"]
-    if images.shape != shape:
-        raise VictimError(f"originals {path}: images of shape {images.shape}; expected {shape}")
-    if images.dtype == np.uint8:
-        images = images / 255
-    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        raise VictimError(
-            f"originals {path}: values from {images.min():g} to {images.max():g}; expected pixels in [0, 1]"
-        )
-    return torch.from_numpy(images.astype(np.float32))

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from dia.datasets.registry import parse_dataset
+    from dia.datasets.specs import ImageDataset
     from dia.datasets.train_test_split import training_split
     from dia.datasets.victim_set import VictimSet
     from dia.execution.provenance import peak_memory_mb, provenance
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     began = provenance(torch=torch, device=str(device), threads=args.threads)
     victims = VictimSet.load(args.victims)
     spec = parse_dataset(args.dataset_json, job.dataset_name)
+    assert isinstance(spec, ImageDataset)  # the config lets only those be trained on
     split = training_split(spec, job.dataset_name, victims, settings.training_images, settings.test_images)
     LOG.info(
         "model %s: %d training and %d test images of %s, %d victims left out",

@@ -23,23 +23,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the set, write it whole or not at all, and say what is in it."""
-    from dia.datasets.balanced_sampling import imbalance
-    from dia.datasets.registry import parse_dataset
-    from dia.datasets.victim_selection import make_victims
+    from dia.datasets.registry import SOURCES, parse_dataset
+    from dia.utils.lazy_import import load_object
 
-    victims = make_victims(parse_dataset(args.dataset_json, args.name), args.name)
+    spec = parse_dataset(args.dataset_json, args.name)
+    victims = load_object(SOURCES[spec.source].victims).make(spec, args.name)
     victims.save(args.out)
-
-    channels, height, width = victims.shape
-    present = victims.class_counts[victims.class_counts > 0]
-    print(
-        f"{args.name}: {len(victims)} images of {height}x{width}x{channels} "
-        f"from {victims.source} ({victims.source_detail})"
-    )
-    print(
-        f"{args.name}: {len(present)} of {victims.num_classes} classes, "
-        f"{present.min()} to {present.max()} images each; sha256 {victims.sha256}"
-    )
-    if shortfall := imbalance(victims.class_counts):
-        print(f"{args.name}: {shortfall}")
+    for line in victims.describe():
+        print(f"{args.name}: {line}")
     return 0

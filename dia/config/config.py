@@ -12,9 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from dia.config.consistency import find_faults
 from dia.config.grid import OWN_MODELS, Grid, Name, Scenario
+from dia.config.received import client_settings, split_received
 from dia.config.resolution import resolve_settings
 from dia.config.valid_part import valid_part
 from dia.datasets.registry import DatasetSpec
+from dia.datasets.specs import Received
 from dia.jobs.cell import Cell
 from dia.models.custom import CustomModel, FingerprintedModel
 from dia.settings.scenario import Settings
@@ -141,8 +143,11 @@ class Config(StrictModel):
         own = mapping.get("models") if isinstance(mapping, Mapping) else None
         context = {OWN_MODELS: tuple(own) if isinstance(own, Mapping) else ()}
         config, faults = validated(cls, mapping, context)
-        partial = config or valid_part(cls, mapping, context)
-        if faults := [*faults, *find_faults(partial)] if partial else faults:
+        if (partial := config or valid_part(cls, mapping, context)) is not None:
+            split, missing = split_received(partial)
+            config = config and config.model_copy(update=split)
+            faults = [*faults, *missing, *find_faults(partial.model_copy(update=split))]
+        if faults:
             raise config_error(origin, faults)
         assert config is not None  # it has no fault
         return config
@@ -187,8 +192,11 @@ class Config(StrictModel):
         return {name: own.with_fingerprint() for name, own in self.models.items()}
 
     def settings(self, cell: Cell) -> Settings:
-        """The settings of a cell; see :mod:`dia.config.resolution`."""
-        return self.settings_of(cell.scenario, cell.model, cell.attack)
+        """The settings of a cell; see :mod:`dia.config.resolution` and :mod:`dia.config.received`."""
+        settings, spec = self.settings_of(cell.scenario, cell.model, cell.attack), self.datasets[cell.dataset]
+        if not isinstance(spec, Received):
+            return settings
+        return settings.model_copy(update=client_settings(spec, settings))
 
     def settings_of(self, scenario: str, model: str, attack: str) -> Settings:
         """The settings of the cells of a scenario, a model and an attack."""

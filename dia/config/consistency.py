@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from dia.attacks.registry import ATTACKS
 from dia.config.grid import Grid
+from dia.config.received import received_faults
 from dia.config.resolution import ineffective_settings
+from dia.datasets.specs import ImageDataset
 from dia.jobs.cell import Cell
 from dia.models.dropout_sites import site_selector
 from dia.models.registry import MODELS
@@ -25,6 +27,7 @@ def find_faults(config: "Config") -> list[str]:
         _too_few_images,
         _ineffective_settings,
         _duplicates,
+        received_faults,
     )
     return [fault for check in checks for fault in check(config)]
 
@@ -72,8 +75,10 @@ def _too_few_images(config: "Config") -> list[str]:
     for index, grid in enumerate(config.grids):
         for dataset in set(grid.datasets) & set(config.datasets):
             for model in grid.models:
-                settings = _common_settings(config, grid, model)
-                images = config.datasets[dataset].images
+                settings, spec = _common_settings(config, grid, model), config.datasets[dataset]
+                if not isinstance(spec, ImageDataset):
+                    continue
+                images = spec.images
                 defined = grid.scenario in config.scenarios
                 if defined and settings.victims * settings.batch_size > images:
                     faults.append(

@@ -14,6 +14,7 @@ from dia.config.config import Config
 from dia.config.grid import Name, Rate, Seed
 from dia.config.switches import take_switch
 from dia.datasets.registry import DatasetSpec
+from dia.datasets.specs import ImageDataset
 from dia.settings.scenario import Settings
 from dia.utils.strict_model import StrictFloat, StrictInt, StrictModel
 from dia.utils.validation_errors import unknown_name_message, validate_model
@@ -113,7 +114,8 @@ def reduced(config: Config, reduction: Reduction) -> Config:
         if dataset.source in reduction.datasets:
             stand_in = reduction.datasets[dataset.source]
             mapping["datasets"][name] = stand_in.model_dump(mode="json", exclude_unset=True)
-        mapping["datasets"][name]["images"] = min(dataset.images, most_images[name])
+        if isinstance(dataset, ImageDataset):
+            mapping["datasets"][name]["images"] = min(dataset.images, most_images[name])
     return Config.load(mapping, f"{config.name}, reduced")
 
 

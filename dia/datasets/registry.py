@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Union, cast
 
 from pydantic import BaseModel, Field
 
-from dia.datasets.specs import DatasetBase
+from dia.datasets.specs import DatasetBase, ImageDataset
 from dia.errors import ConfigError
 from dia.utils.lazy_import import load_object
 from dia.utils.validation_errors import validate_model
@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """Two ``module:name``: a subclass of ``DatasetBase`` with the keys, and the function that takes one and reads."""
+    """Where a source's parts are, each ``module:name``.
+
+    Attributes:
+        keys: A subclass of ``DatasetBase`` with the keys.
+        load: The function that takes one and reads the images; empty where there are none.
+        victims: The class of its victim sets, made by ``make`` and read by ``load``.
+    """
 
     keys: str
     load: str
+    victims: str = "dia.datasets.victim_set:VictimSet"
 
 
 SOURCES = {
@@ -32,6 +39,11 @@ SOURCES = {
     "bundled-photos": Source("dia.datasets.specs:BundledPhotos", "dia.datasets.bundled_photos:load"),
     "folder": Source("dia.datasets.specs:Folder", "dia.datasets.folder:load"),
     "file": Source("dia.datasets.specs:File", "dia.datasets.npz_file:load"),
+    "received": Source(
+        "dia.datasets.specs:Received",
+        "",
+        "dia.inversion.received_set:ReceivedSet",
+    ),
 }
 """Value of the key ``source`` of a dataset, which is also the literal type of that key in its model -> the source."""
 
@@ -68,7 +80,7 @@ def parse_dataset(definition: str, name: str) -> DatasetSpec:
     return validate_model(_Named, {"datasets": {name: mapping}}, f"dataset {name}").datasets[name]
 
 
-def load_source(spec: DatasetSpec) -> "ImageSource":
+def load_source(spec: ImageDataset) -> "ImageSource":
     """Read the source of a definition.
 
     Raises:

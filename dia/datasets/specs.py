@@ -45,16 +45,24 @@ def _normalisation(default: NormalisationName) -> Any:
 
 
 class DatasetBase(BaseModel):
-    """Keys of every source: how many images, and how an attack normalises them."""
+    """What every source has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    source: str
+
+    def files(self) -> list[str]:
+        """The files that a victim set is made from, where a change of them is told by their times."""
+        return []
+
+
+class ImageDataset(DatasetBase):
+    """Keys of every source of images: how many, and how an attack normalises them."""
 
     # Colour channels of the source's images; None where only the file tells.
     channels: ClassVar[int | None] = None
     # The value of the key `split` that holds the source's test images; None where it has no split of its own.
     test_split: ClassVar[str | None] = None
-
-    source: str
 
     images: int = Field(
         default=128,
@@ -91,7 +99,7 @@ class DatasetBase(BaseModel):
         return data
 
     @model_validator(mode="after")
-    def _one_normalisation(self) -> "DatasetBase":
+    def _one_normalisation(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together: give both, or a normalisation by name")
         if self.mean is not None and self.normalisation is not None:
@@ -123,7 +131,7 @@ class DatasetBase(BaseModel):
         return NORMALISATIONS[self.normalisation]
 
 
-class _Torchvision(DatasetBase):
+class _Torchvision(ImageDataset):
     test_split: ClassVar[str | None] = "test"
 
     root: PathText = Field(
@@ -158,7 +166,7 @@ class TorchvisionCifar10(_Torchvision):
     normalisation: NormalisationName | None = _normalisation("cifar10")
 
 
-class ImageNet(DatasetBase):
+class ImageNet(ImageDataset):
     """ImageNet, or any folder of class folders, prepared as usual: shorter side resized, centre cropped."""
 
     channels: ClassVar[int | None] = 3
@@ -205,7 +213,7 @@ class ImageNet(DatasetBase):
         return self
 
 
-class BundledMnist(DatasetBase):
+class BundledMnist(ImageDataset):
     """5,000 real MNIST digits that come with this package; no network."""
 
     channels: ClassVar[int | None] = 1
@@ -223,7 +231,7 @@ class BundledMnist(DatasetBase):
     normalisation: NormalisationName | None = _normalisation("mnist")
 
 
-class BundledPhotos(DatasetBase):
+class BundledPhotos(ImageDataset):
     """Crops of eight colour photographs that come with this package; an offline stand-in for natural images."""
 
     channels: ClassVar[int | None] = 3
@@ -261,7 +269,7 @@ class BundledPhotos(DatasetBase):
         return self.model_copy(update={"images": MOST_CROPS})
 
 
-class Folder(DatasetBase):
+class Folder(ImageDataset):
     """Your own image files in class folders, in their own size, which must be one; the classes are counted."""
 
     source: Literal["folder"] = Field(description="A folder of class folders, one image per file.")
@@ -278,7 +286,7 @@ class Folder(DatasetBase):
     )
 
 
-class File(DatasetBase):
+class File(ImageDataset):
     """Your own images in an .npz with arrays `images` (uint8, NHWC or NHW) and `labels`."""
 
     source: Literal["file"] = Field(description="An .npz file with the arrays images and labels.")
@@ -292,4 +300,40 @@ class File(DatasetBase):
         strict=True,
         description="Number of classes of the dataset, at least 2; labels are 0 to num_classes - 1. "
         "A file may hold only some of the classes, so it cannot tell.",
+    )
+
+    def files(self) -> list[str]:
+        return [self.path]
+
+
+class Received(DatasetBase):
+    """The updates that real clients sent, one victim per file: [docs/invert.md](../docs/invert.md#many-clients)."""
+
+    source: Literal["received"] = Field(description="A folder of the updates that real clients sent.")
+    updates: PathText = Field(
+        description="Folder with one update per client: every .safetensors, .npz, .pt and .pth in it, by name. "
+        "Relative to the working directory of the workflow.",
+    )
+    before: PathText = Field(
+        description="File with the weights that the server sent to all of these clients."
+    )
+    settings: PathText = Field(
+        description="YAML file that describes the clients, as dia invert takes it. Its attack and twin do not count "
+        "here.",
+    )
+    originals: PathText | None = Field(
+        None,
+        description="Folder with the private images of some of the clients, NAME.npz beside the update NAME.*, array "
+        "images (N, C, H, W); their victims are scored. null: nobody has them.",
+    )
+    updates_per_cell: int = Field(
+        default=16,
+        ge=1,
+        strict=True,
+        description="Victims of a cell. The dataset is split into as many, NAME-000, NAME-001, ...; at least 1.",
+    )
+    contents: dict[str, Any] | None = Field(
+        None,
+        description="Filled in when the config is read, for each of the parts: the description of the clients, and "
+        "the SHA-256 of every file.",
     )

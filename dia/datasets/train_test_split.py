@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dia.datasets.balanced_sampling import balanced_order
-from dia.datasets.registry import DatasetSpec, load_source
+from dia.datasets.registry import load_source
 from dia.datasets.source import ImageSource
+from dia.datasets.specs import ImageDataset
 from dia.datasets.victim_set import VictimSet, check_images, check_labels
 from dia.errors import VictimError
 
@@ -26,7 +27,7 @@ class Split:
     detail: str
 
 
-def training_split(spec: DatasetSpec, name: str, victims: VictimSet, train: int, test: int) -> Split:
+def training_split(spec: ImageDataset, name: str, victims: VictimSet, train: int, test: int) -> Split:
     """At most ``train`` and ``test`` images of a source, without the victims.
 
     A source's own test split is used where it has one. Else a fifth of what the victims leave is for testing.
@@ -64,7 +65,7 @@ def training_split(spec: DatasetSpec, name: str, victims: VictimSet, train: int,
 
 
 def _read(
-    source: ImageSource, index: NDArray[np.int64], spec: DatasetSpec, name: str, victims: VictimSet
+    source: ImageSource, index: NDArray[np.int64], spec: ImageDataset, name: str, victims: VictimSet
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images and labels of one part."""
     if not len(index):

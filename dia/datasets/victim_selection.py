@@ -3,7 +3,8 @@
 import numpy as np
 
 from dia.datasets.balanced_sampling import balanced_order
-from dia.datasets.registry import DatasetSpec, load_source
+from dia.datasets.registry import load_source
+from dia.datasets.specs import ImageDataset
 from dia.datasets.victim_set import VictimSet, check_images, check_labels
 from dia.errors import VictimError
 
@@ -11,7 +12,7 @@ from dia.errors import VictimError
 SMALLEST_SIDE = 11
 
 
-def make_victims(spec: DatasetSpec, name: str) -> VictimSet:
+def make_victims(spec: ImageDataset, name: str) -> VictimSet:
     """Make the victim set that a dataset definition describes; the same definition gives the same set.
 
     Args:

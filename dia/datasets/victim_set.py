@@ -5,17 +5,20 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dia.datasets.balanced_sampling import imbalance
 from dia.errors import VictimError
 from dia.utils.files import atomic_path
 from dia.utils.npz import read_npz
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dia.datasets.specs import ImageDataset
 
 ARRAYS = ("images", "labels", "source_indices", "mean", "std")
 META_KEYS = ("dataset", "source", "source_detail", "num_classes")
@@ -54,6 +57,8 @@ class VictimSet:
     source_detail: str
     num_classes: int
     class_names: tuple[str, ...] = ()
+
+    experiment: ClassVar[str] = "dia.evaluation.experiment:build_experiment"
 
     def __post_init__(self) -> None:
         check_images(self.images, f"victim set {self.dataset}")
@@ -110,6 +115,30 @@ class VictimSet:
             digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
             digest.update(little_endian.tobytes())
         return digest.hexdigest()
+
+    def columns(self, number: int, images: int) -> dict[str, Any]:
+        """Columns of a result row about victim ``number``, which has so many images."""
+        span = slice(number * images, (number + 1) * images)
+        indices = self.source_indices[span].tolist()
+        return {"source_indices": indices, "update_file": None, "update_sha256": None}
+
+    def describe(self) -> list[str]:
+        """What is in the set, in lines for a log."""
+        channels, height, width = self.shape
+        present = self.class_counts[self.class_counts > 0]
+        lines = [
+            f"{len(self)} images of {height}x{width}x{channels} from {self.source} ({self.source_detail})",
+            f"{len(present)} of {self.num_classes} classes, {present.min()} to {present.max()} images each; "
+            f"sha256 {self.sha256}",
+        ]
+        return [*lines, shortfall] if (shortfall := imbalance(self.class_counts)) else lines
+
+    @classmethod
+    def make(cls, spec: "ImageDataset", name: str) -> "VictimSet":
+        """Make the set of a definition; see :func:`dia.datasets.victim_selection.make_victims`."""
+        from dia.datasets.victim_selection import make_victims
+
+        return make_victims(spec, name)
 
     def save(self, path: str | Path) -> None:
         """Write the set to ``path`` (.npz), whole or not at all; the same set gives the same bytes.

@@ -7,6 +7,11 @@ from torch import Tensor
 from dia.datasets.victim_set import VictimSet
 from dia.evaluation.metrics import check_images, scores_per_image
 
+CHANCE_LEVELS = tuple(
+    f"{score}_{guess}" for guess in ("mean_image", "same_class") for score in ("mse", "psnr", "ssim")
+)
+"""The names of the levels."""
+
 
 def chance_levels(victim_set: VictimSet, victims: int, batch_size: int) -> dict[str, Tensor]:
     """Chance scores (V,) of each victim, the mean over its images; see :func:`chance_per_image`.

@@ -1,7 +1,7 @@
 """Build what an attack is given, and what it is measured against, from a cell's job and its victim set."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import torch
@@ -39,27 +39,40 @@ class Experiment:
         numbers: The V victims' numbers within the cell; those of the others are in ``failed``.
         failed: Stop reasons of the cell's victims that cannot be attacked, by their numbers.
         all_originals: The private images of all victims of the cell, as ``original``.
+        all_labels: The labels of all victims of the cell; None where they are not known.
         problem: What the attack sees (and, for well-informed attacks, the clients' masks).
-        original: (V, N, C, H, W) the private images in [0, 1], float64.
+        original: (V, N, C, H, W) the private images in [0, 1], float64; NaN where nobody has them.
         labels: (V, N) the true labels; the problem has those that the attacker knows or infers.
         num_classes: Number of classes C.
         scoring_engine: The engine whose masks are compared with an attack's: the clients', or the attacker's where the
             clients drop nothing.
         true_masks: The clients' masks at the sites of ``scoring_engine``, (V, N, *site.shape) bool each; all True where
-            the clients drop nothing.
+            the clients drop nothing. None where nobody knows them.
         normalisation: In the cell's precision.
+        population: The victim set that chance levels are taken from; None where there is none.
+        remarks: By the number of a victim what is odd about its update.
+        doubted_from: Matching distance from which on a row says that its images do not explain the update; None: never.
     """
 
     numbers: list[int]
     failed: dict[int, str]
     all_originals: Tensor
+    all_labels: list[list[int] | None]
     problem: Problem
     original: Tensor
     labels: Tensor
     num_classes: int
     scoring_engine: GradientEngine
-    true_masks: list[Tensor]
+    true_masks: list[Tensor] | None
     normalisation: Normalisation
+    population: VictimSet | None = None
+    remarks: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    doubted_from: float | None = None
+
+    @cached_property
+    def has_original(self) -> Tensor:
+        """(V,) bool: whether somebody has the private images, so that there is something to score against."""
+        return self.original.flatten(1).isfinite().all(1)
 
     @cached_property
     def influential_entries(self) -> list[Tensor]:
@@ -119,7 +132,7 @@ def build_experiment(
             f"the client gradient of each of its {len(ids)} victims is not finite; check the model and its weights"
         )
     failed = dict.fromkeys((~finite).nonzero().flatten().tolist(), CLIENT_FAILED)
-    all_originals = original
+    all_originals, all_labels = original, labels.tolist()
     if failed:
         chosen = finite.nonzero().flatten()
         received, client_masks = received.select(chosen), [mask[chosen] for mask in client_masks]
@@ -157,6 +170,7 @@ def build_experiment(
         numbers=finite.nonzero().flatten().tolist(),
         failed=failed,
         all_originals=all_originals,
+        all_labels=all_labels,
         problem=problem,
         original=original,
         labels=labels,
@@ -164,6 +178,7 @@ def build_experiment(
         scoring_engine=scoring_engine,
         true_masks=true_masks,
         normalisation=normalisation,
+        population=victim_set,
     )
 
 

@@ -33,7 +33,8 @@ class Curves:
     def __post_init__(self) -> None:
         problem = self.experiment.problem
         # Before the attack, whose time is measured.
-        self.influential = self.experiment.influential_entries if self.optimises_masks else []
+        compares_masks = self.optimises_masks and self.experiment.true_masks is not None
+        self.influential = self.experiment.influential_entries if compares_masks else []
         self.points = [[] for _ in range(problem.settings.restarts * len(problem))]
 
     def __call__(self, state: SearchState, total_loss: Tensor, matching_distance: Tensor) -> None:
@@ -47,15 +48,17 @@ class Curves:
         victims = state.victims[rows].cpu()
         original = self.experiment.original[victims]
         pixels = self.experiment.normalisation.to_pixels(state.x[rows]).to(original)
-        pixels = align_reconstructions(original, pixels)
-        mse = (pixels - original).square().flatten(1).mean(1)
+        mse, true = original.new_full((len(rows),), torch.nan), self.experiment.has_original[victims]
+        if bool(true.any()):
+            pixels = align_reconstructions(original[true], pixels[true])
+            mse[true] = (pixels - original[true]).square().flatten(1).mean(1)
         accuracy = torch.full_like(mse, torch.nan)
-        if state.masks:
-            true = [mask[victims] for mask in self.experiment.true_masks]
+        if state.masks and self.experiment.true_masks is not None:
+            dropped = [mask[victims] for mask in self.experiment.true_masks]
             masks = align_masks(
-                [m[rows].cpu() for m in state.rounded_masks()], true, self.experiment.labels[victims]
+                [m[rows].cpu() for m in state.rounded_masks()], dropped, self.experiment.labels[victims]
             )
-            accuracy = mask_accuracy(masks, true, [entries[victims] for entries in self.influential])
+            accuracy = mask_accuracy(masks, dropped, [entries[victims] for entries in self.influential])
         columns = (total_loss[rows], matching_distance[rows], mse, accuracy)
         first = state.restart * len(self.experiment.problem)
         for victim, *values in zip(victims.tolist(), *(column.tolist() for column in columns), strict=True):
@@ -70,6 +73,8 @@ class Curves:
         points = [] if victim is None else self.points[restart * len(self.experiment.problem) + victim]
         values = list(zip(*points, strict=True)) or [()] * len(names)
         columns = {f"history_{name}": list(column) for name, column in zip(names, values, strict=True)}
-        if not self.optimises_masks:
+        if not self.influential:
             columns["history_mask_accuracy"] = []
+        if victim is not None and not self.experiment.has_original[victim]:
+            columns["history_mse"] = []
         return columns

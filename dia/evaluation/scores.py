@@ -31,7 +31,7 @@ OF_RECONSTRUCTIONS = (
     "best_iteration",
     "identified",
 )
-"""Scores that every reconstruction has, and a victim without one has not."""
+"""Scores of reconstructions: a victim without one has none of them, one without private images the distances alone."""
 
 NULLABLE = (
     *OF_RECONSTRUCTIONS,
@@ -64,14 +64,18 @@ def score(experiment: Experiment, outcome: Outcome) -> list[Row]:
         it has no reconstruction (see :func:`dia.attacks.stop_reasons.is_scored`).
     """
     rows = {number: _unattacked(reason) for number, reason in experiment.failed.items()}
-    scored = [position for position, reason in enumerate(outcome.stop_reason) if is_scored(reason)]
-    found = _scores(experiment, outcome, torch.tensor(scored, dtype=torch.int64)) if scored else {}
     for position, number in enumerate(experiment.numbers):
         rows[number] = _of_victim(experiment, outcome, position)
-    for place, position in enumerate(scored):
-        row = rows[experiment.numbers[position]]
-        row |= {name: values[place].tolist() for name, values in found.items() if name != "pixels"}
-        row["pixels"] = found["pixels"][place].numpy()
+    scored = [position for position, reason in enumerate(outcome.stop_reason) if is_scored(reason)]
+    true = [position for position in scored if experiment.has_original[position]]
+    for scores_of, positions in ((_of_reconstruction, scored), (_against_truth, true)):
+        if not positions:
+            continue
+        found = scores_of(experiment, outcome, torch.tensor(positions, dtype=torch.int64))
+        for place, position in enumerate(positions):
+            row = rows[experiment.numbers[position]]
+            row |= {name: values[place].tolist() for name, values in found.items() if name != "pixels"}
+            row["pixels"] = found["pixels"][place].numpy()
     return [rows[number] for number in sorted(rows)]
 
 
@@ -89,8 +93,12 @@ def _of_victim(experiment: Experiment, outcome: Outcome, position: int) -> Row:
     norm = problem.received.norm[position]
     row["gradient_norm"] = norm.item()
     hidden = float(perfect_match_distance(norm, problem.settings.cosine_epsilon)) > NOTED_SHIFT
-    row["notes"] = "; ".join([*outcome.notes, *([HIDDEN_MATCH] if hidden else [])])
-    if problem.settings.attacker_labels == "inferred":
+    remarks = [*experiment.remarks.get(experiment.numbers[position], ())]
+    distance, limit = float(outcome.matching_distance[position]), experiment.doubted_from
+    if is_scored(outcome.stop_reason[position]) and limit is not None and distance > limit:
+        remarks.append(f"the images do not explain the update: its matching distance is above {limit:g}")
+    row["notes"] = "; ".join([*outcome.notes, *remarks, *([HIDDEN_MATCH] if hidden else [])])
+    if problem.settings.attacker_labels == "inferred" and experiment.has_original[position]:
         labels = experiment.labels[position : position + 1]
         right = problem.labels[position : position + 1] == labels
         row["label_accuracy"] = right.double().mean().item()
@@ -98,20 +106,32 @@ def _of_victim(experiment: Experiment, outcome: Outcome, position: int) -> Row:
     return row
 
 
-def _scores(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[str, Tensor]:
-    """The scores and pixels, (K, ...) each, of the reconstructions of some victims ((K,) positions in the outcome)."""
+def _of_reconstruction(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[str, Tensor]:
+    """What needs no private images, and pixels, (K, ...) each, of some victims ((K,) positions in the outcome)."""
+    found = {
+        name: getattr(outcome, name)[victims]
+        for name in ("total_loss", "matching_distance", "best_iteration")
+    }
+    if outcome.claimed is not None:
+        found["claimed_fraction"] = outcome.claimed[victims].double().mean(1)
+    pixels = experiment.normalisation.to_pixels(outcome.x[victims])
+    return found | {"pixels": pixels.to(experiment.original).clamp(0, 1)}
+
+
+def _against_truth(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[str, Tensor]:
+    """The scores and the pixels in the order of the private images, likewise."""
     original, settings = experiment.original[victims], experiment.problem.settings
     x = outcome.x[victims]
     pixels = experiment.normalisation.to_pixels(x).to(original)
     found = scores(original, pixels, settings.success_min_ssim)
     pixels = found["pixels"] = align_reconstructions(original, pixels)
     normalisation = experiment.normalisation.to(original)
-    found["identified"] = identified(original, pixels, experiment.all_originals)
-    found["identified_chance"] = identified_chance(original, experiment.all_originals)
+    candidates = experiment.all_originals
+    candidates = candidates[candidates.flatten(1).isfinite().all(1)]
+    found["identified"] = identified(original, pixels, candidates)
+    found["identified_chance"] = identified_chance(original, candidates)
     found["mse_normalised"] = ((pixels - original) / normalisation.std).square().flatten(1).mean(1)
-    for name in ("total_loss", "matching_distance", "best_iteration"):
-        found[name] = getattr(outcome, name)[victims]
-    if outcome.masks is not None:
+    if outcome.masks is not None and experiment.true_masks is not None:
         true, influential = (
             [site[victims] for site in sites]
             for sites in (experiment.true_masks, experiment.influential_entries)
@@ -124,7 +144,6 @@ def _scores(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[s
         )
     if outcome.claimed is not None:
         claimed, true_x = outcome.claimed[victims], normalisation.normalise(original).flatten(2)
-        found["claimed_fraction"] = claimed.double().mean(1)
         found["worst_claim_cosine"] = worst_claim_cosine(true_x, x.to(original).flatten(2), claimed)
     if settings.lpips_network != "none":
         found["lpips"] = lpips(original, pixels, settings.lpips_network).mean(1)

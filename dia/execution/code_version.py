@@ -18,6 +18,7 @@ NUMERIC = (
     "evaluation",
     "federated",
     "gradients",
+    "inversion",
     "models",
     "ops",
     "execution/checkpoint.py",

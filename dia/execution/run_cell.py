@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -14,11 +14,10 @@ from dia.attacks.optimisation.graph_replay import GraphReplay
 from dia.attacks.optimisation.state import SearchProgress, SearchState
 from dia.attacks.outcome import Outcome
 from dia.attacks.registry import get_attack
-from dia.attacks.stop_reasons import FAILED
-from dia.datasets.victim_set import VictimSet
+from dia.attacks.stop_reasons import FAILED, WITHOUT_ATTACK
 from dia.errors import AttackError, DiaError
-from dia.evaluation.chance_levels import chance_levels
-from dia.evaluation.experiment import Experiment, build_experiment, victim_id
+from dia.evaluation.chance_levels import CHANCE_LEVELS, chance_levels
+from dia.evaluation.experiment import Experiment, victim_id
 from dia.evaluation.history import Curves
 from dia.evaluation.lpips import check_weights
 from dia.evaluation.scores import score
@@ -34,8 +33,29 @@ from dia.jobs.cell import Cell
 from dia.models.dropout import describe_sites
 from dia.results.images import picture_columns
 from dia.utils.devices import is_out_of_memory
+from dia.utils.lazy_import import load_object
 from dia.utils.log import LOG
 from dia.utils.text import shorten
+
+
+class Victims(Protocol):
+    """A victim set of any source.
+
+    Attributes:
+        source: Key of the source.
+        experiment: ``module:name`` of the function that makes a cell's experiment from it.
+    """
+
+    source: str
+    experiment: ClassVar[str]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what determines results."""
+
+    def columns(self, number: int, images: int) -> dict[str, Any]:
+        """Columns of the row of a victim of so many images."""
+
 
 UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
 """Columns about the attacked model, where it was trained."""
@@ -43,7 +63,7 @@ UTILITY_COLUMNS = ("test_accuracy", "test_accuracy_chance")
 
 def run_cell(
     job: AttackJob,
-    victim_set: VictimSet,
+    victim_set: Victims,
     *,
     device: str,
     threads: int,
@@ -59,7 +79,7 @@ def run_cell(
 
     Args:
         job: The cell and its settings.
-        victim_set: The images of its dataset.
+        victim_set: The victim set of its dataset.
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
         victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
@@ -80,7 +100,8 @@ def run_cell(
         began = provenance(torch=torch, device=str(where), threads=threads)
         check_weights(job.settings.lpips_network)
         LOG.info("cell %s: %d victims on %s", job.cell.id, job.settings.victims, began["device_name"])
-        experiment = build_experiment(job, victim_set, where, trained)
+        build_experiment = load_object(victim_set.experiment)
+        experiment: Experiment = build_experiment(job, victim_set, where, trained)
         LOG.info("%s", describe_sites(experiment.problem.model.sites))
         compilation, graphs = Compilation(compile, compile_cache), GraphReplay(cuda_graph)
         outcome, curves = attack(
@@ -99,13 +120,18 @@ def run_cell(
         rows = score(experiment, outcome)
         _report_failures(rows)
         utility = {name: None if trained is None else trained.utility[name] for name in UTILITY_COLUMNS}
-        levels = chance_levels(victim_set, job.settings.victims, job.settings.batch_size)
+        levels: dict[str, Any] = dict.fromkeys(CHANCE_LEVELS, [None] * len(rows))
+        if experiment.population is not None:
+            levels = chance_levels(experiment.population, len(rows), job.settings.batch_size)
+            levels = {name: values.tolist() for name, values in levels.items()}
     for number, row in enumerate(rows):
-        row |= picture_columns(experiment.all_originals[number].numpy(), row.pop("pixels"))
-        row |= _columns(job, victim_set, number) | began
-        failed = row["stop_reason"].startswith(FAILED)
+        original = experiment.all_originals[number]
+        true = original.numpy() if bool(original.isfinite().all()) else None
+        row |= picture_columns(original.shape, true, row.pop("pixels"))
+        row |= _columns(job, victim_set, number) | began | {"labels": experiment.all_labels[number]}
+        failed = row["stop_reason"].startswith(WITHOUT_ATTACK)
         row |= curves.columns(None if failed else experiment.numbers.index(number), row["restart"])
-        row |= utility | {name: float(value[number]) for name, value in levels.items()}
+        row |= utility | {name: values[number] for name, values in levels.items()}
     return rows
 
 
@@ -125,7 +151,7 @@ def _naming(cell: Cell) -> Iterator[None]:
         ) from error
 
 
-def fingerprint(job: AttackJob, victim_set: VictimSet) -> str:
+def fingerprint(job: AttackJob, victim_set: Victims) -> str:
     """The owner of a checkpoint: the cell with its settings, the victims' content the code and torch."""
     text = "\n".join([job.canonical_json(), victim_set.sha256, code_fingerprint(), str(torch.__version__)])
     return hashlib.sha256(text.encode()).hexdigest()
@@ -142,6 +168,8 @@ def attack(
 ) -> tuple[Outcome, Curves]:
     """Run the cell's attack, observed; continue from its checkpoint, if there is one."""
     settings, problem = job.settings, experiment.problem
+    if not len(problem):  # every update was refused: the rows say why
+        return Outcome.of_nobody(), Curves(experiment, 1, False)
     prepared = get_attack(job.cell.attack)(problem, victims_per_chunk)
     every = max(1, settings.max_iterations // settings.history_points)
     curves = Curves(experiment, every, prepared.optimises_masks)
@@ -195,18 +223,15 @@ def _report_failures(rows: list[dict[str, Any]]) -> None:
     LOG.warning(text)
 
 
-def _columns(job: AttackJob, victim_set: VictimSet, number: int) -> dict[str, Any]:
+def _columns(job: AttackJob, victim_set: Victims, number: int) -> dict[str, Any]:
     """Identity, victim and settings columns of one row."""
-    images = job.settings.batch_size
-    span = slice(number * images, (number + 1) * images)
     return {
         "cell_id": job.cell.id,
         **job.cell.axes(),
         "model_definition": job.model_definition,
         **job.settings.model_dump(mode="json"),
         "victim_id": victim_id(number),
-        "labels": victim_set.labels[span].tolist(),
         "source": victim_set.source,
-        "source_indices": victim_set.source_indices[span].tolist(),
         "victims_sha256": victim_set.sha256,
+        **victim_set.columns(number, job.settings.batch_size),
     }

@@ -12,7 +12,7 @@ def read_update(path: str | Path) -> dict[str, Tensor] | list[Tensor]:
     """Read the tensors of an update.
 
     Args:
-        path: A file with one of :data:`dia.utils.tensor_file.SUFFIXES`.
+        path: A file with one of :data:`dia.utils.paths.TENSOR_SUFFIXES`.
 
     Returns:
         Tensors by name, 0-d counters such as ``num_batches_tracked`` left out; in order where the file has

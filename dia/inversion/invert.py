@@ -9,21 +9,13 @@ from torch import Tensor, nn
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.stop_reasons import NOT_APPLICABLE
-from dia.errors import UpdateError
-from dia.evaluation.attacker_view import inferred_labels
-from dia.inversion.checks import Case, check_direction, check_update, range_warnings
-from dia.inversion.client_model import (
-    DropoutRates,
-    Shape,
-    client_copy,
-    count_classes,
-    plain_attention,
-    unwrap,
-)
-from dia.inversion.protocol import FedSGD, Protocol, check_protocol
+from dia.inversion.checks import range_warnings
+from dia.inversion.client_model import DropoutRates, Shape, plain_attention
+from dia.inversion.examination import describe_setting, examine
+from dia.inversion.protocol import FedSGD, Protocol
 from dia.inversion.received import Kind, Sign, Tensors, receive
 from dia.inversion.result import Inversion, Twin
-from dia.inversion.setting import SETTINGS, Progress, Setting
+from dia.inversion.setting import SETTINGS, Progress
 from dia.models.dropout import Site
 
 EXPLAINED = 0.05
@@ -90,37 +82,27 @@ def invert(
     """
     protocol = protocol or FedSGD()
     with plain_attention():
-        network, warnings = client_copy(unwrap(model), dropout_rates, client_mode)
-        num_classes = count_classes(network, shape)
-        if classes not in (None, num_classes):
-            raise UpdateError(f"classes is {classes}, and the model has {num_classes} outputs")
-        known = _known_labels(labels, num_classes)
-        count = _image_count(images, known)
-        warnings += check_protocol(protocol, count, kind == "gradient")
-        received = receive(network, update, kind, before, sign, protocol)
-        setting = Setting.of(
-            network,
-            shape,
-            num_classes,
-            count,
-            protocol,
-            dropout_rates,
-            method,
-            device,
-            seed,
-            mean,
-            std,
-            settings,
+        setting, labels_known = describe_setting(
+            model,
+            shape=shape,
+            classes=classes,
+            labels=labels,
+            images=images,
+            mean=mean,
+            std=std,
+            sends_gradient=kind == "gradient",
+            protocol=protocol,
+            dropout_rates=dropout_rates,
+            client_mode=client_mode,
+            method=method,
+            device=device,
+            seed=seed,
+            changes=settings,
         )
-        warnings += received.warnings + setting.warnings
+        received = receive(setting.network, update, kind, before, sign, protocol)
         client = setting.engine()
-        case = Case(client, received, known, count, len(protocol.minibatches(count)), setting.normalisation)
-        warnings += check_update(case)
-        sent = received.client_update(setting.dtype)
-        if known is None:
-            scale_known = received.scale_known
-            known = inferred_labels(client, sent, count, seed, setting.normalisation, scale_known)[0]
-        warnings += check_direction(case, known, seed)
+        sent, known, warnings = examine(setting, client, received, labels_known)
+        warnings[:0] = setting.warnings
         imitation = setting.twin(client, known) if twin else None
         if imitation is not None and not _came_back(imitation):
             warnings.append(
@@ -128,7 +110,7 @@ def invert(
                 f"{float(imitation.scores.ssim.mean()):.2f}, matching distance {imitation.distance:.2g}): a failure "
                 "here says nothing about the client, the setting does not leak to this attack"
             )
-        problem = setting.problem(client, sent, known)
+        problem = setting.problem(client, sent, known[None], ["0000"])
         outcome = setting.run(problem, progress)
     pixels = setting.normalisation.to_pixels(outcome.x[0].cpu())
     return Inversion(
@@ -146,31 +128,6 @@ def invert(
         seconds=float(outcome.seconds[0]),
         twin=imitation,
     )
-
-
-def _known_labels(labels: Any, num_classes: int) -> Tensor | None:
-    """Labels (N,), or None where they are to be inferred."""
-    if isinstance(labels, str):
-        if labels != "infer":
-            raise UpdateError(f"labels is {labels!r}; it must be class numbers or 'infer'")
-        return None
-    known = torch.as_tensor(labels).cpu().reshape(-1)
-    if known.is_floating_point() or known.dtype == torch.bool or not known.numel():
-        raise UpdateError(f"labels is {labels!r}; it must be whole numbers, one class per image")
-    wrong = [label for label in known.tolist() if not 0 <= label < num_classes]
-    if wrong:
-        raise UpdateError(
-            f"labels: {wrong[0]} is no class of the model, whose outputs are 0 to {num_classes - 1}"
-        )
-    return known.long()
-
-
-def _image_count(images: int | None, labels: Tensor | None) -> int:
-    if images is not None and (isinstance(images, bool) or not isinstance(images, int) or images < 1):
-        raise UpdateError(f"images is {images!r}; it must be a whole number of at least 1")
-    if images is not None and labels is not None and images != len(labels):
-        raise UpdateError(f"images is {images}, and there are {len(labels)} labels; one per image is needed")
-    return images or (1 if labels is None else len(labels))
 
 
 def _named(sites: Sequence[Site], masks: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def receive(
         raise UpdateError(f"sign is {sign!r}; it must be 'after-before' or 'before-after'")
     warnings: list[str] = []
     if before is not None:
-        _load(model, matched(model, before, "before", warnings))
+        load_weights(model, matched(model, before, "before", warnings))
     weights = {name: parameter.detach().double() for name, parameter in model.named_parameters()}
     values = matched(model, update, "update", warnings)
     sent = {name: values[name].double() for name in weights if name in values}
@@ -224,7 +224,12 @@ def _tensor(value: Any, what: str) -> Tensor:
         ) from error
 
 
-def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
+def load_weights(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Load the weights that the server sent, as :func:`matched` gives them; buffers without a value stay.
+
+    Raises:
+        UpdateError: They are not finite, or all zero.
+    """
     state = model.state_dict()
     _check_numbers({name: value for name, value in values.items() if value.is_floating_point()}, "before")
     model.load_state_dict({name: values.get(name, old).to(old) for name, old in state.items()})

@@ -28,11 +28,6 @@ from dia.utils.devices import select_device
 from dia.utils.randomness import generator
 from dia.utils.validation_errors import unknown_name_message, validate_model
 
-NEEDS_A_SIMULATION = {
-    "wiig": "it needs the client's true masks, which no server has",
-    "seed_search": "it draws masks as dia's own simulated clients do",
-}
-"""Attacks that only a simulated client can be attacked with, each with the reason."""
 SETTINGS = (*SearchSettings.model_fields, "precision")
 """The settings that :func:`invert` takes."""
 
@@ -79,9 +74,9 @@ class Setting:
             ConfigError: A setting is out of range.
             AttackError: There is no such device.
         """
-        if method not in ATTACKS or method in NEEDS_A_SIMULATION:
-            possible = [name for name in ATTACKS if name not in NEEDS_A_SIMULATION]
-            reason = NEEDS_A_SIMULATION.get(method)
+        reason = ATTACKS[method].needs_a_simulation if method in ATTACKS else ""
+        if method not in ATTACKS or reason:
+            possible = [name for name, entry in ATTACKS.items() if not entry.needs_a_simulation]
             raise UpdateError(
                 f"method {method!r}: {reason}; use one of {', '.join(possible)}"
                 if reason
@@ -116,11 +111,13 @@ class Setting:
             rate,
         )
 
-    def problem(self, client: GradientEngine, sent: ClientUpdate, labels: Tensor) -> Problem:
-        """The input of the attack."""
+    def problem(
+        self, client: GradientEngine, sent: ClientUpdate, labels: Tensor, victim_ids: list[str]
+    ) -> Problem:
+        """The input of the attack: the updates of V clients, and their labels (V, N)."""
         return attacker_view(
-            self.method, self.seed, self.settings, client, self.engine, sent, [], labels[None],
-            self.normalisation, ["0000"],
+            self.method, self.seed, self.settings, client, self.engine, sent, [], labels,
+            self.normalisation, victim_ids,
         )  # fmt: skip
 
     def run(self, problem: Problem, progress: Progress | None) -> Outcome:
@@ -149,7 +146,7 @@ class Setting:
         smooth = torch.nn.functional.interpolate(coarse, self.shape[1:], mode="bicubic").clamp(0, 1)
         x = self.normalisation.normalise(smooth)[None]
         sent, _ = simulate_clients(client, x, labels[None], self.settings, self.seed, ["0000"])
-        outcome = self.run(self.problem(client, sent, labels), None)
+        outcome = self.run(self.problem(client, sent, labels[None], ["0000"]), None)
         found = self.normalisation.to_pixels(outcome.x[0].cpu()).float()
         return Twin(
             found,

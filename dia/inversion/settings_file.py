@@ -93,17 +93,24 @@ class InversionSettings(StrictModel):
             raise ValueError("model.weights means nothing here: the client's weights come from --before")
         return self
 
-    def make_model(self) -> "nn.Module":
+    def make_model(self, dropout_rate: float | None = None) -> "nn.Module":
         """The client's model, with whatever weights its factory gives it.
+
+        Args:
+            dropout_rate: What ``$dropout_rate`` stands for where ``dropout`` is no rate; None: 0.5.
 
         Raises:
             ModelError: The factory fails.
         """
-        rate = self.dropout if isinstance(self.dropout, float) else 0.5
-        return self.model.make(self.shape, self.classes, rate)
+        rate = self.dropout if isinstance(self.dropout, float) else dropout_rate
+        return self.model.make(self.shape, self.classes, 0.5 if rate is None else rate)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of :func:`dia.inversion.invert.invert`."""
+        return self.client_arguments() | {"twin": self.twin, **self.attack.model_dump(exclude_unset=True)}
+
+    def client_arguments(self) -> dict[str, Any]:
+        """Those of them that say what the client did."""
         from dia.inversion.protocol import FedAvg, FedSGD
 
         mean, std = NORMALISATIONS[self.normalisation] if self.normalisation else (self.mean, self.std)
@@ -123,6 +130,4 @@ class InversionSettings(StrictModel):
             else FedAvg(epochs=epochs, batch_size=size, **training),
             "dropout_rates": self.dropout,
             "client_mode": self.client_mode,
-            "twin": self.twin,
-            **self.attack.model_dump(exclude_unset=True),
         }

@@ -13,7 +13,7 @@ from dia.utils.strict_model import StrictModel
 from dia.utils.validation_errors import validate_json
 
 # Keys of a dataset that say where it is found, not what it is: moving it renames no cell and reruns none.
-_LOCATION_KEYS = frozenset({"root", "download", "path"})
+_LOCATION_KEYS = frozenset({"root", "download", "path", "updates", "before", "settings", "originals"})
 
 
 class AttackJob(StrictModel):

@@ -68,7 +68,7 @@ def victim_table(rows: Rows, most: int) -> "Table":
     heads = (*first, *(PER_VICTIM[name] for name in shown), "stopped by")
     table = _plain_table(*heads, justify=("left", *("right",) * (1 + len(shown)), "left"))
     for row in rows[:most]:
-        labels = " ".join(map(str, row["labels"]))
+        labels = " ".join(map(str, row["labels"] or ["n/a"]))
         table.add_row(row["victim_id"], labels, *(_number(row[name]) for name in shown), row["stop_reason"])
     return table
 

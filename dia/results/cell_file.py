@@ -22,7 +22,16 @@ from dia.results.cell_head import (
     one_line,
     open_cell,
 )
-from dia.results.columns import COLUMNS, HISTORY, IDENTITY, OF_RECONSTRUCTION, PICTURES, SCORES, schema
+from dia.results.columns import (
+    AGAINST_TRUTH,
+    COLUMNS,
+    HISTORY,
+    IDENTITY,
+    OF_RECONSTRUCTION,
+    PICTURES,
+    SCORES,
+    schema,
+)
 from dia.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -108,7 +117,7 @@ def read_pictures(
 
     Returns:
         For each victim ``victim_id``, ``labels``, ``ssim_per_image`` and, as float32 arrays (N, C, H, W) in
-        [0, 1], ``original`` and ``reconstruction``; score and reconstruction are None where it has none.
+        [0, 1], ``original`` and ``reconstruction``; each is None where it has none, and ``image_shape``.
 
     Raises:
         RecordError: As for ``read_cell``.
@@ -120,7 +129,7 @@ def read_pictures(
             table = file.read_row_group(group, columns=columns, use_threads=False)
             for number in range(min(table.num_rows, victims - len(found))):
                 row: dict[str, Any] = {name: table[name][number].as_py() for name in columns[:4]}
-                shape = row.pop("image_shape")
+                shape = row["image_shape"]
                 for name in ("original", "reconstruction"):
                     flat = table[name][number].values
                     row[name] = None if flat is None else flat.to_numpy().reshape(shape)
@@ -190,27 +199,35 @@ def _check_row(where: str, row: Mapping[str, Any]) -> None:
     if not matches:
         raise RecordError(f"{where}: cell_id {row['cell_id']} does not match its axes {axes}")
     images, values = int(row["image_shape"][0]), math.prod(int(n) for n in row["image_shape"])
-    scored = is_scored(row["stop_reason"])
-    for name in (*(column.name for column in OF_RECONSTRUCTION), "reconstruction", "reconstruction_png"):
-        if (row[name] is not None) != scored:
+    scored, true = is_scored(row["stop_reason"]), row["original"] is not None
+    wanted_here = dict.fromkeys(
+        (*(c.name for c in OF_RECONSTRUCTION), "reconstruction", "reconstruction_png"), scored
+    )
+    wanted_here |= dict.fromkeys((column.name for column in AGAINST_TRUTH), scored and true)
+    wanted_here |= {"original_png": true, "update_sha256": row["update_file"] is not None}
+    for name, wanted in wanted_here.items():
+        if (row[name] is not None) != wanted:
             raise RecordError(
-                f"{where}: {name} is {'absent' if scored else 'there'}, and the attack ended with {row['stop_reason']}"
+                f"{where}: {name} is {'absent' if wanted else 'there'}, and the attack ended with "
+                f"{row['stop_reason']}{'' if true else ', without private images'}"
             )
-    lengths = dict.fromkeys(("labels", "source_indices", "original_png"), images) | {"original": values}
-    if scored:
-        of_images = ("mse_per_image", "psnr_per_image", "ssim_per_image", "reconstruction_png")
-        lengths |= dict.fromkeys(of_images, images) | {"reconstruction": values}
-    for name, wanted in lengths.items():
-        if len(row[name]) != wanted:
-            raise RecordError(f"{where}: {len(row[name])} entries in {name}, expected {wanted}")
+    if row["labels"] is None and row["update_file"] is None:
+        raise RecordError(f"{where}: labels is absent, and no update was received")
+    of_images = ("mse_per_image", "psnr_per_image", "ssim_per_image", "reconstruction_png", "original_png")
+    lengths = dict.fromkeys(("labels", "source_indices", *of_images), images)
+    lengths |= dict.fromkeys(("original", "reconstruction"), values)
+    for name, length in lengths.items():
+        if row[name] is not None and len(row[name]) != length:
+            raise RecordError(f"{where}: {len(row[name])} entries in {name}, expected {length}")
     for column in SCORES:
         value = row[column.name]
         if column.type == "float64" and value is not None and not math.isfinite(value):
             raise RecordError(f"{where}: {column.name} is {value}, expected a finite number")
     points = len(row["history_iteration"])
+    may_be_empty = ("history_mask_accuracy", *(() if true else ("history_mse",)))
     for column in HISTORY:
         length = len(row[column.name])
-        if length not in {points, 0 if column.name == "history_mask_accuracy" else points}:
+        if length not in {points, 0 if column.name in may_be_empty else points}:
             raise RecordError(f"{where}: {length} entries in {column.name}, history_iteration has {points}")
 
 

@@ -178,7 +178,9 @@ def _read_head(path: Path, file: pq.ParquetFile, expected: "AttackJob | Cell | N
     older = pa.schema(
         [field for field in schema() if field.name in arrow.names or not came_later(field.name)]
     )
-    if not arrow.equals(older):
+    if not _nullable(arrow).equals(
+        _nullable(older)
+    ):  # what must be there now or then is checked when rows are written
         _refuse_schema(path, arrow)
     if not content:
         raise RecordError(
@@ -214,11 +216,16 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
     """The differences of a job from the one that is wanted: settings by name, parts of the dataset as ``dataset.x``."""
 
     def flat(job: Mapping[str, Any]) -> dict[str, Any]:
-        dataset = {f"dataset.{name}": value for name, value in job.get("dataset", {}).items()}
+        dataset = dict(_leaves("dataset", job.get("dataset", {})))
         return {**job.get("settings", {}), **dataset, "model_definition": job.get("model")}
 
     before, now = flat(found), flat(wanted)
     return {name: before.get(name) for name in {**now, **before} if before.get(name) != now.get(name)}
+
+
+def _nullable(columns: pa.Schema) -> pa.Schema:
+    """Columns by name, type and order alone: older versions let fewer be absent."""
+    return pa.schema([field.with_nullable(True) for field in columns])
 
 
 def came_later(column: str) -> bool:
@@ -227,6 +234,15 @@ def came_later(column: str) -> bool:
 
 
 _ALWAYS = {c.name for c in COLUMNS if c not in PROVENANCE and not c.nullable}
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values inside nested mappings, by dotted names."""
+    if not isinstance(value, Mapping):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(f"{name}.{key}", inner)
 
 
 def _refuse_schema(path: Path, arrow: pa.Schema) -> None:

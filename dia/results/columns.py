@@ -68,13 +68,29 @@ MODEL = _group(
         "factory, arguments and source fingerprint of a user's own model, as JSON; empty for a built-in architecture",
     ),
 )
-VICTIM = _group(
-    "victim",
-    ("victim_id", "str", "number of the victim in its cell, zero-padded"),
-    ("labels", "list[int32]", "class of each image of the victim"),
-    ("source", "str", "where the images come from"),
-    ("source_indices", "list[int64]", "index of each image in its source"),
-    ("victims_sha256", "str", "hash of the victim set's content"),
+VICTIM = (
+    *_group("victim", ("victim_id", "str", "number of the victim in its cell, zero-padded")),
+    *_group(
+        "victim",
+        (
+            "labels",
+            "list[int32]",
+            "class of each image of the victim; known or inferred for a received update, absent where it was refused",
+        ),
+        nullable=True,
+    ),
+    *_group(
+        "victim",
+        ("source", "str", "where the images come from"),
+        ("source_indices", "list[int64]", "index of each image in its source"),
+        ("victims_sha256", "str", "hash of the victim set's content"),
+    ),
+    *_group(
+        "victim",
+        ("update_file", "str", "file of the update that a real client sent; absent for a simulated client"),
+        ("update_sha256", "str", "hash of that file"),
+        nullable=True,
+    ),
 )
 OF_RECONSTRUCTION = _group(
     "scores",
@@ -102,6 +118,12 @@ OF_RECONSTRUCTION = _group(
     nullable=True,
 )
 """Absent, all of them, for a victim without a reconstruction: one that failed, or that the attack does not apply to."""
+AGAINST_TRUTH = tuple(
+    column
+    for column in OF_RECONSTRUCTION
+    if column.name not in ("matching_distance", "total_loss", "best_iteration")
+)
+"""Those of them that a reconstruction lacks, too, where nobody has the private images."""
 SCORES = OF_RECONSTRUCTION + _group(
     "scores",
     ("iterations", "int64", "iterations done"),
@@ -109,10 +131,10 @@ SCORES = OF_RECONSTRUCTION + _group(
     (
         "stop_reason",
         "str",
-        "why the attack ended; not_applicable: ... or failed: ... where there is no reconstruction",
+        "why the attack ended; not_applicable: ..., failed: ... or refused: ... where there is no reconstruction",
     ),
     ("seconds", "float64", "this victim's share of the attack's wall time"),
-    ("notes", "str", "announcements, such as a fallback to another attack; empty where there are none"),
+    ("notes", "str", "announcements, such as doubts about a received update; empty where there are none"),
 )
 CHANCE = _group(
     "chance",
@@ -177,7 +199,7 @@ HISTORY = _group(
     ),
     ("history_total_loss", "list[float32]", "total loss"),
     ("history_matching_distance", "list[float32]", "gradient distance"),
-    ("history_mse", "list[float32]", "mse on [0, 1] images"),
+    ("history_mse", "list[float32]", "mse on [0, 1] images; empty where nobody has the private images"),
     ("history_mask_accuracy", "list[float32]", "mask accuracy; empty where the attack has no masks to find"),
 )
 PROVENANCE = _group(
@@ -218,14 +240,11 @@ PROVENANCE = _group(
     ("started_at", "str", "start of the cell, ISO 8601 in UTC"),
 )
 PICTURES = (
+    *_group("pictures", ("image_shape", "list[int32]", "(N, C, H, W) of the two flattened arrays")),
     *_group(
         "pictures",
-        ("image_shape", "list[int32]", "(N, C, H, W) of the two flattened arrays"),
-        ("original", "list[float32]", "private images in [0, 1], flattened"),
+        ("original", "list[float32]", "private images in [0, 1], flattened; absent where nobody has them"),
         ("original_png", "list[binary]", "each private image as PNG"),
-    ),
-    *_group(
-        "pictures",
         ("reconstruction", "list[float32]", "reconstructions in [0, 1], flattened, matched to the originals"),
         ("reconstruction_png", "list[binary]", "each reconstruction as PNG"),
         nullable=True,

@@ -1,6 +1,7 @@
 """Images as PNG for viewers, and as the flat float32 arrays of a row."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,30 +39,26 @@ def png_list(images: np.ndarray) -> list[bytes]:
     return [png_bytes(image) for image in images]
 
 
-def picture_columns(original: np.ndarray, reconstruction: np.ndarray | None) -> dict[str, Any]:
+def picture_columns(
+    shape: Sequence[int], original: np.ndarray | None, reconstruction: np.ndarray | None
+) -> dict[str, Any]:
     """The picture columns of one row.
 
     Args:
-        original: Private images (N, C, H, W) in [0, 1].
-        reconstruction: The same shape, matched to the originals; None where there is none.
+        shape: (N, C, H, W) of both.
+        original: Private images in [0, 1]; None where nobody has them.
+        reconstruction: Likewise, matched to the originals; None where there is none.
 
     Raises:
-        RecordError: The shapes differ, or values are not images in [0, 1].
+        RecordError: An array has another shape, or values are not images in [0, 1].
     """
-    original = np.asarray(original, np.float32)
-    columns = {
-        "image_shape": list(original.shape),
-        "original": original.ravel(),
-        "original_png": png_list(original),
-    }
-    if reconstruction is None:
-        return columns | {"reconstruction": None, "reconstruction_png": None}
-    reconstruction = np.asarray(reconstruction, np.float32)
-    if original.shape != reconstruction.shape or original.ndim != 4:
-        raise RecordError(
-            f"shapes {original.shape} and {reconstruction.shape}: expected the same (N, C, H, W)"
-        )
-    return columns | {
-        "reconstruction": reconstruction.ravel(),
-        "reconstruction_png": png_list(reconstruction),
-    }
+    columns: dict[str, Any] = {"image_shape": list(shape)}
+    for name, images in (("original", original), ("reconstruction", reconstruction)):
+        if images is None:
+            columns |= {name: None, f"{name}_png": None}
+            continue
+        images = np.asarray(images, np.float32)
+        if images.shape != tuple(shape) or images.ndim != 4:
+            raise RecordError(f"{name} of shape {images.shape}: expected (N, C, H, W) = {tuple(shape)}")
+        columns |= {name: images.ravel(), f"{name}_png": png_list(images)}
+    return columns

@@ -11,6 +11,10 @@ from dia.errors import ConfigError
 _VARIABLE = re.compile(r"\$[A-Za-z_]\w*|\$\{[^}]*\}|%[A-Za-z_]\w*%")
 
 
+TENSOR_SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
+"""Kinds of files that hold tensors."""
+
+
 def _check(value: str) -> str:
     if found := _VARIABLE.search(value):
         raise ValueError(

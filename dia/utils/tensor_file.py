@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dia.errors import DiaError
 from dia.utils.npz import read_npz
+from dia.utils.paths import TENSOR_SUFFIXES
 
-SUFFIXES = (".safetensors", ".npz", ".pt", ".pth")
 STATE_KEYS = (
     "state_dict",
     "model_state_dict",
@@ -33,7 +33,7 @@ def read_tensors(path: str | Path, *, what: str, error: type[DiaError]) -> dict[
     """Read all tensors of a file.
 
     Args:
-        path: A file with one of :data:`SUFFIXES`.
+        path: A file with one of :data:`~dia.utils.paths.TENSOR_SUFFIXES`.
         what: What the file is to the user, for error messages, such as "an update".
         error: The class of the error to raise.
 
@@ -55,9 +55,9 @@ class _UnreadableError(DiaError):
 
 
 def _read(path: Path, what: str) -> dict[str, Tensor] | list[Tensor]:
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in TENSOR_SUFFIXES:
         raise _UnreadableError(
-            f"{path}: unknown kind of file '{path.suffix}'; {what} is one of {', '.join(SUFFIXES)}"
+            f"{path}: unknown kind of file '{path.suffix}'; {what} is one of {', '.join(TENSOR_SUFFIXES)}"
         )
     if not path.is_file():
         raise _UnreadableError(f"{path}: no such file")

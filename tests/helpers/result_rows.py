@@ -46,6 +46,8 @@ def rows(
             "model_definition": "",
             "victim_id": f"{number:04d}",
             "labels": [number % 10] * images,
+            "update_file": None,
+            "update_sha256": None,
             "source": "made up",
             "source_indices": list(range(number * images, (number + 1) * images)),
             "victims_sha256": "v" * 64,
@@ -108,7 +110,7 @@ def rows(
             "code_fingerprint": "f" * 64,
             "started_at": "2026-11-02T10:00:00+00:00",
         }
-        row |= picture_columns(original, np.clip(score * original, 0, 1)) | changes
+        row |= picture_columns(original.shape, original, np.clip(score * original, 0, 1)) | changes
         if not is_scored(row["stop_reason"]):
             row |= dict.fromkeys(UNSCORED)
         made.append(row)

@@ -239,8 +239,7 @@ def state_of_cells(wildcards):
 
 def source_files(wildcards):
     """The files that a victim set is made from, where the config names one."""
-    path = getattr(CONFIG.dataset(wildcards.dataset), "path", None)
-    return [] if path is None else [str(expanded(path))]
+    return [str(expanded(path)) for path in CONFIG.dataset(wildcards.dataset).files()]
 
 
 def dataset_definition(wildcards):

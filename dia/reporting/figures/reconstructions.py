@@ -173,24 +173,23 @@ def _draw_column(page: _Page, x: float, attack: str, victims: Sequence[dict[str,
         if line >= len(victims):
             axes.text(0.5, 0.5, "missing", ha="center", va="center", fontsize=SMALL, color=GREY)
             continue
-        if victims[line]["reconstruction"] is None:  # the attack does not apply, or the victim failed
-            axes.text(0.5, 0.5, "n/a", ha="center", va="center", fontsize=SMALL, color=GREY)
-            continue
-        _show(axes, victims[line]["reconstruction"][0])
-        score = victims[line]["ssim_per_image"][0]
-        below = layout.top(line) + layout.image + layout.score / 2
-        page.text(middle, below, f"{score:.2f}", fontsize=SMALL, color=GREY)
+        _show(axes, _first(victims[line]["reconstruction"]))
+        if (scores := victims[line]["ssim_per_image"]) is not None:
+            below = layout.top(line) + layout.image + layout.score / 2
+            page.text(middle, below, f"{scores[0]:.2f}", fontsize=SMALL, color=GREY)
 
 
 def _common_originals(
     jobs: Sequence[tuple[AttackJob, Path]], pictures: dict[tuple[str, str], list[dict[str, Any]]]
-) -> list[np.ndarray]:
-    """The first image (C, H, W) of each victim, which all cells must share."""
+) -> list[np.ndarray | None]:
+    """The first image (C, H, W) of each victim, which all cells must share; None where nobody has it."""
     longest = max(pictures.values(), key=len)
-    originals = [victim["original"][0] for victim in longest]
+    originals = [_first(victim["original"]) for victim in longest]
     for job, path in jobs:
         for victim, image in zip(pictures[job.cell.dropout_rate, job.cell.attack], originals, strict=False):
-            if not np.array_equal(victim["original"][0], image):
+            found = _first(victim["original"])
+            same = found is image if found is None or image is None else np.array_equal(found, image)
+            if not same:
                 raise RecordError(
                     f"{path}: victim {victim['victim_id']} is another image than in other cells: the victim "
                     "set changed between them; run them again"
@@ -198,8 +197,16 @@ def _common_originals(
     return originals
 
 
-def _show(axes: "Axes", image: np.ndarray) -> None:
-    """Draw one image (C, H, W) in [0, 1] without smoothing."""
+def _first(images: np.ndarray | None) -> np.ndarray | None:
+    """The first of a victim's images (N, C, H, W); None where there are none."""
+    return None if images is None else images[0]
+
+
+def _show(axes: "Axes", image: np.ndarray | None) -> None:
+    """Draw one image (C, H, W) in [0, 1] without smoothing; n/a where there is none."""
+    if image is None:  # nobody has it, the attack does not apply, or the victim failed
+        axes.text(0.5, 0.5, "n/a", ha="center", va="center", fontsize=SMALL, color=GREY)
+        return
     pixels = np.clip(image, 0, 1).transpose(1, 2, 0)
     grey = pixels.shape[-1] == 1
     axes.imshow(pixels[..., 0] if grey else pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

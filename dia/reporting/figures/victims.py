@@ -41,7 +41,7 @@ def victims(
     for place, rate in enumerate(found):
         for number, attack in enumerate(attacks):
             _, tint, marker = attack_style(attack)
-            values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].to_numpy())
+            values = np.sort(rows.at(dropout_rate=rate, attack=attack)["ssim"].dropna().to_numpy())
             if not len(values):
                 continue
             middle = place + (number - (len(attacks) - 1) / 2) * own

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dia.attacks.stop_reasons import FAILED
+from dia.attacks.stop_reasons import WITHOUT_ATTACK
 from dia.reporting.intervals import NO_ESTIMATE, Estimate, bootstrap, success_rate
 from dia.reporting.tables.best import mark_best
 from dia.reporting.tables.compare import with_comparisons
@@ -114,7 +114,7 @@ class _Groups:
 
 
 def _not_failed(rows: "pd.DataFrame") -> int:
-    return int((~rows["stop_reason"].str.startswith(FAILED)).sum())
+    return int((~rows["stop_reason"].str.startswith(WITHOUT_ATTACK)).sum())
 
 
 def _group(spec: TableSpec, rows: "pd.DataFrame", planned: "pd.DataFrame") -> _Groups:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dia.attacks.stop_reasons import FAILED, LIMIT, NOT_APPLICABLE
+from dia.attacks.stop_reasons import LIMIT, NOT_APPLICABLE, WITHOUT_ATTACK, is_scored
 from dia.evaluation.row_notes import HIDDEN_MATCH
 from dia.reporting.expected_cells import non_default_settings
 from dia.reporting.tables.cells import SIGNIFICANT
@@ -163,15 +163,30 @@ def _not_applicable(table: _Context) -> str | None:
 
 
 def _failed(table: _Context) -> str | None:
-    """Victims without a reconstruction because a loss or gradient was not finite, and which."""
-    failed = table.rows[table.rows["stop_reason"].str.startswith(FAILED)]
+    """Victims without a reconstruction because a number was not finite or an update was refused, and which."""
+    failed = table.rows[table.rows["stop_reason"].str.startswith(WITHOUT_ATTACK)]
     if not len(failed):
         return None
     texts = [
-        f"{row.cell_id}, victim {row.victim_id} ({row.stop_reason.removeprefix(f'{FAILED}: ').split(';')[0]})"
+        f"{row.cell_id}, victim {row.victim_id} ({row.stop_reason.split(': ', 1)[1].split(';')[0]})"
         for row in failed.itertuples()
     ]
-    return f"{len(failed)} of {len(table.rows)} victims failed and are left out: {shorten(texts, _MOST_NAMED, '; ')}."
+    return (
+        f"{len(failed)} of {len(table.rows)} victims failed and are left out: "
+        f"{shorten(texts, _MOST_NAMED, '; ')}."
+    )
+
+
+def _unscored(table: _Context) -> str | None:
+    """Reconstructions that nobody can compare with private images."""
+    here = table.rows[table.rows["stop_reason"].map(is_scored).astype(bool)]
+    unscored = int(here["ssim"].isna().sum())
+    if not unscored:
+        return None
+    return (
+        f"Scores are over {len(here) - unscored} of the {len(here)} victims with a reconstruction: nobody has the "
+        "private images of the others."
+    )
 
 
 def _hidden_matches(table: _Context) -> str | None:
@@ -202,7 +217,7 @@ def _code_versions(table: _Context) -> str | None:
 
 
 _NOTES: tuple[Callable[[_Context], str | None], ...] = (
-    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _hidden_matches,
+    _completeness, _intervals, _bold, _comparison, _not_applicable, _failed, _unscored, _hidden_matches,
     _not_converged, _undefended_below_chance,
     _published, _settings, _images, _code_versions,
 )  # fmt: skip

@@ -94,7 +94,7 @@ def _curves(table: "pa.Table") -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def picture(expected: AttackJob | Cell, path: Path, side: int = 96) -> bytes:
     """Originals above reconstructions of the first victims, as one PNG; of a batch the first image.
 
-    A reconstruction that there is none of is "n/a".
+    An image that there is none of is "n/a".
 
     Args:
         expected: The job that the file must be made for, or only the cell that it must hold.
@@ -104,11 +104,12 @@ def picture(expected: AttackJob | Cell, path: Path, side: int = 96) -> bytes:
     from dia.results.images import png_bytes
 
     victims = read_pictures(path, expected, PICTURED_VICTIMS)
-    factor = max(1, -(-side // max(victims[0]["original"].shape[-2:])))
+    shape = victims[0]["image_shape"][1:]
+    factor = max(1, -(-side // max(shape[1:])))
     rows = []
     for name in ("original", "reconstruction"):
         images = [
-            _not_available(victim["original"][0].shape, factor)
+            _not_available(shape, factor)
             if victim[name] is None
             else victim[name][0].repeat(factor, axis=1).repeat(factor, axis=2)
             for victim in victims

@@ -20,7 +20,9 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "bundled-mnist": {},
     "bundled-photos": {},
     "file": {"path": "mine.npz", "num_classes": 10, "normalisation": "mnist"},
+    "received": {"updates": "updates", "before": "before.npz", "settings": "client.yaml"},
 }
+OF_IMAGES = [name for name in SOURCES if name != "received"]
 
 
 def parse(source: str, **keys: Any) -> DatasetSpec:
@@ -31,7 +33,9 @@ def test_every_source_has_a_definition_and_a_loader() -> None:
     assert set(SOURCES) == set(MINIMAL)
     for name, source in SOURCES.items():
         assert load_object(source.keys).model_fields["source"].annotation == Literal[name]
-        assert callable(load_object(source.load))
+        assert callable(load_object(source.victims).make)
+        assert callable(load_object(source.victims).load)
+        assert name not in OF_IMAGES or callable(load_object(source.load))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_known_datasets_bring_their_normalisation(source: str, normalisation: st
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_definition_survives_json(source: str) -> None:
-    spec = parse(source, images=7)
+    spec = parse(source, **({"images": 7} if source in OF_IMAGES else {"updates_per_cell": 7}))
     assert parse_dataset(spec.model_dump_json(), "mine") == spec
 
 

@@ -14,6 +14,7 @@ from dia.execution.code_version import NUMERIC, PACKAGE, code_fingerprint, numer
 # Modules that the code behind the numbers may import although they are no part of its fingerprint, and why.
 CARRIERS = {
     "dia.errors": "messages for people",
+    "dia.utils.canonical_json": "writes values as they are",
     "dia.settings": "their values are in a cell's identity, defaults too",
     "dia.jobs": "what a cell is told is in its identity",
     "dia.utils.devices": "chooses a device, which a row records",
