@@ -167,4 +167,4 @@ def test_settings_that_agree_may_be_written(folder: Path) -> None:
 
 def test_other_configs_are_not_touched() -> None:
     config = Config.from_file(Path(__file__).parents[3] / "config" / "test.yaml")
-    assert split_received(config, "test.yaml") == {}
+    assert split_received(config) == ({}, [])
