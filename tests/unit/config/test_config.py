@@ -147,6 +147,7 @@ def test_execution_and_whereabouts_are_not_in_the_identity() -> None:
     here = Config.load(changed("datasets", "mnist", value=files))
     moved = changed("datasets", "mnist", value=files | {"path": "there.npz"})
     execution = {"device": "cpu", "threads": 2, "victims_per_chunk": 4, "compile": True, "compile_cache": "x"}
+    execution["cuda_graph"] = True
     there = Config.load(moved | {"execution": execution})
     assert [job_json(here, cell) for cell in here.cells] == [job_json(there, cell) for cell in there.cells]
 

@@ -156,6 +156,8 @@ REFUSED = [
         "execution.compile = 'always': must be auto, true or false",
     ),
     (("execution",), {"compile_cache": ""}, "execution.compile_cache = ''"),
+    (("execution",), {"cuda_graph": 1}, "execution.cuda_graph = 1"),
+    (("execution",), {"device": "mps"}, "execution.device = 'mps': must be 'auto', 'cpu' or 'cuda'"),
 ]
 
 
