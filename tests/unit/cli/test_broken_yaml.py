@@ -21,6 +21,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "utf-16": ("name: x\n".encode("utf-16"), "utf-8"),
     "deep": (b"name: x\ngrids: " + b"[" * 20_000, "more than 50 lists and mappings inside each other"),
     "tag": (b"name: x\ntables: !!python/object/apply:os.system [ls]\n", "line 2, column 9: the tag"),
+    "tag of a list": (b"name: x\ntables: !!int [1]\n", "line 2, column 9: the tag !!int is not allowed"),
+    "tag of a mapping": (b"name: x\nmodels: !!str {a: 1}\n", "line 2, column 9: the tag !!str is not allowed"),
     "alias bomb": (b"a: &a [1,1,1,1,1,1,1,1,1,1]\n" + b"".join(
         b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 10)) for n in range(8)
     ), "more than 1,000,000 values"),
