@@ -150,7 +150,8 @@ class _Check:
                 self._fault(node, "an alias (*name) repeats the block that it stands in")
             return known or (0, 0)
         self._sizes[node] = None
-        plain = {yaml.SequenceNode: "seq", yaml.MappingNode: "map"}.get(type(node), _kind(node.tag))
+        plain = "seq" if isinstance(node, yaml.SequenceNode) else _kind(node.tag)
+        plain = "map" if isinstance(node, yaml.MappingNode) else plain
         if node.tag not in _TAGS or _kind(node.tag) != plain:
             self._fault(node, f"the tag {node.tag.replace(_CORE, '!!')} is not allowed: write a plain value")
         children: list[yaml.Node] = []
