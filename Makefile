@@ -88,7 +88,7 @@ check: .venv/dev.stamp
 
 # Strict: a broken link or heading is an error.
 docs: .venv/docs.stamp
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
 	@echo "Site: build/site/index.html"
 
 ui: .venv/user.stamp
