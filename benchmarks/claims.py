@@ -1,21 +1,27 @@
 """How often the analytic attack claims what is not so: simulated batches of random networks, true and false claims.
 
-    python benchmarks/claims.py --networks 250 --batches 4 [--first 0]
+    python benchmarks/claims.py --networks 2500 --batches 4 [--first 0] [--out claims.jsonl]
 
 Each network is drawn by its number: batch size N, dropout rate, biases, activation, width, depth, classes, noise on the
 gradient, trained or not, images of MNIST or CIFAR-10 (``--data``). ``--networks 1 --first K`` repeats network K alone.
 A claimed image is *false* if no private image of its batch, each counted once, is within ``--tolerance`` of it (squared
-error relative to the private image, normalised pixels). It is *unscaled* if one is, up to scale and sign: where neither
-biases nor activation tell the scale, the attack claims a direction only. Noise is relative to the root mean square of
-each parameter's gradient.
+error relative to the private image, normalised pixels). It is *unscaled* if one is, up to scale and sign. Noise is
+relative to the root mean square of each parameter's gradient.
+
+``--out`` gets a line of JSON per network as soon as it is finished; networks that it holds already are not repeated, so
+that a run that was stopped goes on with the same command.
 """
 
 import argparse
+import json
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from analytic import SHARED, victim_set
@@ -34,6 +40,9 @@ from dia.settings.scenario import Settings
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"ReLU": nn.ReLU, "GELU": nn.GELU, "Tanh": nn.Tanh, "SELU": nn.SELU}
 CORRECT, UNSCALED, FALSE = "correct", "unscaled", "false"
+
+REPORT_EVERY = 120
+"""Seconds between lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +101,18 @@ def train(model: nn.Module, x: Tensor, labels: Tensor) -> None:
         optimiser.step()
 
 
+@cache
+def pool_of(folder: Path, dataset: str) -> tuple[Tensor, Normalisation]:
+    """All images of a data set (K, C, H, W), normalised, and by what."""
+    victims = victim_set(folder, dataset)
+    normalisation = Normalisation.per_channel(victims.mean, victims.std, torch.float32)
+    return normalisation.normalise(victims.tensors(len(victims.images))[0]), normalisation
+
+
 def simulate(network: Network, batches: int, folder: Path) -> tuple[Problem, Tensor]:
     """What the clients of a network send, and their images (V, N, C, H, W)."""
     torch.manual_seed(network.number)
-    victims = victim_set(folder, network.dataset)
-    normalisation = Normalisation.per_channel(victims.mean, victims.std, torch.float32)
-    pool = normalisation.normalise(victims.tensors(len(victims.images))[0])
+    pool, normalisation = pool_of(folder, network.dataset)
     shape = tuple(pool.shape[1:])
     model = network.build(pool[0].numel())
     if network.trained:
@@ -145,6 +160,20 @@ def judge(claims: Tensor, private: Tensor, tolerance: float) -> list[str]:
     return verdicts
 
 
+def measure(network: Network, batches: int, folder: Path, tolerance: float) -> dict[str, Any]:
+    """Attack a network's batches: its fields, counts, and how often each stop reason was given."""
+    problem, x = simulate(network, batches, folder)
+    outcome = build_attack(problem).run()
+    found: Counter[str] = Counter(batches=batches, images=batches * network.images)
+    assert outcome.claimed is not None
+    for victim, claimed in enumerate(outcome.claimed):
+        verdicts = judge(outcome.x[victim][claimed].flatten(1), x[victim].flatten(1), tolerance)
+        found.update(verdicts)
+        found["batches_with_false"] += FALSE in verdicts
+    reasons = Counter(reason.split(":")[0] for reason in outcome.stop_reason)
+    return {"network": asdict(network), "counts": found, "reasons": reasons}
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(
@@ -155,38 +184,53 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first network")
     parser.add_argument("--batches", type=int, default=4, help="batches per network")
     parser.add_argument("--tolerance", type=float, default=1e-6)
+    parser.add_argument("--out", type=Path, help="file of finished networks, one JSON object per line")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    counts: dict[tuple[str, object], Counter[str]] = {}
-    began = time.monotonic()
-    for number in range(args.first, args.first + args.networks):
+    wanted = range(args.first, args.first + args.networks)
+    lines = args.out.read_text().splitlines() if args.out and args.out.exists() else []
+    results = {r["network"]["number"]: r for r in map(json.loads, lines) if r["network"]["number"] in wanted}
+    began = reported = time.monotonic()
+    for number in wanted:
+        if number in results:
+            continue
         network = Network.draw(number)
-        problem, x = simulate(network, args.batches, args.data)
-        outcome = build_attack(problem).run()
-        found: Counter[str] = Counter(batches=args.batches, images=args.batches * network.images)
-        assert outcome.claimed is not None
-        for victim, claimed in enumerate(outcome.claimed):
-            verdicts = judge(outcome.x[victim][claimed].flatten(1), x[victim].flatten(1), args.tolerance)
-            found.update(verdicts)
-            found["batches_with_false"] += FALSE in verdicts
-        if found[FALSE]:
-            print(f"{found[FALSE]} false of {int(outcome.claimed.sum())} claims: {network}", flush=True)
-        for key, value in asdict(network).items():
-            if key != "number":
-                counts.setdefault((key, value), Counter()).update(found)
-        counts.setdefault(("all", ""), Counter()).update(found)
-    print_table(counts)
-    print(f"networks {args.first} to {args.first + args.networks - 1} in {time.monotonic() - began:.0f} s")
+        result = results[number] = measure(network, args.batches, args.data, args.tolerance)
+        if args.out:
+            with args.out.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+        if result["counts"].get(FALSE):
+            print(f"{result['counts'][FALSE]} false claims: {network}", flush=True)
+        if time.monotonic() - reported > REPORT_EVERY:
+            reported = time.monotonic()
+            print(f"{len(results)} of {len(wanted)} networks: {dict(total(results.values()))}", flush=True)
+    print_table(list(results.values()))
+    print(f"networks {wanted.start} to {wanted.stop - 1} in {time.monotonic() - began:.0f} s")
 
 
-def print_table(counts: dict[tuple[str, object], Counter[str]]) -> None:
-    """One line per value of each field of a network."""
+def total(results: Iterable[dict[str, Any]]) -> Counter[str]:
+    """The sum of all counts."""
+    counts: Counter[str] = Counter()
+    for result in results:
+        counts.update(result["counts"])
+    return counts
+
+
+def print_table(results: Sequence[dict[str, Any]]) -> None:
+    """One line per value of each field of a network, and how often each stop reason was given."""
     columns = ["batches", "images", CORRECT, UNSCALED, FALSE, "batches_with_false"]
     print(f"{'':24s}" + "".join(f"{column:>20s}" for column in columns))
-    order = ["all", *(field.name for field in fields(Network))]
-    for key, value in sorted(counts, key=lambda pair: (order.index(pair[0]), str(pair[1]).zfill(9))):
-        line = counts[key, value]
-        print(f"{f'{key} {value}':24s}" + "".join(f"{line[column]:20d}" for column in columns))
+    names = [field.name for field in fields(Network) if field.name != "number"]
+    rows = [("all", total(results))]
+    for name in names:
+        for value in sorted({result["network"][name] for result in results}):
+            rows.append((f"{name} {value}", total(r for r in results if r["network"][name] == value)))
+    for label, counts in rows:
+        print(f"{label:24s}" + "".join(f"{counts[column]:20d}" for column in columns))
+    reasons: Counter[str] = Counter()
+    for result in results:
+        reasons.update(result["reasons"])
+    print(", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from dia.attacks.problem import Problem
 from dia.attacks.stop_reasons import SEED_NOT_FOUND, is_scored
 from dia.federated.client import client_generator, draw_bernoulli_masks
 
-MARGIN = 7
-"""Bits by which what the zeros tell must exceed what tells the candidates apart: a false match has odds below 1%."""
+MARGIN = 20
+"""Bits by which what the zeros tell must exceed what tells the candidates apart: the odds that any of them matches by
+chance are below one in a million."""
 
 
 class SeedSearch(GradientMatchingAttack):

@@ -7,3 +7,5 @@ HIDDEN_MATCH = (
     "small client gradient (gradient_norm): the absolute epsilon of the cosine gives even a perfect match a matching "
     f"distance above {NOTED_SHIFT:g}; cosine_epsilon: relative does not"
 )
+
+LABEL_UNCERTAIN = "the inferred label is a guess: the gradient does not tell it for certain"

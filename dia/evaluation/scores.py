@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dia.attacks.label_inference import certain_labels
 from dia.attacks.optimisation.objective import perfect_match_distance
 from dia.attacks.outcome import Outcome
 from dia.attacks.stop_reasons import is_scored
@@ -15,7 +16,7 @@ from dia.evaluation.identification import identified, identified_chance
 from dia.evaluation.lpips import lpips
 from dia.evaluation.mask_recovery import align_masks, dropped_fraction, mask_accuracy, mask_accuracy_chance
 from dia.evaluation.metrics import scores
-from dia.evaluation.row_notes import HIDDEN_MATCH, NOTED_SHIFT
+from dia.evaluation.row_notes import HIDDEN_MATCH, LABEL_UNCERTAIN, NOTED_SHIFT
 
 OF_RECONSTRUCTIONS = (
     "mse",
@@ -97,7 +98,14 @@ def _of_victim(experiment: Experiment, outcome: Outcome, position: int) -> Row:
     distance, limit = float(outcome.matching_distance[position]), experiment.doubted_from
     if is_scored(outcome.stop_reason[position]) and limit is not None and distance > limit:
         remarks.append(f"the images do not explain the update: its matching distance is above {limit:g}")
-    row["notes"] = "; ".join([*outcome.notes, *remarks, *([HIDDEN_MATCH] if hidden else [])])
+    if hidden:
+        remarks.append(HIDDEN_MATCH)
+    if problem.settings.attacker_labels == "inferred":
+        own = problem.received.select(torch.tensor([position]))
+        images, classes = problem.labels.shape[1], experiment.num_classes
+        if images == 1 and not bool(certain_labels(problem.model.model, own, images, classes)):
+            remarks.append(LABEL_UNCERTAIN)
+    row["notes"] = "; ".join([*outcome.notes, *remarks])
     if problem.settings.attacker_labels == "inferred" and experiment.has_original[position]:
         labels = experiment.labels[position : position + 1]
         right = problem.labels[position : position + 1] == labels

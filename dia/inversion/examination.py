@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dia.attacks.label_inference import certain_labels
 from dia.errors import UpdateError
 from dia.evaluation.attacker_view import inferred_labels
 from dia.federated.update import ClientUpdate
@@ -91,6 +92,8 @@ def examine(
         known = inferred_labels(
             client, sent, setting.images, setting.seed, setting.normalisation, received.scale_known
         )[0]
+        if setting.images == 1 and not bool(certain_labels(client.model, sent, 1, client.num_classes)):
+            warnings.append(f"labels: {int(known)} is a guess: the gradient does not tell it for certain")
     return sent, known, [*received.warnings, *warnings, *check_direction(case, known, setting.seed)]
 
 

@@ -55,7 +55,8 @@ def invert(
             ``state_dict()``), such as ``[p.grad for p in model.parameters()]``; or the trained module.
         shape: (channels, height, width) of one image.
         classes: Number of classes, to be checked; None: as many as the model has outputs.
-        labels: The images' classes, or ``"infer"``: read off the gradient, exact for one image.
+        labels: The images' classes, or ``"infer"``: read off the gradient of one image, where a warning says if that is
+            not certain, and estimated for several.
         images: Number of images in the client's batch; None: as many as ``labels``, or one.
         mean: Normalisation of [0, 1] pixels before the model, one number per channel or one for all; None: 0.
         std: Likewise; None: 1.

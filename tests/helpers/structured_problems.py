@@ -11,7 +11,7 @@ from dia.attacks.optimisation.initialisation import FixedInitialisation
 from dia.attacks.problem import Problem
 from dia.datasets.normalisation import Normalisation
 from dia.evaluation.experiment import undefended_problem
-from dia.federated.client import draw_masks
+from dia.federated.client import compute_update, draw_masks
 from dia.federated.update import ClientUpdate
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.factored import DenseGradient
@@ -33,20 +33,21 @@ def build_problem(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     shape: tuple[int, int, int] = SHAPE,
+    classes: int = CLASSES,
     **changes: Any,
 ) -> tuple[Problem, Tensor]:
     """Victims of random pixels and labels for a new model; also their images (V, N, C, H, W)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = replace_dropout(build()).to(dtype)
-    model = BatchedGradientEngine(module, shape, CLASSES, images)
+    model = BatchedGradientEngine(module, shape, classes, images)
     ids = [f"{number:04d}" for number in range(victims)]
     channels = torch.arange(shape[0], dtype=dtype)[:, None, None]
     normalisation = Normalisation(0.4 + 0.1 * channels, 0.25 + 0.05 * channels)
     low, high = normalisation.bounds()
     rng = generator(seed, "private")
     x = low + (high - low) * torch.rand((victims, images, *shape), generator=rng).to(dtype)
-    labels = torch.randint(CLASSES, (victims, images), generator=rng)
+    labels = torch.randint(classes, (victims, images), generator=rng)
     masks = draw_masks(model.sites, seed, ids, images, "client_masks")
     start = draw_masks(model.sites, seed, ids, images, "initial_masks")
     x0 = torch.randn(x.shape, generator=rng, dtype=torch.float64).to(dtype)
@@ -65,7 +66,11 @@ def mlp(p: float = 0.5) -> Callable[[], nn.Module]:
 
 
 def sequential(
-    p: float = 0.5, activation: type[nn.Module] = nn.Tanh, bias: bool = True, width: int = 40
+    p: float = 0.5,
+    activation: type[nn.Module] = nn.Tanh,
+    bias: bool = True,
+    width: int = 40,
+    classes: int = CLASSES,
 ) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(
         nn.Flatten(),
@@ -75,8 +80,15 @@ def sequential(
         nn.Linear(width, width, bias=bias),
         activation(),
         nn.Dropout(p),
-        nn.Linear(width, CLASSES, bias=bias),
+        nn.Linear(width, classes, bias=bias),
     )
+
+
+def sending(problem: Problem, x: Tensor, labels: Tensor | None = None) -> Problem:
+    """The same problem with other private images, and labels."""
+    labels = problem.labels if labels is None else labels
+    update = compute_update(problem.model, x, problem.client_masks, labels)
+    return replace(problem, received=ClientUpdate.of(update), labels=labels)
 
 
 def without(problem: Problem, *names: str) -> Problem:

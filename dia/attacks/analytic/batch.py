@@ -5,12 +5,14 @@ to a point, dropout leaks more. The scale comes from what else was sent, by the 
 
 1. the first layer's bias, whose gradient is the sum of the images' deltas;
 2. where the whole chain was separated, each image's own gradient: a batch of N is N batches of one;
-3. the next layer's inputs, or where its activation is homogeneous, the pixel box.
+3. the next layer's inputs, or where the network is homogeneous, the logits' deltas
+   (:mod:`dia.attacks.analytic.homogeneous_scale`).
 
 Shapes: N images, R <= N of them told apart, in and out features of the first layer.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from dia.attacks.analytic import mlp
 from dia.attacks.analytic.errors import NotApplicable
+from dia.attacks.analytic.homogeneous_scale import is_homogeneous, scaled_images
 from dia.attacks.analytic.linear_chain import LinearChain, Link
 from dia.attacks.analytic.scale_search import Box, fill_box, search
 from dia.attacks.mask_readout.batch_separation import (
@@ -44,7 +47,7 @@ class Image(NamedTuple):
 def images_of_chain(
     layers: Sequence[SeparatedLayer],
     chain: LinearChain,
-    bias: Tensor | None,
+    gradients: Mapping[str, Tensor],
     labels: Tensor,
     box: Box,
     consistent: float,
@@ -54,7 +57,7 @@ def images_of_chain(
     Args:
         layers: The layers of the chain that were separated, from the first on.
         chain: The network.
-        bias: Gradient of the first layer's bias (out,), or None.
+        gradients: Received gradients of its layers by name, float64.
         labels: (N,).
         box: The pixel box.
         consistent: Largest relative residual of an exact solution.
@@ -66,6 +69,7 @@ def images_of_chain(
         return []
     image_of_label = match_labels(layers[-1], labels) if len(layers) == len(chain.links) else None
     order = None if image_of_label is None else image_of_label.tolist()
+    bias = gradients.get(f"{chain.links[0].name}.bias")
     if bias is not None:
         images = images_by_bias(layers[0].rows, bias, consistent)
         if order is None or not images:
@@ -78,6 +82,9 @@ def images_of_chain(
             _image_by_own_gradient(layers, chain, n, int(label), box, consistent)
             for n, label in zip(order, labels, strict=True)
         ]
+    if is_homogeneous(chain):
+        directions = layers[0].rows.inputs.T
+        return [Image(x, None) for x in scaled_images(chain, gradients, directions, len(labels), box)]
     return [
         Image(_inputs_by_next_layer(layers, chain.links[0], n, box, consistent), None)
         for n in range(layers[0].rows.inputs.shape[1])
@@ -125,8 +132,10 @@ def _image_by_own_gradient(
     try:
         image, residual = mlp.find_scale(chain, direction, own, masks, label, box)
     except NotApplicable:
-        return Image(None, masks)
-    return Image(image if residual <= consistent else None, masks)
+        residual = math.inf
+    if not residual <= consistent:  # a mask is wrong, say where an activation saturates
+        image = _inputs_by_next_layer(layers, chain.links[0], n, box, consistent)
+    return Image(image, masks)
 
 
 def _inputs_by_next_layer(

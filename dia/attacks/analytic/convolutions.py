@@ -17,8 +17,9 @@ from dia.attacks.analytic.conv_chain import Stage, read_chain
 from dia.attacks.analytic.conv_recursion import Recovered, recover, seen_inputs
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.free_pixels import fill
+from dia.attacks.analytic.layer_equations import NOISE
 from dia.attacks.analytic.network_head import Head
-from dia.attacks.analytic.replay import REPLAYED, replay_error
+from dia.attacks.analytic.replay import replay
 from dia.attacks.mask_readout.batch_separation import match_labels, separate_layers
 from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
@@ -27,6 +28,10 @@ MOST_IMAGES = 4
 
 MOST_FREE = 400
 """Multiples of 1/255 are sought where no more dimensions are free."""
+
+REPLAYED = 100 * NOISE
+"""Largest rest of a replay, relative to an image's part of a parameter's gradient: the layers' standard errors, and so
+what counts as determined, assume errors of ``NOISE``."""
 
 CAUTIONS = (1.0, 0.2, 5.0)
 """Factors on the size below which a value is taken for zero, tried one after the other."""
@@ -44,7 +49,7 @@ class Reconstruction:
         rank, unknowns: Dimensions of the seen pixels that are determined, and all of them.
         complete: Whether the equations determine all of every layer's input, or they and the 8 bits of a pixel do;
             nothing is certain where they do not.
-        replay_error: Largest relative error of a parameter's gradient in the replay.
+        replay_error: What the replay leaves of the gradient, relative to the images' parts of it.
     """
 
     x: Tensor
@@ -95,24 +100,24 @@ class ConvolutionSolver:
         found = []
         for caution in CAUTIONS:
             recovered = recover(self.stages, gradients, head, image_scale=1.0, caution=caution)
-            found.append(self._reconstruction(victim, recovered, head.factor))
+            found.append(self._reconstruction(victim, recovered))
             if found[-1].replays or not found[-1].complete:
                 break
         return min(found, key=lambda one: one.replay_error)
 
-    def _reconstruction(self, victim: int, found: Recovered, factor: float) -> Reconstruction:
+    def _reconstruction(self, victim: int, found: Recovered) -> Reconstruction:
         low, high = self.problem.low.double().cpu(), self.problem.high.double().cpu()
         image, behind = found.image, all(layer.rank == layer.unknowns for layer in found.layers[1:])
         filled = fill(image, self.stages[0], self.seen, found.units[0].inactive, low, high)
         x = filled.nan_to_num().clamp(low, high)
         sites = enumerate(self.problem.model.sites)
         masks = [_of_site(found.kept(number), site.shape) for number, site in sites]
-        error = replay_error(self.problem, victim, x, masks, factor)
+        error = self._replay_error(victim, x, masks)
         complete = behind and image.rank == image.unknowns
         if behind and image.openness is not None and image.unknowns - image.rank <= MOST_FREE:
             snapped = eight_bits.snap(filled, image.openness.directions(), self.seen, low, high)
             if snapped is not None:
-                of_snapped = replay_error(self.problem, victim, snapped, masks, factor)
+                of_snapped = self._replay_error(victim, snapped, masks)
                 if of_snapped <= REPLAYED:
                     x, error, complete = snapped, of_snapped, True
         return Reconstruction(
@@ -125,6 +130,10 @@ class ConvolutionSolver:
             complete=complete,
             replay_error=error,
         )
+
+    def _replay_error(self, victim: int, x: Tensor, masks: list[Tensor]) -> float:
+        found = replay(self.problem, victim, x, masks, self.problem.labels[victim].cpu())
+        return float(torch.maximum(found.unexplained, found.hidden).max())
 
     def _head(self, victim: int, gradients: dict[str, Tensor]) -> Head:
         last, labels = self.stages[-1], self.problem.labels[victim].cpu()

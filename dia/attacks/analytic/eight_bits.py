@@ -34,7 +34,7 @@ def snap(x: Tensor, directions: Tensor, seen: Tensor, low: Tensor, high: Tensor)
     moves = (directions / size)[..., seen].flatten(1).T  # (seen entries, K), in steps
     for _ in range(ROUNDS):
         target = low + ((x - low) / size).round().clamp(0, 255) * size
-        if float(((x - target) / size)[..., seen].abs().max()) < NEAR:
+        if bool(are_multiples(x, low, high, seen).all()):
             return torch.where(seen, target, x)
         wanted = ((target - x) / size)[..., seen].flatten()
         change = torch.zeros_like(moves[0])
@@ -44,3 +44,10 @@ def snap(x: Tensor, directions: Tensor, seen: Tensor, low: Tensor, high: Tensor)
             change = torch.linalg.lstsq(gram, right[:, None]).solution[:, 0]
         x = x + torch.einsum("k,knchw->nchw", change, directions)
     return None
+
+
+def are_multiples(x: Tensor, low: Tensor, high: Tensor, seen: Tensor | None = None) -> Tensor:
+    """(N,) whether all pixels of images (N, C, H, W), those that are seen, are multiples of 1/255 from low to high."""
+    steps = 255 * (x - low) / (high - low)
+    off = (steps - steps.round()).abs()
+    return (off if seen is None else off[..., seen]).flatten(1).amax(1) < NEAR

@@ -4,6 +4,7 @@ All of it is computed on the CPU in float64: LAPACK factors a hundred thousand s
 solver takes them one by one, and its least squares handles matrices that lack full rank.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from dia.attacks.analytic import batch, mlp, vit
-from dia.attacks.analytic.chain_certificate import certify, is_mirrored, masks_by_site
+from dia.attacks.analytic.chain_certificate import certify, masks_by_site, upright
 from dia.attacks.analytic.convolutions import ConvolutionSolver
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer, pixel_layers
 from dia.attacks.analytic.linear_chain import LinearChain
+from dia.attacks.analytic.replay import ACCURATE, is_overdetermined
 from dia.attacks.analytic.resnet import ResNetSolver, is_resnet
 from dia.attacks.analytic.scale_search import Box
 from dia.attacks.mask_readout.batch_separation import separate_layers
@@ -27,6 +29,7 @@ CONSISTENT = 1e-3
 
 SOLVED, INEXACT, PARTIAL, NOT_SEPARABLE = "solved", "inexact", "partial", "not_separable"
 UNDERDETERMINED, APPROXIMATE, UNCONFIRMED = "underdetermined", "approximate", "unconfirmed"
+MIRRORED = "mirrored"
 
 
 class Solution(NamedTuple):
@@ -39,7 +42,8 @@ class Solution(NamedTuple):
         reason: ``solved`` (every image recovered), ``partial``, ``not_separable`` (no image of a batch could be told
             from the others), ``underdetermined`` (other images have the gradient of these convolutions as well; the
             rest is a plausible guess), ``approximate`` (a ResNet: its features are exact, the image behind them was
-            sought), ``unconfirmed`` (images of a batch were found, but their replay does not give the gradient), or
+            sought), ``unconfirmed`` (images were found, but no replay and no surplus equations confirm them),
+            ``mirrored`` (their replay gives the gradient, and so does that of the negatives of some), or
             ``inexact`` (the equations contradict each other: the gradient was altered).
     """
 
@@ -119,16 +123,22 @@ def _solve_by_positions(problem: Problem, positions: vit.Positions, victim: int)
     """One image from the gradient of a vision transformer's position embeddings."""
     names = positions.parameter, f"{positions.layer.name}.weight"
     position, embedding = (problem.gradient(victim, name).double().cpu() for name in names)
-    patches, residual = vit.reconstruct(positions, embedding, position)
-    return _single_image(problem, positions.layer, patches, None, residual)
+    patches, error = vit.reconstruct(positions, embedding, position)
+    return _single_image(problem, positions.layer, patches, error)
 
 
 def _solve_image_by_first_layer(problem: Problem, layer: PixelLayer, victim: int) -> Solution:
-    """One image from the weight and bias of the only layer whose inputs are known."""
+    """One image from the weight and bias of the only layer whose inputs are known.
+
+    Its certificate is that the weight gradient has rank 1, and that its deltas are the bias gradient.
+    """
     gradients = _gradients(problem, [layer.name], victim)
     found = mlp.factor_rank_one(gradients[f"{layer.name}.weight"])
     image, residual = _scale_by_bias(found, gradients[f"{layer.name}.bias"])
-    return _single_image(problem, layer, image[None], None, found.residual + residual)
+    used = int((gradients[f"{layer.name}.bias"] != 0).sum())
+    surplus = (used - 1) * len(image)
+    error = found.residual + residual if is_overdetermined(surplus, 0, tries=1) else math.inf
+    return _single_image(problem, layer, image[None], error)
 
 
 def _solve_image_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChain, victim: int) -> Solution:
@@ -142,12 +152,13 @@ def _solve_image_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChai
     else:
         label = int(problem.labels[victim, 0])
         image = mlp.find_scale(chain, found.inputs, gradients, masks, label, _box(problem, layer))[0]
-    x = _clipped(problem, layer, image[None].nan_to_num())[None].to(problem.dtype)
+    x = upright(problem, _clipped(problem, layer, image[None].nan_to_num())[None].to(problem.dtype))
     by_site = masks_by_site(problem, chain, [masks])
     certified = certify(problem, layer, chain, gradients, victim, x, by_site)
-    if certified is None or is_mirrored(problem, chain, victim, x, certified):
+    if certified is None:
         return Solution(x, torch.tensor([False]), by_site, INEXACT)
-    return Solution(x, torch.tensor([True]), certified.masks, SOLVED)
+    reason = SOLVED if bool(certified.unique) else MIRRORED
+    return Solution(x, certified.unique, certified.masks, reason)
 
 
 def _scale_by_bias(found: mlp.RankOne, bias: Tensor) -> tuple[Tensor, float]:
@@ -176,21 +187,24 @@ def _solve_batch_by_chain(problem: Problem, layer: PixelLayer, chain: LinearChai
     labels = problem.labels[victim].cpu()
     rates = [link.rate for link in chain.links[:-1]] or [max(problem.rates, default=0.0)]
     layers = separate_layers([gradients[f"{link.name}.weight"] for link in chain.links], len(labels), rates)
-    bias, box = gradients.get(f"{layer.name}.bias"), _box(problem, layer)
-    images = batch.images_of_chain(layers, chain, bias, labels, box, CONSISTENT)
+    images = batch.images_of_chain(layers, chain, gradients, labels, _box(problem, layer), CONSISTENT)
     masks = [image.masks for image in images if image.masks is not None]
     by_site = masks_by_site(problem, chain, masks) if len(masks) == len(labels) else None
     x, there = _batch_of_images(problem, layer, images)
     if not bool(there.any()):
         return Solution(x, there, by_site, NOT_SEPARABLE)
+    x[there] = upright(problem, x[there])
     read = by_site if by_site is not None and bool(there.all()) else None
     certified = certify(problem, layer, chain, gradients, victim, x[there], read)
-    if certified is None or is_mirrored(problem, chain, victim, x[there], certified):
+    if certified is None:
         return Solution(x, torch.zeros_like(there), by_site, UNCONFIRMED)
-    if not bool(there.all()):
-        return Solution(x, there, None, PARTIAL)
+    claimed = there.clone()
+    claimed[there] = certified.unique
+    if not bool(there.all() and certified.replays.all()):
+        return Solution(x, claimed, None, PARTIAL)
     order = _in_order_of(labels, certified.labels)
-    return Solution(x[order], there, [mask[order] for mask in certified.masks], SOLVED)
+    reason = SOLVED if bool(claimed.all()) else MIRRORED
+    return Solution(x[order], claimed[order], [mask[order] for mask in certified.masks], reason)
 
 
 def _in_order_of(labels: Tensor, found: Tensor) -> Tensor:
@@ -215,13 +229,11 @@ def _batch_of_images(
     return x, there
 
 
-def _single_image(
-    problem: Problem, layer: PixelLayer, inputs: Tensor, masks: list[Tensor] | None, residual: float
-) -> Solution:
-    """A single image, clipped to the pixel box."""
-    exact = residual <= CONSISTENT
+def _single_image(problem: Problem, layer: PixelLayer, inputs: Tensor, error: float) -> Solution:
+    """A single image, clipped to the pixel box, claimed if its relative error is small; infinite: nothing tells it."""
     x = _clipped(problem, layer, inputs.nan_to_num())[None].to(problem.dtype)
-    return Solution(x, torch.tensor([exact]), masks, SOLVED if exact else INEXACT)
+    reason = SOLVED if error <= ACCURATE else UNCONFIRMED if error == math.inf else INEXACT
+    return Solution(x, torch.tensor([reason == SOLVED]), None, reason)
 
 
 def _clipped(problem: Problem, layer: PixelLayer, inputs: Tensor) -> Tensor:

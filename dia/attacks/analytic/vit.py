@@ -10,6 +10,7 @@ is a linear system in the patches X with a known matrix. With one image and no m
 has one solution (Lu et al. 2022, arXiv 2112.14087, recover patches likewise; no dropout mask is needed).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from dia.attacks.analytic.errors import NotApplicable
 from dia.attacks.analytic.input_layers import PixelLayer
+from dia.attacks.analytic.replay import UNEXPLAINED, is_overdetermined
 from dia.attacks.problem import Problem
 from dia.gradients.batched import BatchedGradientEngine
 from dia.gradients.probe import PROBE_TOLERANCE, probe_batch
@@ -82,7 +84,9 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
         position: Gradient of the positions, float64.
 
     Returns:
-        The layer's inputs (T, in_features) in float64, and the relative residual of the system.
+        The layer's inputs (T, in_features) in float64, and their relative error as the residual of the system tells it:
+        infinite where there are no more dimensions than tokens, so that any gradient satisfies the system, and at
+        least 1 where it is contradicted.
 
     Raises:
         NotApplicable: The deltas are not linearly independent.
@@ -96,8 +100,14 @@ def reconstruct(positions: Positions, embedding: Tensor, position: Tensor) -> tu
     if float(r.diagonal().abs().min()) < 1e-7:
         raise NotApplicable("the position gradients are not linearly independent")
     patches = torch.linalg.solve_triangular(r, q.T @ embedding, upper=True) / scale[:, None]
-    residual = (matrix @ patches - embedding).norm() / embedding.norm()
-    return patches, float(residual)
+    surplus = (len(matrix) - len(patches)) * embedding.shape[1]
+    if not is_overdetermined(surplus, 0, tries=1):
+        return patches, math.inf
+    noise = (matrix @ patches - embedding).norm() / surplus**0.5
+    inverse = torch.linalg.solve_triangular(r, torch.eye(len(r), dtype=r.dtype), upper=True) / scale[:, None]
+    error = noise * (embedding.shape[1] * inverse.square().sum()) ** 0.5 / patches.norm()
+    explained = noise * embedding.numel() ** 0.5 <= UNEXPLAINED * embedding.norm()
+    return patches, float(error if bool(explained) else error.clamp_min(1))
 
 
 @full_precision_products()

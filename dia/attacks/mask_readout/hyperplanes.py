@@ -25,6 +25,12 @@ RANK_TOLERANCE = 1e-6
 MIN_TRIES, MAX_TRIES = 1024, 2**17
 """Fewest and most hyperplanes that are drawn through random rows."""
 
+FALSE_PLANES = 1e-3
+"""Hyperplanes expected among all those drawn that hold as many rows by chance as one that is taken."""
+
+NEIGHBOURHOOD = 1e-2
+"""Rows closer to a hyperplane than this, but not in it, tell how many would lie in it by chance."""
+
 CHUNK = 4096
 """Hyperplanes drawn at once."""
 
@@ -59,10 +65,12 @@ def find_hyperplanes(rows: Tensor, rate: float) -> Tensor | None:
     if len(rows) < dimensions + 1:
         return None
     normals: list[Tensor] = []
+    seen = rows.new_zeros(0, dimensions)
     for candidate in _most_promising(rows, rate):
-        if any(float((candidate @ other).abs()) > 1 - 1e-6 for other in normals):
+        if bool(((seen @ candidate).abs() > 1 - 1e-6).any()):
             continue
         normal = _refit(rows, candidate)
+        seen = torch.cat([seen, candidate[None], normal[None]])
         if _is_cyclic_flat(rows[(rows @ normal).abs() < ZERO]) and all(
             float((normal @ other).abs()) < 1 - 1e-9 for other in normals
         ):
@@ -89,8 +97,8 @@ def fit_hyperplanes(rows: Tensor, inside: Tensor) -> Tensor | None:
         given = rows[members & (rows != 0).any(1)]
         if len(given) < rows.shape[1]:
             return None
-        candidates, held = _random_hyperplanes(given, MIN_TRIES // 8, torch.Generator().manual_seed(0))
-        normal = _refit(rows, candidates[held.argmax()])
+        candidates, chance = _random_hyperplanes(given, MIN_TRIES // 8, torch.Generator().manual_seed(0))
+        normal = _refit(rows, candidates[chance.argmin()])
         if not _is_cyclic_flat(rows[(rows @ normal).abs() < ZERO]):
             return None
         normals.append(normal)
@@ -98,16 +106,16 @@ def fit_hyperplanes(rows: Tensor, inside: Tensor) -> Tensor | None:
 
 
 def _most_promising(rows: Tensor, rate: float) -> list[Tensor]:
-    """Normals through random rows that hold further rows, those that hold the most first."""
-    dimensions = rows.shape[1]
+    """Normals through random rows that hold more further rows than chance explains, the least likely first."""
     rng = torch.Generator().manual_seed(0)
-    remaining, promising = _tries(rate, dimensions), []
+    tries = remaining = _tries(rate, rows.shape[1])
+    promising = []
     while remaining > 0:
-        normals, held = _random_hyperplanes(rows, min(remaining, CHUNK), rng)
-        better = torch.nonzero(held > dimensions).flatten()
-        promising += list(zip(held[better].tolist(), normals[better], strict=True))
+        normals, chance = _random_hyperplanes(rows, min(remaining, CHUNK), rng)
+        better = torch.nonzero(chance <= math.log(FALSE_PLANES / tries)).flatten()
+        promising += list(zip(chance[better].tolist(), normals[better], strict=True))
         remaining -= CHUNK
-    return [normal for _, normal in sorted(promising, key=lambda pair: -pair[0])]
+    return [normal for _, normal in sorted(promising, key=lambda pair: pair[0])]
 
 
 def _tries(rate: float, dimensions: int) -> int:
@@ -120,10 +128,23 @@ def _tries(rate: float, dimensions: int) -> int:
 
 
 def _random_hyperplanes(rows: Tensor, count: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Normals (count, R) of hyperplanes through R - 1 random rows each, and how many of the rows (K, R) each holds."""
-    chosen = torch.randint(len(rows), (count, rows.shape[1] - 1), generator=rng).to(rows.device)
+    """Normals (count, R) of hyperplanes through R - 1 random rows each, and how likely their other rows are there by
+    chance: the logarithms (count,) of a bound.
+
+    Of n other rows, each in a plane by chance with probability q, at least m are with a probability of at most
+    ``(n q)^m / m!``. The neighbourhood of the plane tells n q, one row being added for the case that it is empty.
+    """
+    drawn = rows.shape[1] - 1
+    chosen = torch.randint(len(rows), (count, drawn), generator=rng).to(rows.device)
     normals = torch.linalg.qr(rows[chosen].transpose(1, 2), mode="complete").Q[..., -1]
-    return normals, ((normals @ rows.T).abs() < NONZERO).sum(1)
+    distance = (normals.float() @ rows.float().T).abs_()
+    further = (distance < NONZERO).float().sum(1) - drawn
+    chance = torch.zeros_like(further)
+    some = further > 0
+    near = (distance[some] < NEIGHBOURHOOD).float().sum(1) - further[some] - drawn
+    expected = (near + 1) * (NONZERO / NEIGHBOURHOOD)
+    chance[some] = further[some] * expected.log() - torch.lgamma(further[some] + 1)
+    return normals, chance
 
 
 def _refit(rows: Tensor, normal: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dia.attacks.label_inference import align_to, infer_labels, last_layer
+from dia.attacks.label_inference import align_to, certain_labels, infer_labels, last_layer
 from dia.errors import AttackError
 from dia.evaluation.chance_levels import label_accuracy_chance
 from dia.federated.client import apply_defences, compute_update, draw_masks
@@ -51,6 +51,28 @@ def test_the_label_of_one_image_is_read_off(name: str, defence: dict[str, object
     assert torch.equal(infer_labels(network, sent, 1, CLASSES, auxiliary_images(), 1.0), labels)
 
 
+@pytest.mark.parametrize("name", ["mlp", "vit"])
+@pytest.mark.parametrize("noise", [0.0, 1e-5, 1e-3, 1e-2, 0.1, 1.0])
+def test_labels_said_to_be_certain_are_right(name: str, noise: float) -> None:
+    labels = torch.arange(CLASSES).repeat(4)[:, None]
+    network, sent = received(build_model(name, SHAPE, CLASSES, 0.5, 0), labels, defence_noise_std=noise)
+    certain = certain_labels(network, sent, 1, CLASSES)
+    right = (infer_labels(network, sent, 1, CLASSES, auxiliary_images(), 1.0) == labels)[:, 0]
+    assert bool(right[certain].all())
+    if noise <= 1e-5:
+        assert bool(certain.all())
+    if noise >= 0.1:
+        assert not bool(certain.any())
+
+
+def test_the_gradient_of_a_batch_makes_no_label_certain() -> None:
+    labels = torch.randint(CLASSES, (8, 2), generator=torch.Generator().manual_seed(5))
+    network, sent = received(build_model("mlp", SHAPE, CLASSES, 0.5, 0), labels)
+    assert not bool(certain_labels(network, sent, 2, CLASSES).any())
+    differ = labels[:, 0] != labels[:, 1]
+    assert not bool(certain_labels(network, sent, 1, CLASSES)[differ].any())  # taken for that of one image
+
+
 def with_head(bias: bool, classes: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -73,6 +95,9 @@ def test_two_classes_are_told_apart_by_a_sign(bias: bool) -> None:
     masks = draw_masks(model.sites, 0, ["a", "b", "c", "d"], 1, "client_masks")
     received = ClientUpdate.of(compute_update(model, x, masks, labels))
     assert torch.equal(infer_labels(network, received, 1, 2, auxiliary_images(), 1.0), labels)
+    assert bool(
+        (certain_labels(network, received, 1, 2) == bias).all()
+    )  # else features are taken to be positive
 
 
 @pytest.mark.parametrize(("images", "scale"), [(2, 1.0), (4, 1.0), (12, 1.0), (2, None), (4, None)])

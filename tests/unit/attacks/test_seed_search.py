@@ -58,6 +58,17 @@ def test_a_client_outside_the_candidates_is_attacked_as_ig() -> None:
     assert "no candidate seed fits 3 of 3 clients" in said[0]
 
 
+@pytest.mark.parametrize("site", [0, 1])
+def test_masks_of_a_seed_but_for_one_entry_are_no_match(site: int) -> None:
+    problem, x, _ = seeded(mlp(), max_iterations=1)
+    masks = [mask.clone() for mask in problem.client_masks]
+    for victim in range(3):
+        entry = int(masks[site][victim].flatten().argmax())
+        masks[site][victim].view(-1)[entry] = False
+    update = compute_update(problem.model, x, masks, problem.labels)
+    assert found_seeds(replace(problem, received=ClientUpdate.of(update))) == [None] * 3
+
+
 def test_too_few_zeros_are_no_evidence() -> None:
     """At p = 0.1 hardly an entry is dropped by all images of a batch: every candidate would fit."""
     problem, _, _ = seeded(mlp(0.1), images=4, max_iterations=1)
