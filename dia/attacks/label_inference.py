@@ -110,7 +110,7 @@ def certain_labels(model: nn.Module, received: ClientUpdate, images: int, num_cl
 
 
 def _is_certain(rows: Tensor, bias: Tensor | None) -> Tensor:
-    """Whether rows (C, features) are multiples ``p_c - [y = c]`` of one vector, whose signs tell y."""
+    """Tell whether rows (C, features) are multiples ``p_c - [y = c]`` of one vector, whose signs tell y."""
     left, values, _ = torch.linalg.svd(rows, full_matrices=False)
     if not bool(values[0] > 0) or not bool(values.isfinite().all()):
         return torch.tensor(False)
@@ -131,7 +131,7 @@ def _is_certain(rows: Tensor, bias: Tensor | None) -> Tensor:
 def _last_gradients(
     model: nn.Module, received: ClientUpdate, num_classes: int
 ) -> tuple[Tensor, Tensor | None]:
-    """What was received of the last layer's weight (V, C, features), and of its bias (V, C).
+    """The received gradients of the last layer's weight (V, C, features) and bias (V, C).
 
     Raises:
         AttackError: There is no such layer, or its weight's gradient was not sent.

@@ -57,7 +57,7 @@ def pixel_layers(model: BatchedGradientEngine) -> list[PixelLayer]:
 def _linear_inputs(
     model: BatchedGradientEngine, x: Tensor, masks: list[Tensor] | None
 ) -> dict[str, list[Tensor]]:
-    """What the model's linear layers see of images (N, C, H, W), one tensor per call."""
+    """The inputs of the model's linear layers for images (N, C, H, W), one tensor per call."""
     seen: dict[str, list[Tensor]] = {}
 
     def remember(name: str) -> Any:

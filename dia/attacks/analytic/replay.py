@@ -56,7 +56,7 @@ class Replay(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the images explain the gradient, to the accuracy of a claim."""
+        """Tell whether the images explain the gradient, to the accuracy of a claim."""
         return bool((self.unexplained <= UNEXPLAINED).all() and (self.hidden <= ACCURATE).all())
 
 
