@@ -19,6 +19,7 @@ def make_model(classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(144, 64), nn.GELU(), nn.Dropout(0.5), nn.Linear(64, classes))
 """
 ROWS = Path("results/received/results.parquet")
+UNTIL_ROWS = ("--until", "collect")  # what is made of the rows has tests of its own
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +69,13 @@ def test_a_changed_file_reruns_the_cell_of_its_part_only(finished: tuple[Workpla
     workplace, config = finished
     path = workplace.folder / "received" / "updates" / "client_02.npz"
     path.touch()
-    assert workplace.planned(ROWS, "--configfile", config) == {}
+    assert workplace.planned(*UNTIL_ROWS, "--configfile", config) == {}
     write_update(workplace.folder, 2, train_client(seed=2, labels=[2]))
-    planned = workplace.planned(ROWS, "--configfile", config)
+    planned = workplace.planned(*UNTIL_ROWS, "--configfile", config)
     assert planned == {"victims": 1, "attack": 1, "list_cells": 1, "collect": 1}
-    refused = workplace.snakemake(ROWS, "--cores", "1", "--configfile", config, status=1)
+    refused = workplace.snakemake(*UNTIL_ROWS, "--cores", "1", "--configfile", config, status=1)
     assert "clients-001/net/p0.5/dia/seed0: dataset.contents.updates.client_02.npz" in refused
-    workplace.snakemake(ROWS, "--cores", "1", "--configfile", config, "--config", "replace=true")
+    workplace.snakemake(*UNTIL_ROWS, "--cores", "1", "--configfile", config, "--config", "replace=true")
     assert [row["stop_reason"] for row in rows(workplace)] == ["max_iterations"] * 4
 
 
