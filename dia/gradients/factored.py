@@ -9,13 +9,14 @@ This is the ghost-clipping identity of differentially private SGD (Li et al. 202
 gradient matching.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dia.gradients.cost_model import keep_factors
-from dia.ops.gram import norm_and_inner_product
+from dia.ops import gram, inner_product
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class FactoredGradient:
 
     def square_norm(self) -> Tensor:
         """(V,)."""
-        return norm_and_inner_product(self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach())[0]
+        return gram.norm_and_inner_product(
+            self.deltas, self.inputs, self.deltas.detach(), self.inputs.detach()
+        )[0]
 
     def select(self, victims: Tensor) -> "FactoredGradient":
         return FactoredGradient(self.deltas[victims], self.inputs[victims], self.shape)
@@ -74,13 +77,34 @@ class FactoredGradient:
 ParameterGradient = DenseGradient | FactoredGradient
 
 
-def compare(piece: ParameterGradient, received: ParameterGradient | None) -> tuple[Tensor, Tensor]:
+JOINED = 2**15
+"""Most entries of a parameter that is compared together with the other small ones, in one pass instead of one each."""
+
+
+def compare(
+    pieces: Mapping[str, ParameterGradient], received: Mapping[str, ParameterGradient]
+) -> tuple[Tensor, Tensor]:
     """``|G|^2`` and ``<G, H>`` (V,) of a candidate's gradient G with the received one H, differentiable once in G.
 
     Args:
-        piece: G; kept as factors or formed, whichever :mod:`dia.gradients.cost_model` finds cheaper.
-        received: H, constant; None stands for zero (a parameter that took no part in the client's gradient).
+        pieces: G per parameter; kept as factors or formed, whichever :mod:`dia.gradients.cost_model` finds cheaper.
+        received: H per parameter, constant; a parameter that took no part in the client's gradient is absent, and zero.
     """
+    joined, compared = [], []
+    for name, piece in pieces.items():
+        other = received.get(name)
+        if isinstance(piece, DenseGradient) and other is not None and piece.value[0].numel() <= JOINED:
+            joined.append((piece.value.flatten(1), other.dense().flatten(1)))
+        else:
+            compared.append(_compare_one(piece, other))
+    if joined:
+        g, h = zip(*joined, strict=True)
+        compared.append(inner_product.norm_and_inner_product(torch.cat(g, 1), torch.cat(h, 1)))
+    squares, products = (torch.stack(terms).sum(0) for terms in zip(*compared, strict=True))
+    return squares, products
+
+
+def _compare_one(piece: ParameterGradient, received: ParameterGradient | None) -> tuple[Tensor, Tensor]:
     if received is None:
         square = piece.square_norm()
         return square, torch.zeros_like(square)
@@ -90,12 +114,12 @@ def compare(piece: ParameterGradient, received: ParameterGradient | None) -> tup
         if not keep_factors(tokens, rank, piece.inputs.shape[3], fan_out):
             piece = DenseGradient(piece.dense())
     if isinstance(piece, FactoredGradient) and isinstance(received, FactoredGradient):
-        return norm_and_inner_product(piece.deltas, piece.inputs, received.deltas, received.inputs)
+        return gram.norm_and_inner_product(piece.deltas, piece.inputs, received.deltas, received.inputs)
     if isinstance(piece, FactoredGradient):
         victims, groups, _, fan_out = piece.deltas.shape
         target = received.dense().reshape(victims, groups, fan_out, -1)
         return piece.square_norm(), ((piece.inputs @ target.transpose(2, 3)) * piece.deltas).flatten(1).sum(1)
-    return piece.square_norm(), (piece.value * received.dense()).flatten(1).sum(1)
+    return inner_product.norm_and_inner_product(piece.value.flatten(1), received.dense().flatten(1))
 
 
 def concatenate_calls(pieces: list[FactoredGradient]) -> FactoredGradient:

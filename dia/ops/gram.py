@@ -24,8 +24,13 @@ def _products(x: Tensor, y: Tensor) -> Tensor:
     return x @ y.transpose(-1, -2)
 
 
-def _combined(matrix: Tensor, rows: Tensor) -> Tensor:
-    return matrix * rows if matrix.shape[-1] == matrix.shape[-2] == 1 else matrix @ rows
+def _combined(first: Tensor, x: Tensor, second: Tensor, y: Tensor) -> Tensor:
+    """``first @ x + second @ y``: (..., T, T), (..., T, n), (..., T, S), (..., S, n) -> (..., T, n)."""
+    if x.shape[-2] == y.shape[-2] == 1:
+        return torch.addcmul(first * x, second, y)
+    shape = x.shape
+    first, x, second, y = (t.flatten(0, 1) for t in (first, x, second, y))
+    return torch.baddbmm(first @ x, second, y).view(shape)
 
 
 class _NormAndInnerProduct(torch.autograd.Function):
@@ -43,9 +48,9 @@ class _NormAndInnerProduct(torch.autograd.Function):
         twice, once = (per_victim(g, deltas) for g in (2 * to_square, to_inner))
         to_deltas = to_inputs = None
         if ctx.needs_input_grad[0]:
-            to_deltas = _combined(aa * twice, deltas) + _combined(ab * once, e)
+            to_deltas = _combined(aa * twice, deltas, ab * once, e)
         if ctx.needs_input_grad[1]:
-            to_inputs = _combined(dd * twice, inputs) + _combined(de * once, b)
+            to_inputs = _combined(dd * twice, inputs, de * once, b)
         return to_deltas, to_inputs, None, None
 
 

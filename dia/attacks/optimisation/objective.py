@@ -115,8 +115,7 @@ def matching_distance(
         (V,); 1, with slope 0, where g is zero (masks that drop everything) or, for ``relative``, where g* is.
     """
     pieces = model.gradients(x, masks, labels, differentiable=True)
-    compared = [compare(piece, received.pieces.get(name)) for name, piece in pieces.items()]
-    squares, products = (torch.stack(terms).sum(0) for terms in zip(*compared, strict=True))
+    squares, products = compare(pieces, received.pieces)
     # The root has no slope at zero, and a square that is summed from Gram matrices may round to less.
     defined = ~(squares <= 0)
     offset = COSINE_EPSILON * (received.norm.square() if epsilon == "relative" else 1)

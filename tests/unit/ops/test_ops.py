@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from dia.ops.attention import attention
 from dia.ops.gelu import gelu
+from dia.ops import inner_product
 from dia.ops.gram import norm_and_inner_product
 from dia.ops.layer_norm import normalised
 from dia.ops.total_variation import total_variation
@@ -57,6 +58,14 @@ def test_norm_and_inner_product_of_outer_products(positions: int) -> None:
     torch.testing.assert_close(square, g.square().flatten(1).sum(1))
     torch.testing.assert_close(inner, (g * h).flatten(1).sum(1))
     assert gradcheck(lambda d, a: norm_and_inner_product(d, a, e, b), (deltas, inputs))
+
+
+def test_norm_and_inner_product_of_vectors() -> None:
+    g, h = random(2, 5), random(2, 5, seed=1).detach()
+    square, inner = inner_product.norm_and_inner_product(g, h)
+    torch.testing.assert_close(square, g.square().sum(1))
+    torch.testing.assert_close(inner, (g * h).sum(1))
+    assert gradcheck(lambda g: inner_product.norm_and_inner_product(g, h), g)
 
 
 def test_total_variation() -> None:
