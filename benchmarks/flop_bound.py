@@ -62,9 +62,41 @@ def vit(
     return total + linear(images, dim, classes)
 
 
+def convolution(side: int, fan_in: int, fan_out: int, kernel: int, **where: bool) -> int:
+    """Multiply-adds of a square convolution with an output of ``side`` pixels each way: a Linear on its windows."""
+    return linear(side**2, fan_in * kernel**2, fan_out, **where)
+
+
+def lenet(shape: Shape, classes: int, images: int) -> int:
+    """Multiply-adds of one victim-iteration of the ``lenet``, one image."""
+    channels, side, _ = shape
+    side += 4 if side < 29 else 0
+    total = 0
+    for fan_in, fan_out in ((channels, 16), (16, 32), (32, 64)):
+        side = (side - 5) // 2 + 1
+        total += convolution(side, fan_in, fan_out, 5, sees_image=fan_in == channels)
+    return images * (total + linear(1, 64 * side**2, classes))
+
+
+def resnet18(shape: Shape, classes: int, images: int) -> int:
+    """Multiply-adds of one victim-iteration of the ``resnet18``, one image."""
+    channels, side, _ = shape
+    side = (side + 1) // 2
+    total = convolution(side, channels, 64, 7, sees_image=True)
+    side, before = (side + 1) // 2, 64
+    for width in (64, 128, 256, 512):
+        if width != before:
+            side = (side + 1) // 2
+            total += convolution(side, before, width, 1)
+        total += convolution(side, before, width, 3) + 3 * convolution(side, width, width, 3)
+        before = width
+    return images * (total + linear(1, 512, classes))
+
+
 def flops(model: str, shape: Shape, classes: int = 10, images: int = 1) -> int:
     """Floating-point operations of one victim-iteration."""
-    return 2 * {"mlp": mlp, "vit": vit}[model](shape, classes, images)
+    count = {"mlp": mlp, "vit": vit, "lenet": lenet, "resnet18": resnet18}[model]
+    return 2 * count(shape, classes, images)
 
 
 def matrix_rate(device: torch.device, seconds: float = 0.3) -> float:

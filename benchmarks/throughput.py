@@ -22,7 +22,7 @@ from comparison import SHAPES, Contest
 from flop_bound import flops, matrix_rate
 from memory import measured
 
-MODELS = ("mlp", "vit")
+MODELS = ("mlp", "vit", "lenet", "resnet18")
 VICTIMS = (1, 8, 32, 128)
 QUICK = (("mlp", "cifar10", 128), ("vit", "cifar10", 8))
 SECONDS = 1.0
@@ -123,7 +123,7 @@ def configurations(args: argparse.Namespace) -> Iterator[tuple[str, str, int, in
 
 
 COLUMNS = {
-    "model": ("model", "<5"),
+    "model": ("model", "<8"),
     "dataset": ("dataset", "<7"),
     "victims": ("victims", "7d"),
     "threads": ("threads", "7d"),

@@ -59,10 +59,10 @@ class Execution(StrictModel):
     )
     victims_per_chunk: VictimsPerChunk = Field(
         "auto",
-        description="Victims attacked together: auto (by device type and model: what 1 GiB holds on a CPU, 16 GiB or "
-        "half of its memory on a GPU; halved when memory runs out, which the row's notes say) or a number of at least "
-        "1. It changes no number but by rounding, which float32 attacks amplify: SSIM by about 0.01. The rows have "
-        "what was used.",
+        description="Victims attacked together: auto (by device type and model: what 256 MiB of caches hold on a CPU, "
+        "16 GiB or half of its memory on a GPU; halved when memory runs out, which the row's notes say) or a number of "
+        "at least 1. It changes no number but by rounding, which float32 attacks amplify: SSIM by about 0.01. The rows "
+        "have what was used.",
     )
     compile: Annotated[Literal["auto"] | StrictBool, BeforeValidator(_check_compile)] = Field(
         "auto",

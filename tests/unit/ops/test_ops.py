@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
+from dia.ops import inner_product
 from dia.ops.attention import attention
 from dia.ops.gelu import gelu
-from dia.ops import inner_product
 from dia.ops.gram import norm_and_inner_product
 from dia.ops.layer_norm import normalised
 from dia.ops.total_variation import total_variation
