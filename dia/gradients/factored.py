@@ -96,7 +96,7 @@ def compare(
         if isinstance(piece, DenseGradient) and other is not None and piece.value[0].numel() <= JOINED:
             joined.append((piece.value.flatten(1), other.dense().flatten(1)))
         else:
-            compared.append(_compare_one(piece, other))
+            compared.append(compare_parameter(piece, other))
     if joined:
         g, h = zip(*joined, strict=True)
         compared.append(inner_product.norm_and_inner_product(torch.cat(g, 1), torch.cat(h, 1)))
@@ -104,7 +104,8 @@ def compare(
     return squares, products
 
 
-def _compare_one(piece: ParameterGradient, received: ParameterGradient | None) -> tuple[Tensor, Tensor]:
+def compare_parameter(piece: ParameterGradient, received: ParameterGradient | None) -> tuple[Tensor, Tensor]:
+    """:func:`compare` of one parameter; None stands for a gradient of zero."""
     if received is None:
         square = piece.square_norm()
         return square, torch.zeros_like(square)

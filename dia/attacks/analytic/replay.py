@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dia.attacks.problem import Problem
-from dia.gradients.factored import FactoredGradient, ParameterGradient, compare
+from dia.gradients.factored import FactoredGradient, ParameterGradient, compare_parameter
 from dia.models.parameters import reference_parameter
 
 ACCURATE = 1e-3
@@ -97,7 +97,7 @@ def have_same_gradients(
     for name, part in found.parts.items():
         if name not in found.rest:
             continue
-        square, product = (value.double().cpu() for value in compare(other[name], part))
+        square, product = (value.double().cpu() for value in compare_parameter(other[name], part))
         own = part.square_norm().double().cpu()
         ratio = ((square - 2 * product + own).clamp_min(0) / own).sqrt()
         worst = torch.maximum(worst, ratio.nan_to_num(0.0))
@@ -145,6 +145,6 @@ def _sine(one: Mapping[str, ParameterGradient], other: Mapping[str, ParameterGra
     """(R,) of the angle between two gradients of each image."""
     square, product, own = (torch.zeros(()) for _ in range(3))
     for name, piece in other.items():
-        terms = compare(piece, one[name])
+        terms = compare_parameter(piece, one[name])
         square, product, own = square + terms[0], product + terms[1], own + one[name].square_norm()
     return (1 - product.square() / (square * own)).clamp_min(0).sqrt().double().cpu()
