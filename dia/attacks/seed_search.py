@@ -7,6 +7,7 @@ test, it is ``ig``.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.stop_reasons import SEED_NOT_FOUND, is_scored
 from dia.federated.client import client_generator, draw_bernoulli_masks
+from dia.models.dropout import Site
 
 MARGIN = 20
 """Bits by which what the zeros tell must exceed what tells the candidates apart: the odds that any of them matches by
@@ -76,7 +78,7 @@ def build(problem: Problem, victims_per_chunk: int | None = None) -> GradientMat
 def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]:
     """Every victim's seed among the candidates of the settings; None where not exactly one fits, or too few zeros.
 
-    Candidates draw masks only up to the site where enough is told to decide.
+    Candidates draw masks only up to the site where enough is told to decide; the one that is left is held against all.
     """
     images, candidates = problem.labels.shape[1], problem.settings.seed_candidates
     found: list[int | None] = [None] * len(problem)
@@ -87,15 +89,13 @@ def find_seeds(problem: Problem, zeros: list[GradientZeros]) -> list[int | None]
     if not decidable:
         return found
     last = int((~enough).sum(0)[enough[-1]].max()) + 1
-    sites, zeros = sites[:last], zeros[:last]
     matches: dict[int, list[int]] = {victim: [] for victim in decidable}
     for candidate in range(candidates):
-        masks = draw_bernoulli_masks([client_generator(candidate)], sites, images)
-        fits = torch.stack([_fits(m[0], zero) for m, zero in zip(masks, zeros, strict=True)]).all(0)
+        fits = _fit_all(candidate, sites[:last], zeros[:last], images)
         for victim in decidable & set(fits.nonzero().flatten().tolist()):
             matches[victim].append(candidate)
     for victim, seeds in matches.items():
-        if len(seeds) == 1:
+        if len(seeds) == 1 and bool(_fit_all(seeds[0], sites, zeros, images)[victim]):
             found[victim] = seeds[0]
     return found
 
@@ -105,6 +105,12 @@ def _bits(zeros: GradientZeros, rate: float) -> Tensor:
     kept = (zeros.nonzero & zeros.readable).sum(1)
     dropped = (~zeros.nonzero & zeros.conclusive).sum(1)
     return -kept * math.log2(1 - rate) - dropped * math.log2(rate)
+
+
+def _fit_all(seed: int, sites: Sequence[Site], zeros: Sequence[GradientZeros], images: int) -> Tensor:
+    """(V,) bool: the masks that a seed draws for the first of the sites leave the zeros of all of these."""
+    masks = draw_bernoulli_masks([client_generator(seed)], sites, images)
+    return torch.stack([_fits(mask[0], zero) for mask, zero in zip(masks, zeros, strict=True)]).all(0)
 
 
 def _fits(mask: Tensor, zeros: GradientZeros) -> Tensor:

@@ -63,7 +63,7 @@ def test_masks_of_a_seed_but_for_one_entry_are_no_match(site: int) -> None:
     problem, x, _ = seeded(mlp(), max_iterations=1)
     masks = [mask.clone() for mask in problem.client_masks]
     for victim in range(3):
-        entry = int(masks[site][victim].flatten().argmax())
+        entry = int(masks[site][victim].float().flatten().argmax())
         masks[site][victim].view(-1)[entry] = False
     update = compute_update(problem.model, x, masks, problem.labels)
     assert found_seeds(replace(problem, received=ClientUpdate.of(update))) == [None] * 3
