@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -154,7 +155,9 @@ class BatchedGradientEngine:
         if not images.requires_grad:
             images = images.detach().requires_grad_()
         folded = None if masks is None else [mask.flatten(0, 1) for mask in masks]
-        leaves = {n: per_image_leaf(self.parameters[n], len(images)) for n in self._broadcast_parameters}
+        leaves = {
+            n: per_image_leaf(attrgetter(n)(self.model), len(images)) for n in self._broadcast_parameters
+        }
         with torch.enable_grad(), self._recording() as calls, use_masks(self.sites, folded):
             logits = functional_call(self.model, leaves, (images,)) if leaves else self.model(images)
             self._see_that_calls_are_as_probed(calls, len(images))

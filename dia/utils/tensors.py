@@ -1,6 +1,6 @@
 """Small helpers for tensors: one value per victim, and tensors inside lists and dataclasses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -26,7 +26,8 @@ def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
     """A copy of ``value`` in which ``change`` was applied to every tensor.
 
     Args:
-        value: A tensor, a list or dataclass instance that holds such values, or anything else, which stays as it is.
+        value: A tensor, a list, dict or dataclass instance that holds such values, or anything else, which stays as it
+            is.
         change: From a tensor to its replacement.
     """
     changed: Any = value
@@ -34,10 +35,30 @@ def map_tensors(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
         changed = change(value)
     elif isinstance(value, list):
         changed = [map_tensors(item, change) for item in value]
+    elif isinstance(value, dict):
+        changed = {key: map_tensors(item, change) for key, item in value.items()}
     elif is_dataclass(value) and not isinstance(value, type):
         changed = type(value)(**{f.name: map_tensors(getattr(value, f.name), change) for f in fields(value)})
     result: Value = changed
     return result
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors of a nest as of :func:`map_tensors`, in its order."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(value, note)
+    return found
+
+
+def replace_tensors(value: Value, tensors: Iterable[Tensor]) -> Value:
+    """A copy of ``value`` with these ``tensors``, in the order of :func:`tensors_in`."""
+    following = iter(tensors)
+    return map_tensors(value, lambda tensor: next(following))
 
 
 def pack_tensors(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -62,7 +62,7 @@ class GradientMatchingAttack:
         self.fixed_masks, self.optimises_masks, self.remarks = fixed_masks, optimises_masks, remarks
         self.settings = problem.settings
         self.mask_variables = mask_variables(problem.settings)
-        self._graphs = GraphReplay(False)
+        self._graphs, self._compilation = GraphReplay(False), Compilation(False)
 
     def run(
         self,
@@ -81,11 +81,11 @@ class GradientMatchingAttack:
         """
         notify = notify or (lambda line: None)
         self._graphs = graphs or GraphReplay(False)
-        if compilation is not None:
-            compilation.refuse("this version cannot compile")
         for remark in self.remarks:
             notify(remark)
         progress = self.start() if resume is None else self._resumed(resume)
+        self._compilation = compilation or Compilation(False)
+        self._compilation.begin(self.problem, progress.initial_chunk_size, notify)
         while progress.active or progress.pending:
             out_of_memory = amid_step = False
             try:
@@ -235,7 +235,9 @@ class GradientMatchingAttack:
             OutOfMemoryAmidStep: Memory ran out later than that.
         """
         weight = tv_weight(self.settings, state.iteration)
-        found = self._graphs(self._evaluate, chunk, state, weight)
+        found = self._compilation.evaluate(chunk, state, self.mask_variables, weight)
+        if found is None:
+            found = self._graphs(self._evaluate, chunk, state, weight)
         if observe is not None:
             observe(state, found.total_loss, found.matching_distance)
         try:
