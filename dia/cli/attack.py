@@ -46,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--compile",
         default="auto",
         choices=tuple(COMPILE),
-        help="compile the loss and its gradients; auto (default) where that pays",
+        help="compile the loss and its gradients; auto (default) compiles nothing yet",
     )
     parser.add_argument(
         "--compile-cache",

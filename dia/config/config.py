@@ -66,10 +66,9 @@ class Execution(StrictModel):
     )
     compile: Annotated[Literal["auto"] | StrictBool, BeforeValidator(_check_compile)] = Field(
         "auto",
-        description="Whether the loss and its gradients are compiled into one graph (torch.compile): true, false, or "
-        "auto, which compiles where that pays (decided by device type, model and number of iterations). Needs a C++ "
-        "compiler; without one, or where a model cannot be compiled, nothing is, and the rows say why. It changes no "
-        "number but by rounding.",
+        description="Whether the loss and its gradients are compiled into one graph by torch's inductor: true, false, "
+        "or auto, which is to compile where that pays and compiles nothing yet. Needs a C++ compiler; without one, or "
+        "where a model cannot be compiled, nothing is, and the rows say why. It changes no number but by rounding.",
     )
     compile_cache: PathText | None = Field(
         None,

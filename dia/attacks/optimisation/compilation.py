@@ -190,7 +190,10 @@ def _function(chunk: Chunk, state: SearchState, variables: MaskVariables) -> Fun
 
     def function(tv_weight: Tensor, values: Tensor, *constants: Tensor) -> list[Tensor]:
         sent = len(constants) - len(names)
-        there, weights = replace_tensors(given, constants[:sent]), dict(zip(names, constants[sent:], strict=True))
+        there, weights = (
+            replace_tensors(given, constants[:sent]),
+            dict(zip(names, constants[sent:], strict=True)),
+        )
         filled = Chunk(replace(problem, received=there.received, labels=there.labels), there.fixed_masks)
         with _reparametrize_module(problem.model.model, weights, tie_weights=True):
             found = evaluate(filled, replace(state, variables=values), variables, tv_weight)

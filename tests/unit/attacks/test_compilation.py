@@ -199,12 +199,10 @@ def test_parameters_of_single_victims_are_not_compiled(tmp_path: Path) -> None:
     assert compiling.fallback == "gradients are computed one victim at a time"
 
 
-@pytest.mark.parametrize(("iterations", "compiles"), [(100, False), (10**9, True)])
-def test_auto_compiles_where_it_pays(iterations: int, compiles: bool, tmp_path: Path) -> None:
+def test_auto_compiles_nothing_yet(tmp_path: Path) -> None:
     compiling = Compilation("auto", tmp_path)
-    of = tiny(max_iterations=iterations)
-    compiling.begin(of, VICTIMS, lambda: 1000, pytest.fail)
-    assert (compiling.fallback == "") is compiles
+    build(tiny(), VICTIMS).run(compilation=compiling, notify=pytest.fail)
+    assert (compiling.used_throughout, compiling.fallback) == (False, "auto does not compile yet")
 
 
 def test_not_asked_for(tmp_path: Path) -> None:
