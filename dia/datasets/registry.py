@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """Where a source's parts are, each ``module:name``.
+    """Places of a source's parts, each ``module:name``.
 
     Attributes:
         keys: A subclass of ``DatasetBase`` with the keys.

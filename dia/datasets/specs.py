@@ -45,7 +45,7 @@ def _normalisation(default: NormalisationName) -> Any:
 
 
 class DatasetBase(BaseModel):
-    """What every source has."""
+    """Keys that every source has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -123,7 +123,7 @@ class VictimSet:
         return {"source_indices": indices, "update_file": None, "update_sha256": None}
 
     def describe(self) -> list[str]:
-        """What is in the set, in lines for a log."""
+        """The content of the set, in lines for a log."""
         channels, height, width = self.shape
         present = self.class_counts[self.class_counts > 0]
         lines = [

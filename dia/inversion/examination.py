@@ -1,4 +1,4 @@
-"""What is said about a client, and whether its update fits: everything before the first iteration."""
+"""Checks of a client's description against its update: everything before the first iteration."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

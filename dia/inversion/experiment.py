@@ -1,4 +1,4 @@
-"""What a cell of real clients' updates is given: problem and, where somebody has them, private images."""
+"""The input of a cell of real clients' updates: problem and, where somebody has them, private images."""
 
 from dataclasses import replace
 

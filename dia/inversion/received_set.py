@@ -87,7 +87,7 @@ class ReceivedSet:
         }
 
     def describe(self) -> list[str]:
-        """What is in the set, in lines for a log."""
+        """The content of the set, in lines for a log."""
         refused = sum(bool(victim.refusal) for victim in self.victims)
         known = sum(images is not None for images in self.originals)
         lines = [
