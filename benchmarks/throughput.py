@@ -8,6 +8,7 @@ DIA at p = 0.5 on random images; see README.md in this folder for what the colum
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -21,6 +22,8 @@ import torch
 from comparison import SHAPES, Contest
 from flop_bound import flops, matrix_rate
 from memory import measured
+
+from dia.attacks.optimisation.compilation import Compilation
 
 MODELS = ("mlp", "vit", "lenet", "resnet18")
 VICTIMS = (1, 8, 32, 128)
@@ -40,7 +43,9 @@ class Row:
     device: str
     oracle_ms: float
     engine_ms: float
+    compiled_ms: float
     ratio: float
+    compiled_ratio: float
     peak_mb: float
     oracle_peak_mb: float
     victims_per_chunk: int
@@ -51,6 +56,7 @@ class Row:
     matrix_gflops: float
     floor_ms: float
     fraction: float
+    compiled_fraction: float
 
 
 def measure(
@@ -61,20 +67,25 @@ def measure(
     device: torch.device,
     repetitions: int,
     per_pass: int | None,
+    compiles: bool,
 ) -> Row:
-    """One configuration: the contestants take turns, and each one's time is the median of its turns."""
+    """One configuration: the contestants take turns, and each one's time is the median of its turns.
+
+    A compiled engine that fell back, even once, has the time NaN: its reason is printed.
+    """
     torch.set_num_threads(threads)
     contest = Contest.of(model, dataset, victims, device, per_pass)
     turns = {
         "oracle": _iterations(contest.oracle, 1),
         "engine": _iterations(contest.engine, victims),
     }
-    times: dict[str, list[float]] = {"oracle": [], "engine": [], "rate": []}
+    times: dict[str, list[float]] = {"oracle": [], "engine": [], "compiled": [], "rate": []}
     for _ in range(repetitions):
         times["rate"].append(matrix_rate(device))
         times["oracle"].append(contest.oracle(turns["oracle"]))
         times["engine"].append(contest.engine(turns["engine"]))
-    oracle, engine = statistics.median(times["oracle"]), statistics.median(times["engine"])
+        times["compiled"].append(compiled(contest, turns["engine"]) if compiles else math.nan)
+    oracle, engine, graph = (statistics.median(times[who]) for who in ("oracle", "engine", "compiled"))
     with ThreadPoolExecutor(2) as pool:  # of processes that it waits for, one per core
         engine_peak = pool.submit(measured, "engine", model, dataset, victims, device.type, per_pass)
         oracle_peak = pool.submit(measured, "oracle", model, dataset, 1, device.type, None)
@@ -88,7 +99,9 @@ def measure(
         device=device.type,
         oracle_ms=1e3 * oracle,
         engine_ms=1e3 * engine,
+        compiled_ms=1e3 * graph,
         ratio=oracle / engine,
+        compiled_ratio=oracle / graph,
         peak_mb=engine_peak.result(),
         oracle_peak_mb=oracle_peak.result(),
         victims_per_chunk=contest.passes,
@@ -99,7 +112,18 @@ def measure(
         matrix_gflops=rate / 1e9,
         floor_ms=1e3 * floor,
         fraction=floor / engine,
+        compiled_fraction=floor / graph,
     )
+
+
+def compiled(contest: Contest, iterations: int) -> float:
+    """Seconds of the compiled engine per victim-iteration; compiling, at the first evaluation, is not among them."""
+    compilation = Compilation(True)
+    seconds = contest.engine(iterations, compilation=compilation)
+    if compilation.used_throughout:
+        return seconds
+    print(f"not compiled: {compilation.fallback}", file=sys.stderr)
+    return math.nan
 
 
 def _iterations(contestant, victims: int) -> int:  # type: ignore[no-untyped-def]
@@ -130,7 +154,9 @@ COLUMNS = {
     "device": ("device", "<6"),
     "oracle_ms": ("oracle ms", "9.2f"),
     "engine_ms": ("engine ms", "9.4f"),
+    "compiled_ms": ("compiled ms", "11.4f"),
     "ratio": ("ratio", "6.1f"),
+    "compiled_ratio": ("its ratio", "9.1f"),
     "oracle_per_s": ("oracle/s", "8.1f"),
     "engine_per_s": ("engine/s", "8.1f"),
     "oracle_peak_mb": ("oracle MB", "9.0f"),
@@ -140,6 +166,7 @@ COLUMNS = {
     "matrix_gflops": ("GFLOP/s", "7.1f"),
     "floor_ms": ("floor ms", "8.4f"),
     "fraction": ("of floor", "8.0%"),
+    "compiled_fraction": ("compiled of floor", "17.0%"),
 }
 """Fields of a row in the table: title and format."""
 
@@ -180,6 +207,7 @@ def main() -> None:
         "--devices", nargs="+", choices=("cpu", "cuda"), help="default: cpu, and cuda if present"
     )
     parser.add_argument("--repetitions", type=int, default=3, help="turns of each contestant (default 3)")
+    parser.add_argument("--compile", action="store_true", help="also the compiled engine")
     parser.add_argument("--victims-per-chunk", type=int, help="default: as the engine chooses")
     args = parser.parse_args()
     if args.threads is None:
@@ -196,7 +224,7 @@ def main() -> None:
     print(shown(None))
     rows = []
     for configuration in configurations(args):
-        row = measure(*configuration, args.repetitions, args.victims_per_chunk)
+        row = measure(*configuration, args.repetitions, args.victims_per_chunk, args.compile)
         print(shown(row), flush=True)
         rows.append(asdict(row))
     if args.json:
