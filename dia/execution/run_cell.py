@@ -83,7 +83,7 @@ def run_cell(
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: CPU threads to use.
         victims_per_chunk: How many victims share a batch; None chooses by the memory that one needs.
-        compile: Whether to compile the loss and its gradients; ``auto`` where that pays.
+        compile: Whether to compile the loss and its gradients; ``auto`` compiles nothing yet.
         compile_cache: Folder of compiled graphs; None for the user's own,
             see :func:`dia.attacks.optimisation.compilation.default_cache`.
         cuda_graph: Whether to replay the loss and its gradients as a CUDA graph.
