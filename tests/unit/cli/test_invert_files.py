@@ -115,4 +115,4 @@ def test_originals_must_be_pictures(
 ) -> None:
     np.savez(tmp_path / "wrong.npz", images=torch.randn(1, *SHAPE).numpy() * 9)
     assert invert(client, tmp_path, "--originals", str(tmp_path / "wrong.npz")) == 1
-    assert "expected pixels in [0, 1]" in capsys.readouterr().err
+    assert "floating-point pixels in [0, 1]" in capsys.readouterr().err

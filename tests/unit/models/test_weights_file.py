@@ -14,7 +14,7 @@ from dia.inversion.settings_file import InversionSettings
 from dia.models.build import build_model
 from dia.models.custom import WEIGHTS_SUFFIXES, CustomModel
 from dia.models.weights_file import load_weights
-from dia.utils.tensor_file import SUFFIXES
+from dia.utils.paths import TENSOR_SUFFIXES
 from dia.utils.validation_errors import validate_model
 
 SHAPE = (1, 28, 28)
@@ -73,7 +73,7 @@ def test_what_was_stored_is_loaded_exactly(name: str, dtype: torch.dtype, tmp_pa
 
 
 def test_the_config_takes_the_kinds_that_are_read() -> None:
-    assert WEIGHTS_SUFFIXES == SUFFIXES
+    assert WEIGHTS_SUFFIXES == TENSOR_SUFFIXES
 
 
 def test_tied_parameters_need_one_name(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The Slurm of the tests: what a killed run left behind is taken down; what belongs to others stays."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,11 +55,12 @@ def test_links_into_a_folder_that_is_gone_are_removed(cluster: ModuleType, tmp_p
 
 
 def test_a_run_that_goes_on_keeps_its_cluster(cluster: ModuleType, tmp_path: Path) -> None:
-    folder = tmp_path / f"dia-slurm-{os.getpid()}"  # of this run of pytest
-    links = linked(cluster, folder)
-    with pytest.raises(cluster.ClusterError, match=f"the test run {os.getpid()} has its Slurm"):
-        cluster.clear_leftovers()
-    assert all(link.exists() for link in links)
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", "pytest"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE) as run:
+        links = linked(cluster, tmp_path / f"dia-slurm-{run.pid}")
+        with pytest.raises(cluster.ClusterError, match=f"the test run {run.pid} has its Slurm"):
+            cluster.clear_leftovers()
+        assert all(link.exists() for link in links)
 
 
 def test_a_slurm_of_somebody_else_stays(cluster: ModuleType, tmp_path: Path) -> None:
