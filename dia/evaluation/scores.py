@@ -115,7 +115,7 @@ def _of_victim(experiment: Experiment, outcome: Outcome, position: int) -> Row:
 
 
 def _of_reconstruction(experiment: Experiment, outcome: Outcome, victims: Tensor) -> dict[str, Tensor]:
-    """Values that need no private images, and pixels, (K, ...) each, of some victims ((K,) positions in the outcome)."""
+    """Values without private images, and pixels, (K, ...) each, of some victims ((K,) positions in the outcome)."""
     found = {
         name: getattr(outcome, name)[victims]
         for name in ("total_loss", "matching_distance", "best_iteration")
