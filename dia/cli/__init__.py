@@ -31,6 +31,7 @@ VERBS = {
     "utility": "dia.cli.utility:add_parser",
     "tables": "dia.cli.tables:add_parser",
     "figures": "dia.cli.figures:add_parser",
+    "compare": "dia.cli.compare:add_parser",
     "document": "dia.cli.document:add_parser",
     "summary": "dia.cli.summary:add_parser",
     "show": "dia.cli.show:add_parser",

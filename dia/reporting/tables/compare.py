@@ -14,10 +14,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAIRED = ("scenario", "dataset", "model", "dropout_rate", "attack", "seed")
+BATCH = ("victims_sha256", "images")
+"""A private batch: the victim set, and the indices of its images as a tuple."""
 
 
 def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows: Sequence[Row]) -> list[Row]:
     """Compare each row with the one that differs in the compared axis alone.
+
+    Args:
+        spec: The declaration, with ``compare``.
+        groups: The result rows of each row's key.
+        rows: The table's rows, top down.
+    """
+    assert spec.compare is not None
+    place = spec.rows.index(spec.compare.axis)
+    keys = [name for name in PAIRED if name != spec.compare.axis]
+    pairs: dict[Key, pd.DataFrame] = {}
+    for key in (row.raw for row in rows):
+        other = (*key[:place], spec.compare.to, *key[place + 1 :])
+        if str(key[place]) == spec.compare.to or key not in groups or other not in groups:
+            continue
+        pairs[key] = paired_differences(groups[key], groups[other], keys, spec.compare.column)
+    found = comparisons(pairs)
+    return [replace(row, comparison=found.get(row.raw)) for row in rows]
+
+
+def comparisons(pairs: "Mapping[Key, pd.DataFrame]") -> dict[Key, Comparison]:
+    """The comparisons of one table, each from its pairs; none where there are no pairs.
 
     The mean difference has a hierarchical bootstrap interval over seeds and victims. The two-sided Wilcoxon signed-rank
     test is over victims, whose differences are averaged over seeds first: runs of a victim under several seeds are no
@@ -25,43 +48,41 @@ def with_comparisons(spec: TableSpec, groups: "Mapping[Key, pd.DataFrame]", rows
     comparisons in the table.
 
     Args:
-        spec: The declaration, with ``compare``.
-        groups: The result rows of each row's key.
-        rows: The table's rows, top down.
+        pairs: The pairs of each row of the table; see :func:`paired_differences`.
 
     Source:
         Wilcoxon, Biometrics Bulletin 1 (1945); Holm, Scandinavian Journal of Statistics 6 (1979).
     """
-    assert spec.compare is not None
-    place = spec.rows.index(spec.compare.axis)
     found: dict[Key, Comparison] = {}
-    for key in (row.raw for row in rows):
-        other = (*key[:place], spec.compare.to, *key[place + 1 :])
-        if str(key[place]) == spec.compare.to or key not in groups or other not in groups:
-            continue
-        pairs = _paired(groups[key], groups[other], spec.compare.axis, spec.compare.column)
-        if len(pairs):
-            victims = pairs.groupby(["victims_sha256", "images"], sort=False)["difference"].mean().to_numpy()
-            difference = bootstrap(pairs["difference"], pairs.get("seed"))
+    for key, frame in pairs.items():
+        if len(frame):
+            victims = frame.groupby([*BATCH], sort=False)["difference"].mean().to_numpy()
+            difference = bootstrap(frame["difference"], frame.get("seed"))
             found[key] = Comparison(difference, signed_rank(victims), len(victims))
     corrected = holm([c.p_value for c in found.values()])
     smallest = holm([smallest_signed_rank(c.pairs) for c in found.values()])  # it grows with each of them
-    found = {
+    return {
         key: replace(comparison, p_value=p, smallest_p_value=least)
         for (key, comparison), p, least in zip(found.items(), corrected, smallest, strict=True)
     }
-    return [replace(row, comparison=found.get(row.raw)) for row in rows]
 
 
-def _paired(these: "pd.DataFrame", others: "pd.DataFrame", axis: str, column: str) -> "pd.DataFrame":
-    """One line per private batch, seed and what else differs: ``difference`` is this score less the other's."""
-    keys = [name for name in PAIRED if name != axis]
-    columns = ["victims_sha256", "images", column]
+def paired_differences(
+    these: "pd.DataFrame", others: "pd.DataFrame", keys: Sequence[str], column: str
+) -> "pd.DataFrame":
+    """Pair rows of the same private batch that agree in ``keys``.
+
+    Returns:
+        One line per pair: ``keys``, ``BATCH``, the score as ``column`` and ``COLUMN_other``, and ``difference``, this
+        score less the other's. Rows without the score are left out.
+    """
     both = [
-        frame.assign(images=frame["source_indices"].map(tuple))[[*keys, *columns]].dropna(subset=[column])
+        frame.assign(images=frame["source_indices"].map(tuple))[[*keys, *BATCH, column]].dropna(
+            subset=[column]
+        )
         for frame in (these, others)
     ]
-    merged = both[0].merge(both[1], on=[*keys, "victims_sha256", "images"], suffixes=("", "_other"))
+    merged = both[0].merge(both[1], on=[*keys, *BATCH], suffixes=("", "_other"))
     return merged.assign(difference=merged[column].astype(float) - merged[f"{column}_other"].astype(float))
 
 

@@ -10,6 +10,11 @@ from dia.reporting.tables.layout import Table
 
 def html(table: Table) -> str:
     """A complete HTML document with title, caption, table and notes."""
+    return page(table.title, html_body(table))
+
+
+def html_body(table: Table) -> str:
+    """The content of that document, to stand among others."""
     lines = [f"<h1>{escape(table.title)}</h1>"]
     lines += [f"<p>{escape(table.caption)}</p>"] if table.caption else []
     lines.append("<table>\n<thead>")
@@ -22,7 +27,7 @@ def html(table: Table) -> str:
         lines.append(f"<tr{rule}>{''.join(cells)}</tr>")
     lines.append("</tbody>\n</table>")
     lines.append(f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in table.notes)}</ul>')
-    return page(table.title, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _head(table: Table) -> Sequence[str]:
