@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dia.utils.text import in_words
+
 HELP = "tell which cells are done, which are not and why, and how long the rest will take"
+SHORTEST_WATCH = 1.0  # seconds
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,10 +26,20 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="cells that run at a time (default 1), for the estimate",
+        help="cells that run at a time (default 1; with --watch at least those that run), for the estimate",
     )
-    parser.add_argument(
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
         "--failed", action="store_true", help="list only cells that failed or were interrupted"
+    )
+    shown.add_argument(
+        "--watch",
+        type=float,
+        nargs="?",
+        const=10.0,
+        metavar="SECONDS",
+        help="look again every so many seconds (default 10) until all cells are done: a live view on a terminal, one "
+        "line each time elsewhere; the exit status is 1 where cells failed and nothing else is left",
     )
 
 
@@ -38,7 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.jobs < 1:
         raise ConfigError(f"--jobs is {args.jobs}; it must be at least 1")
+    if args.watch is not None and not SHORTEST_WATCH <= args.watch < float("inf"):
+        raise ConfigError(f"--watch is {args.watch:g}; it must be at least {SHORTEST_WATCH:g} seconds")
     config = Config.from_file(args.config)
+    if args.watch is not None:
+        from rich.console import Console
+
+        from dia.reporting.watch_view import watch
+
+        return watch(config, args.watch, args.jobs, Console(highlight=False))
     cells = grid_status(config)
     counts = {state: sum(cell.state == state for cell in cells) for state in STATES}
     others = ", ".join(f"{count} {state}" for state, count in counts.items() if count and state != "done")
@@ -63,16 +84,3 @@ def estimate(seconds: float, unknown: int, jobs: int) -> str:
     if jobs > 1:
         text += f"; {in_words(seconds / jobs)} with {jobs} cells at a time"
     return text + (f"; {unknown} cells are not counted, none like them is done." if unknown else ".")
-
-
-def in_words(seconds: float) -> str:
-    """A duration with its two largest units: ``2 d 3 h``, ``12 min``, ``8 s``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} d {hours % 24} h"

@@ -5,9 +5,11 @@ it is, in a small JSON file beside its log. ``kill -9`` leaves the last heartbea
 """
 
 import json
+import math
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ class Attempt:
         started_at, heartbeat_at: UTC, ISO 8601.
         iteration: Iterations done in the current pass.
         victims_left: Victims that have not stopped yet.
+        loss: Median best loss of the current pass; None before there is one, and where nothing is optimised.
         state: ``running``, ``done``, ``interrupted`` or ``failed``.
         error: Why it failed or was interrupted; empty otherwise.
     """
@@ -45,6 +48,7 @@ class Attempt:
     victims_left: int = 0
     state: str = "running"
     error: str = ""
+    loss: float | None = None
 
     def describe(self) -> str:
         """The reason why the cell has no result, for a table's list of missing cells."""
@@ -104,10 +108,12 @@ class AttemptRecord:
         self._written = 0.0
         self._write()
 
-    def heartbeat(self, iteration: int, victims_left: int) -> None:
-        """Note how far the attack is; written at most every half minute."""
+    def heartbeat(self, iteration: int, victims_left: int, loss: Callable[[], float]) -> None:
+        """Note how far the attack is; written at most every half minute, and ``loss`` is asked only then."""
         self.attempt.iteration, self.attempt.victims_left = iteration, victims_left
         if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
+            value = loss()  # a device has to finish its work first
+            self.attempt.loss = value if math.isfinite(value) else None
             self._write()
 
     def end(self, state: str, error: str = "") -> None:

@@ -181,7 +181,10 @@ def attack(
 
     def on_iteration(search: SearchProgress) -> None:
         if record is not None:
-            record.heartbeat(search.active[0].iteration, search.victims_remaining)
+            current = search.active[0]
+            record.heartbeat(
+                current.iteration, search.victims_remaining, lambda: float(current.best.loss.median())
+            )
         if checkpointer is not None:
             checkpointer.on_iteration(search, curves)
 

@@ -188,8 +188,8 @@ def _table(a: "pd.DataFrame", b: "pd.DataFrame", by: Sequence[str], score: str) 
         notes=(
             "Means over the victims that both studies have and scored, n of those in A's cells that B has. [ ]: 95% "
             "bootstrap interval over seeds and victims; that of the difference is paired.",
-            "p-value: two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for the rows of this "
-            "table.",
+            "p-value: two-sided Wilcoxon signed-rank test over victims, corrected by Holm's method for the rows of "
+            "this table.",
         ),
         compare=difference,
     )

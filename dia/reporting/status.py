@@ -8,7 +8,7 @@ from typing import Literal
 from dia.config.config import Config
 from dia.config.jobs import attack_job
 from dia.errors import RecordError
-from dia.execution.attempts import read_attempt
+from dia.execution.attempts import Attempt, read_attempt
 from dia.jobs.cell import Cell
 from dia.utils.text import shorten
 
@@ -32,6 +32,7 @@ class CellStatus:
         reason: Why it is not done; empty where it is.
         seconds: Wall time of its attack, where it is done.
         iterations: Its victims' iterations together, where it is done; a closed form has none.
+        attempt: The record of its last attempt, where it is not done and has one.
     """
 
     cell: Cell
@@ -39,6 +40,7 @@ class CellStatus:
     reason: str = ""
     seconds: float | None = None
     iterations: int = 0
+    attempt: Attempt | None = None
 
 
 def grid_status(config: Config) -> list[CellStatus]:
@@ -48,13 +50,24 @@ def grid_status(config: Config) -> list[CellStatus]:
 
 def cell_status(config: Config, cell: Cell) -> CellStatus:
     """Look at one cell: at its file, and where there is none at its attempt record."""
+    if not config.cell_path(cell).exists():
+        return status_without_file(cell, read_attempt(config.attempt_path(cell)))
+    return status_of_file(config, cell)
+
+
+def status_of_file(config: Config, cell: Cell, *, head_only: bool = False) -> CellStatus:
+    """The status of a cell that has a file.
+
+    Args:
+        config: The config.
+        cell: The cell.
+        head_only: Do not read all of the file to see that it is unchanged.
+    """
     from dia.results.cell_head import open_cell
 
     path = config.cell_path(cell)
-    if not path.exists():
-        return _without_file(config, cell)
     try:
-        with open_cell(path, attack_job(config, cell)) as (file, _):
+        with open_cell(path, attack_job(config, cell), head_only=head_only) as (file, _):
             spent = file.read(["seconds", "iterations"], use_threads=False)
     except RecordError as error:
         return CellStatus(cell, "missing", str(error).removeprefix(f"{path}: "))
@@ -62,16 +75,15 @@ def cell_status(config: Config, cell: Cell) -> CellStatus:
     return CellStatus(cell, "done", seconds=float(seconds), iterations=iterations)
 
 
-def _without_file(config: Config, cell: Cell) -> CellStatus:
+def status_without_file(cell: Cell, attempt: Attempt | None) -> CellStatus:
     """The status of a cell that has no file, by the record of its last attempt."""
-    attempt = read_attempt(config.attempt_path(cell))
     if attempt is None or attempt.cell_id != cell.id:
         return CellStatus(cell, "missing", NOT_STARTED)
     reason = attempt.describe() + (f" (attempt {attempt.attempt})" if attempt.attempt > 1 else "")
     if attempt.is_running():
-        return CellStatus(cell, "running", reason)
+        return CellStatus(cell, "running", reason, attempt=attempt)
     states: dict[str, CellState] = {"interrupted": "interrupted", "done": "missing"}
-    return CellStatus(cell, states.get(attempt.state, "failed"), reason)
+    return CellStatus(cell, states.get(attempt.state, "failed"), reason, attempt=attempt)
 
 
 def with_reasons(cells: Sequence[CellStatus]) -> list[str]:
@@ -82,15 +94,22 @@ def with_reasons(cells: Sequence[CellStatus]) -> list[str]:
 
 
 def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
-    """Attack time of all cells that are not done, estimated from those that are.
-
-    A cell takes the median of the done cells most like it: of the same scenario, dataset, model and attack, else of
-    the same model and attack, else of the same model, but for closed forms, which say nothing about iterations.
+    """Attack time of all cells that are not done, see :func:`expected_seconds`.
 
     Returns:
         The seconds in all, and the number of cells without any done cell like them, which count as 0 seconds.
     """
-    total, unknown = 0.0, 0
+    expected = [seconds for _, seconds in expected_seconds(cells)]
+    return sum(seconds or 0.0 for seconds in expected), expected.count(None)
+
+
+def expected_seconds(cells: Sequence[CellStatus]) -> list[tuple[CellStatus, float | None]]:
+    """The attack time of each cell that is not done, estimated from those that are; None where none is like it.
+
+    A cell takes the median of the done cells most like it: of the same scenario, dataset, model and attack, else of
+    the same model and attack, else of the same model, but for closed forms, which say nothing about iterations.
+    """
+    expected: list[tuple[CellStatus, float | None]] = []
     measured: dict[tuple[str, ...], list[float]] = {}
     for status in cells:
         if status.seconds is not None:
@@ -100,9 +119,8 @@ def seconds_left(cells: Sequence[CellStatus]) -> tuple[float, int]:
         if status.state != "done":
             groups = _similarity_groups(status.cell)
             known = next((measured[group] for group in groups if group in measured), None)
-            total += statistics.median(known) if known else 0.0
-            unknown += known is None
-    return total, unknown
+            expected.append((status, statistics.median(known) if known else None))
+    return expected
 
 
 def _similarity_groups(cell: Cell, iterative: bool = True) -> Iterable[tuple[str, ...]]:

@@ -53,23 +53,30 @@ def test_a_new_attempt_counts_on(tmp_path: Path) -> None:
 
 
 def test_the_heartbeat_is_written_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never() -> float:
+        raise AssertionError("a device is asked for its loss only when it is written")
+
     path = tmp_path / "a.json"
     record = AttemptRecord(path, CELL)
-    record.heartbeat(1, 8)
+    record.heartbeat(1, 8, never)
     assert (
         json.loads(path.read_text())["iteration"] == 0
     )  # the beginning was written less than half a minute ago
     monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.0)
-    record.heartbeat(2, 7)
+    record.heartbeat(2, 7, lambda: 0.25)
     assert json.loads(path.read_text())["iteration"] == 2
     assert json.loads(path.read_text())["victims_left"] == 7
+    assert json.loads(path.read_text())["loss"] == 0.25
+    record.heartbeat(3, 7, lambda: float("inf"))
+    assert json.loads(path.read_text())["loss"] is None
 
 
 def test_kill_9_leaves_the_last_heartbeat(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     program = (
         "import os, sys, pathlib; from dia.execution import attempts; attempts.HEARTBEAT_SECONDS = 0;"
-        f"r = attempts.AttemptRecord(pathlib.Path(sys.argv[1]), {CELL!r}); r.heartbeat(41, 3); os.kill(os.getpid(), 9)"
+        f"r = attempts.AttemptRecord(pathlib.Path(sys.argv[1]), {CELL!r}); r.heartbeat(41, 3, float);"
+        "os.kill(os.getpid(), 9)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_JOB_ID"}
     assert subprocess.run([sys.executable, "-c", program, str(path)], env=environment).returncode == -9

@@ -8,12 +8,12 @@ import yaml
 from helpers import result_rows
 
 from dia.cli import main
-from dia.cli.status import in_words
 from dia.config.config import Config
 from dia.execution.attempts import AttemptRecord
 from dia.models.custom import FingerprintedModel
 from dia.reporting.status import CellStatus, cell_status, grid_status, seconds_left, with_reasons
 from dia.results.cell_file import write_cell
+from dia.utils.text import in_words
 
 
 @pytest.fixture
