@@ -53,7 +53,7 @@ class Look:
         return not self.of("running", "interrupted", "missing")
 
     def cells_per_hour(self) -> tuple[float, str] | None:
-        """How many cells finish per hour, and the span that was counted: the last hour, or day where few finish.
+        """The number of cells that finish per hour, and the span counted: the last hour, or day where few finish.
 
         A run younger than that counts from the start of its first cell. None where too few have finished.
         """
@@ -92,7 +92,7 @@ class Look:
         return max(*left, sum(left) / max(jobs, len(self.of("running"))), 0.0), unknown
 
     def _elapsed(self, status: CellStatus) -> float:
-        """How long the cell has been running."""
+        """The seconds for which the cell has been running."""
         if status.state != "running" or status.attempt is None:
             return 0.0
         return max(0.0, self.time - datetime.fromisoformat(status.attempt.started_at).timestamp())
@@ -129,7 +129,7 @@ class GridWatch:
         return status_without_file(cell, attempt), 0.0
 
     def _once(self, path: Path, found: os.stat_result, read: Callable[[], Value]) -> Value:
-        """What a file says, read again only where it is another than before."""
+        """The content of a file, read again only where it is another than before."""
         signature = (found.st_mtime_ns, found.st_size, found.st_ino)
         before = self._seen.get(path)
         if before is None or before[0] != signature:

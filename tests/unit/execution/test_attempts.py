@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from helpers import small_cells
 
 from dia.execution import attempts
 from dia.execution.attempts import Attempt, AttemptRecord, read_attempt
@@ -69,6 +70,19 @@ def test_the_heartbeat_is_written_now_and_then(tmp_path: Path, monkeypatch: pyte
     assert json.loads(path.read_text())["loss"] == 0.25
     record.heartbeat(3, 7, lambda: float("inf"))
     assert json.loads(path.read_text())["loss"] is None
+
+
+def test_the_loss_is_the_median_best_of_the_iterations_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "HEARTBEAT_SECONDS", 0.0)
+    record = AttemptRecord(tmp_path / "a.json", CELL)
+    job = small_cells.make_job("dia", victims=3, max_iterations=6, history_points=6)
+    rows = small_cells.run(job, "cpu", record=record)
+    said = record.attempt
+    assert 0 < said.iteration < 6 and said.victims_left == 3
+    best = [min(row["history_total_loss"][: said.iteration]) for row in rows]
+    assert said.loss == pytest.approx(sorted(best)[1], rel=1e-6)  # curves are in float32
 
 
 def test_kill_9_leaves_the_last_heartbeat(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class StopsAt:
     def __init__(self, stop: StopRequest, count: int | None) -> None:
         self.stop, self.count, self.calls = stop, count, 0
 
-    def heartbeat(self, iteration: int, victims_left: int) -> None:
+    def heartbeat(self, iteration: int, victims_left: int, loss: Callable[[], float]) -> None:
         self.calls += 1
         if self.calls == self.count:
             self.stop.reason = "SIGUSR1"
@@ -162,7 +162,7 @@ def test_it_is_saved_now_and_then_for_a_kill_that_gives_no_warning(
     of = job("dia")
     wanted = run(of)
 
-    def killed(self: StopsAt, iteration: int, victims_left: int) -> None:
+    def killed(self: StopsAt, iteration: int, victims_left: int, loss: Callable[[], float]) -> None:
         if iteration == 8:
             raise KeyboardInterrupt  # stands for a kill: nothing of the checkpointer runs after it
 
