@@ -55,8 +55,10 @@ def test_links_into_a_folder_that_is_gone_are_removed(cluster: ModuleType, tmp_p
 
 
 def test_a_run_that_goes_on_keeps_its_cluster(cluster: ModuleType, tmp_path: Path) -> None:
-    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", "pytest"]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE) as run:
+    waits = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()", "pytest"]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        run.stdout.readline()  # its command line can be read only once it runs
         links = linked(cluster, tmp_path / f"dia-slurm-{run.pid}")
         with pytest.raises(cluster.ClusterError, match=f"the test run {run.pid} has its Slurm"):
             cluster.clear_leftovers()
