@@ -148,7 +148,8 @@ def _pace(look: Look, jobs: int) -> list[str]:
     """Rate and end."""
     parts = []
     if rate := look.cells_per_hour():
-        parts.append(f"{rate[0]:.3g} cells/h in the last {rate[1]}")
+        per_hour = f"{rate[0]:.3g}" if rate[0] < 100 else f"{rate[0]:,.0f}"
+        parts.append(f"{per_hour} cells/h in the last {rate[1]}")
     if not look.over():
         seconds, unknown = look.seconds_to_end(jobs)
         if seconds is None:

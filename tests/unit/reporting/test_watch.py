@@ -244,6 +244,13 @@ def test_the_end_counts_what_runs_at_a_time_and_what_has_run(config: Config) -> 
     assert "; end after " in line(config, unknown, 1)
 
 
+@pytest.mark.parametrize(("seconds", "rate"), [(2.5, "1,440"), (30, "120"), (321, "11.2")])
+def test_rates_are_plain_numbers(config: Config, seconds: float, rate: str) -> None:
+    """Two cells one after the other."""
+    look = Look(NOW, [done(seconds)] * 2, [NOW, NOW - seconds])
+    assert f"; {rate} cells/h in the last hour" in line(config, look, 1)
+
+
 def test_nothing_done_nothing_known(config: Config) -> None:
     assert line(config, GridWatch(config).look(NOW), 1).endswith("0/6 done, 6 waiting; end not known yet")
 
