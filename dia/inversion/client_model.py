@@ -59,7 +59,7 @@ def client_copy(
     drops = {name: module for name, module in copy.named_modules() if isinstance(module, Dropout)}
     given = rates if isinstance(rates, Mapping) else {}
     if isinstance(rates, int | float):
-        given = dict.fromkeys(drops, float(rates))
+        given = dict.fromkeys(drops, rates)
         if rates and not drops:
             raise UpdateError(f"dropout_rates is {rates}, and the model has no nn.Dropout module")
     elif not isinstance(rates, Mapping) and rates not in ("own", "unknown"):
@@ -70,9 +70,9 @@ def client_copy(
     for name, rate in given.items():
         if name not in drops:
             raise UpdateError(f"dropout_rates: {unknown_name_message('dropout module', name, drops)}")
-        if not 0 <= rate < 1:
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise UpdateError(
-                f"dropout_rates: {name or 'model'} has {rate}; a rate is at least 0 and below 1"
+                f"dropout_rates: {name or 'model'} has {rate!r}; a rate is a number, at least 0 and below 1"
             )
         drops[name].p = float(rate)
     warnings = []

@@ -103,9 +103,16 @@ def _known_labels(labels: Any, num_classes: int) -> Tensor | None:
         if labels != "infer":
             raise UpdateError(f"labels is {labels!r}; it must be class numbers or 'infer'")
         return None
-    known = torch.as_tensor(labels).cpu().reshape(-1)
-    if known.is_floating_point() or known.dtype == torch.bool or not known.numel():
-        raise UpdateError(f"labels is {labels!r}; it must be whole numbers, one class per image")
+    try:
+        known = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        known = torch.empty(0)
+    if known.is_floating_point() or known.dtype == torch.bool or not known.numel() or known.ndim > 1:
+        raise UpdateError(
+            f"labels is {labels!r}; it must be whole numbers, one class per image (argmax(1) of one-hot rows), or "
+            "'infer'"
+        )
+    known = known.reshape(-1)
     wrong = [label for label in known.tolist() if not 0 <= label < num_classes]
     if wrong:
         raise UpdateError(

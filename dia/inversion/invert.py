@@ -1,5 +1,6 @@
 """The front door: attack one client's update of any torch model."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from dia.attacks.outcome import Outcome
 from dia.attacks.problem import Problem
 from dia.attacks.stop_reasons import NOT_APPLICABLE
+from dia.errors import UpdateError
 from dia.inversion.checks import range_warnings
 from dia.inversion.client_model import DropoutRates, Shape, plain_attention
 from dia.inversion.examination import describe_setting, examine
@@ -17,9 +19,10 @@ from dia.inversion.received import Kind, Sign, Tensors, receive
 from dia.inversion.result import Inversion, Twin
 from dia.inversion.setting import SETTINGS, Progress
 from dia.models.dropout import Site
+from dia.utils.validation_errors import unknown_name_message
 
-EXPLAINED = 0.05
-"""Up to this matching distance the images count as an explanation of the update."""
+EXPLAINED = 0.01
+"""Up to this matching distance the images count as an explanation of the update: docs/invert.md has the error rates."""
 TWIN_MIN_SSIM = 0.5
 
 
@@ -82,6 +85,13 @@ def invert(
         AttackError: No such device, or the attack cannot go on.
     """
     protocol = protocol or FedSGD()
+    if progress is not None and not callable(progress):
+        raise UpdateError(
+            f"progress is {progress!r}; it must be a function of iteration and matching distance"
+        )
+    arguments = (*inspect.signature(invert).parameters, *SETTINGS)
+    if unknown := [name for name in settings if name not in SETTINGS]:
+        raise UpdateError(unknown_name_message("argument", unknown[0], arguments))
     with plain_attention():
         setting, labels_known = describe_setting(
             model,

@@ -1,6 +1,7 @@
 """The client's training before it sent anything: plain SGD, one step or several."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 from dia.errors import UpdateError
 
@@ -72,6 +73,13 @@ def check_protocol(protocol: Protocol, images: int, sends_gradient: bool) -> lis
     """
     if not isinstance(protocol, FedSGD | FedAvg):
         raise UpdateError(f"protocol is {protocol!r}; it must be dia.FedSGD(...) or dia.FedAvg(...)")
+    kinds = {"learning_rate": Real, "weight_decay": Real, "momentum": Real, "epochs": int, "batch_size": int}
+    for name, kind in kinds.items():
+        value = getattr(protocol, name, None)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise UpdateError(
+                f"protocol: {name} is {value!r}; it must be a {'whole ' if kind is int else ''}number"
+            )
     ranges = {
         "learning_rate": protocol.learning_rate is None or protocol.learning_rate > 0,
         "weight_decay": protocol.weight_decay >= 0,

@@ -89,7 +89,8 @@ def receive(
     size, change = _norm({name: weights[name] for name in sent}), _norm(difference)
     if change == 0:
         raise UpdateError(
-            "update: equal to the weights before; the client trained nothing, or sent back what it got"
+            "update: equal to the weights before; the client trained nothing, sent back what it got, or trained "
+            "model itself: give before=, the weights that were sent out"
         )
     noise = 0.3 * eps * size / change if kind == "weights" else 0.0
     if noise > ROUNDING_MATTERS:
@@ -197,8 +198,8 @@ def _by_name(
         return named
     if isinstance(tensors, Tensor | np.ndarray | str | bytes) or not isinstance(tensors, Sequence):
         raise UpdateError(
-            f"{what} is a {type(tensors).__name__}; it must be tensors by name, a list of tensors, or a module "
-            "(a file is read with dia.read_update)"
+            f"{what} is a {type(tensors).__name__}; it must be a dict of tensors, a list of tensors, or a module "
+            "(a generator is put into list(...), a file is read with dia.read_update)"
         )
     for names in (parameters, state):
         if len(tensors) == len(names):
@@ -218,7 +219,7 @@ def _tensor(value: Any, what: str) -> Tensor:
     try:
         array = np.asarray(value)
         return torch.from_numpy(np.array(array))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UpdateError(
             f"{what} is a {type(value).__name__}, not a tensor or an array of numbers"
         ) from error

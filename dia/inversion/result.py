@@ -66,8 +66,8 @@ class Inversion:
         twin: The made-up client that was attacked first; None where it was not asked for.
     """
 
-    images: Tensor
-    masks: Mapping[str, Tensor]
+    images: Tensor = field(repr=False)
+    masks: Mapping[str, Tensor] = field(repr=False)
     labels: Tensor
     distance: float
     iterations: int
@@ -75,10 +75,10 @@ class Inversion:
     stop_reason: str
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-    gradient_norms: Mapping[str, float]
+    gradient_norms: Mapping[str, float] = field(repr=False)
     settings: Mapping[str, Any] = field(repr=False)
     seconds: float = 0.0
-    twin: Twin | None = None
+    twin: Twin | None = field(default=None, repr=False)
 
 
 def score(images: Tensor, private: Tensor) -> Scores:
@@ -92,10 +92,13 @@ def score(images: Tensor, private: Tensor) -> Scores:
         ValueError: Shapes differ, or values are not in [0, 1] (normalised images, perhaps).
         VictimError: The images are too small for SSIM.
     """
-    found, true = (
-        torch.as_tensor(x)[None] if torch.as_tensor(x).ndim == 3 else torch.as_tensor(x)
-        for x in (images, private)
-    )
+    found, true = (torch.as_tensor(x) for x in (images, private))
+    if found.shape != true.shape or found.ndim not in (3, 4):
+        raise ValueError(
+            f"images are {tuple(found.shape)} and the private ones {tuple(true.shape)}; both must be (N, C, H, W), or "
+            "(C, H, W), and of one shape"
+        )
+    found, true = (x.reshape(-1, *x.shape[-3:]) for x in (found, true))
     true, found = check_images(true[None], found[None])
     order = assign_reconstructions(true, found)[0]
     return Scores(**scores_per_image(true[0], found[0][order]), order=order)

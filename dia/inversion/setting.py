@@ -80,8 +80,10 @@ class Setting:
             raise UpdateError(
                 f"method {method!r}: {reason}; use one of {', '.join(possible)}"
                 if reason
-                else f"method: {unknown_name_message('attack', method, possible)}"
+                else f"method: {unknown_name_message('attack', str(method), possible)}"
             )
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UpdateError(f"seed is {seed!r}; it must be a whole number of at least 0")
         unknown = [name for name in changes if name not in SETTINGS]
         if unknown:
             raise UpdateError(unknown_name_message("setting", unknown[0], SETTINGS))
@@ -174,7 +176,10 @@ def _normalisation(
         )
     values = {}
     for name, given in (("mean", mean), ("std", std)):
-        value = torch.as_tensor(given, dtype=torch.float64).reshape(-1)
+        try:
+            value = torch.as_tensor(given, dtype=torch.float64).reshape(-1)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UpdateError(f"{name} is {given!r}; it must be a number, or one per channel") from error
         value = value.expand(channels) if len(value) == 1 else value
         if len(value) != channels:
             raise UpdateError(f"{name} has {len(value)} values; the images have {channels} channel(s)")

@@ -100,8 +100,17 @@ ERRORS = {
         gradient(lambda g: list(g.values())[:3]), r"a list of 3 tensors; the model has 4 parameters"
     ),
     "list in another order": Case(gradient(lambda g: list(g.values())[::-1]), r"has shape"),
-    "one tensor": Case(gradient(lambda g: g["1.weight"]), r"update is a Tensor; it must be tensors by name"),
+    "one tensor": Case(
+        gradient(lambda g: g["1.weight"]), r"update is a Tensor; it must be a dict of tensors"
+    ),
     "a path": Case(gradient(lambda g: "update.npz"), r"a file is read with dia.read_update"),
+    "a generator": Case(lambda c: {"update": c.model.parameters()}, r"a generator is put into list\(...\)"),
+    "pairs of name and tensor": Case(
+        lambda c: {"update": list(c.model.named_parameters())}, r"1.weight is a tuple, not a tensor"
+    ),
+    "the trained model as model": Case(
+        lambda c: {"update": c.model.state_dict(), "kind": "weights"}, r"give before=, the weights"
+    ),
     "text for a tensor": Case(put("1.bias", lambda x: "zeros"), r"1.bias (is a str|holds)"),
     "an object for a tensor": Case(put("1.bias", lambda x: object()), r"1.bias is a object, not a tensor"),
     "no gradients": Case(gradient(lambda g: dict.fromkeys(g)), r"no tensor at all; run backward\(\)"),
@@ -157,25 +166,39 @@ ERRORS = {
     "negative learning rate": Case(
         weights(protocol=dia.FedSGD(-0.1)), r"learning_rate is -0.1, out of range"
     ),
+    "learning rate as text": Case(
+        weights(protocol=dia.FedSGD("0.1")), r"learning_rate is '0.1'; it must be a"
+    ),
+    "epochs as a fraction": Case(weights(protocol=dia.FedAvg(LR, epochs=1.5)), r"epochs is 1.5; .* whole"),
     "no epochs": Case(weights(protocol=dia.FedAvg(LR, epochs=0)), r"epochs is 0, out of range"),
     "no protocol": Case(said(protocol="fedavg"), r"must be dia.FedSGD"),
     "label out of range": Case(
         said(labels=[10]), r"labels: 10 is no class of the model, whose outputs are 0 to 9"
     ),
     "labels as probabilities": Case(said(labels=[0.5]), r"labels is \[0.5\]; it must be whole numbers"),
+    "one-hot labels": Case(said(labels=[[0, 0, 1, 0, 0, 0, 0, 0, 0, 0]]), r"argmax\(1\) of one-hot"),
+    "no labels": Case(said(labels=None), r"labels is None; it must be"),
+    "labels by name": Case(said(labels=["cat"]), r"labels is \['cat'\]; it must be whole numbers"),
     "labels and images": Case(said(labels=[1, 2], images=3), r"images is 3, and there are 2 labels"),
     "no images": Case(said(images=0), r"images is 0; it must be a whole number"),
     "wrong shape": Case(said(shape=(3, 12, 12)), r"shape \(3, 12, 12\): the model cannot take such images"),
     "height and width alone": Case(said(shape=(12, 12)), r"it must be \(channels, height, width\)"),
     "mean without std": Case(said(std=None), r"std is missing"),
     "mean of 0-255 pixels": Case(said(mean=76.0), r"mean is \[76.0\].*divide values for 0-255 pixels by 255"),
+    "mean by name": Case(said(mean="mnist", std="mnist"), r"mean is 'mnist'; it must be a number"),
     "std of zero": Case(said(std=0.0), r"std is \[0.0\].*above 0"),
     "three channels of mean": Case(said(mean=[0.5] * 3), r"mean has 3 values; the images have 1 channel"),
     "unknown attack": Case(said(method="dai"), r"did you mean 'dia'"),
+    "no attack": Case(said(method=None), r"unknown attack 'None'"),
+    "an argument of another tool": Case(said(num_classes=10), r"'num_classes'; did you mean 'classes'"),
+    "negative seed": Case(said(seed=-1), r"seed is -1; it must be a whole number"),
+    "progress that cannot be called": Case(said(method="analytic", progress=True), r"progress is True"),
     "an attack that needs masks": Case(said(method="wiig"), r"true masks, which no server has; use one of"),
     "unknown setting": Case(said(max_iteration=3), r"did you mean 'max_iterations'"),
     "setting out of range": Case(said(max_iterations=0), r"max_iterations = 0: must be at least 1"),
-    "rate of 1": Case(said(dropout_rates=1.0), r"has 1.0; a rate is at least 0 and below 1"),
+    "rate of 1": Case(said(dropout_rates=1.0), r"has 1.0; a rate is a number, at least 0 and below 1"),
+    "rate as text": Case(said(dropout_rates={"3": "0.5"}), r"3 has '0.5'; a rate is a number"),
+    "rate of True": Case(said(dropout_rates=True), r"has True; a rate is a number"),
     "rate of no dropout": Case(said(dropout_rates={"2": 0.5}), r"unknown dropout module '2'"),
     "unknown mode": Case(said(client_mode="training"), r"client_mode is 'training'"),
 }
@@ -245,8 +268,9 @@ def test_there_are_enough_of_them() -> None:
 def test_an_error_names_the_cause_before_any_iteration(name: str) -> None:
     _, arguments = call(ERRORS[name])
     iterations: list[int] = []
+    arguments = {"progress": lambda iteration, distance: iterations.append(iteration)} | arguments
     with pytest.raises(DiaError, match=ERRORS[name].message):
-        dia.invert(**arguments, progress=lambda iteration, distance: iterations.append(iteration))
+        dia.invert(**arguments)
     assert not iterations
 
 

@@ -169,7 +169,45 @@ def test_batch_norm_in_train_mode_is_replayed_and_named() -> None:
     assert r.distance < 0.3
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_sound_updates_of_dark_images_raise_no_doubt(bias: bool) -> None:
+    """Their normalised pixels point away from those of bright images, and so do the gradients of the first layer."""
+    stroke = torch.zeros(1, *SHAPE)
+    stroke[..., 5:7, 3:9] = 1
+    for seed in range(12):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Flatten(), nn.Linear(144, 64), nn.GELU(), nn.Dropout(0.5), nn.Linear(64, CLASSES, bias=bias)
+        )
+        loss = nn.functional.cross_entropy(model((stroke - 0.15) / 0.3), torch.tensor([seed % CLASSES]))
+        gradient = torch.autograd.grad(loss, list(model.parameters()))
+        r = dia.invert(
+            model, gradient, labels=[seed % CLASSES], **FAST | {"max_iterations": 1, "mean": 0.15, "std": 0.3}
+        )
+        assert [w for w in r.warnings if "do not explain" not in w] == []
+
+
+def test_a_hidden_layer_with_as_many_inputs_as_pixels_shows_none() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, 2, 1), nn.GELU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(144, CLASSES)
+    )
+    with torch.no_grad():
+        model[0].weight.mul_(20)  # features far from [0, 1]
+    client = train_client(model)
+    r = dia.invert(model, client.gradient, **FAST | {"max_iterations": 1})
+    assert not any("shows has pixels" in warning for warning in r.warnings)
+
+
+def test_a_result_prints_without_its_tensors() -> None:
+    client = train_client()
+    text = repr(dia.invert(client.model, client.gradient, **FAST | {"max_iterations": 2}, twin=True))
+    assert "distance=" in text and "warnings=" in text and len(text.replace("\n", "")) < 2000
+
+
 def test_scores_refuse_normalised_images() -> None:
     client = train_client()
+    with pytest.raises(ValueError, match=r"private ones \(1, 12, 12, 1\); both must be \(N, C, H, W\)"):
+        dia.score(client.images, client.images.permute(0, 2, 3, 1))
     with pytest.raises(ValueError, match=r"not in|in \[0, 1\]"):
         dia.score((client.images - MEAN) / STD, client.images)

@@ -1,6 +1,7 @@
 """``examples/nvflare``: DXO files in FOBS form, as documented and, where nvflare is installed, as it writes them."""
 
 import io
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.real_clients import NORMALISATION, SHAPE, train_client
+from helpers.real_clients import MEAN, NORMALISATION, SHAPE, STD, train_client
 
 import dia
 from dia.errors import UpdateError
@@ -18,9 +19,13 @@ msgpack = pytest.importorskip(
 )
 
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "nvflare"
+NO_NVFLARE = "nvflare is not installed: pip install 'dropout-inversion-attack[nvflare]'"
+
+
 @pytest.fixture
 def read_dxo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Any]]:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "examples" / "nvflare"))
+    monkeypatch.syspath_prepend(str(EXAMPLE))
     import dxo
 
     yield dxo.read_dxo
@@ -87,9 +92,52 @@ def test_broken_files_are_refused(read_dxo: Callable[[Path], Any], tmp_path: Pat
         read_dxo(tmp_path / "u.dxo")
 
 
+def readme_blocks() -> list[str]:
+    """The Python of the README, in order."""
+    return re.findall(r"```python\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("kind", ["WEIGHTS", "WEIGHT_DIFF"])
+def test_the_filter_of_the_readme_keeps_what_a_client_sent(
+    read_dxo: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The README's blocks as they stand: decomposers outside a federation, the filter, and the reader."""
+    dxo = pytest.importorskip("nvflare.apis.dxo", reason=NO_NVFLARE)
+    from nvflare.apis.fl_constant import ReservedKey
+    from nvflare.apis.fl_context import FLContext
+    from nvflare.apis.shareable import Shareable
+
+    monkeypatch.chdir(tmp_path)
+    client = train_client()
+    sent = client.after if kind == "WEIGHTS" else client.difference
+    save, outside, attack = readme_blocks()
+    names: dict[str, Any] = {"dia": dia, "model": client.model}
+    exec(outside, names)
+    exec(save, names)
+    shareable = dxo.DXO(
+        getattr(dxo.DataKind, kind),
+        data={name: value.numpy() for name, value in sent.items()},
+        meta={"NUM_STEPS_CURRENT_ROUND": 1},
+    ).to_shareable()
+    context, peer = FLContext(), FLContext()
+    context.set_prop(ReservedKey.IDENTITY_NAME, "server", private=False, sticky=False)
+    peer.set_prop(ReservedKey.IDENTITY_NAME, "site-1", private=False, sticky=False)
+    context.set_peer_context(peer)
+    kept = names["SaveUpdates"]().process(shareable, context)
+    assert isinstance(kept, Shareable) and kept is shareable  # the federation goes on with what was sent
+    read = read_dxo(tmp_path / "updates" / "site-1.dxo")
+    assert read.kind == {"WEIGHTS": "weights", "WEIGHT_DIFF": "difference"}[kind]
+    assert all(np.array_equal(read.arrays[name], value.numpy()) for name, value in sent.items())
+    shorter = f'{STD}, method="dia_lbfgs", max_iterations=200, device="cpu"'
+    for ours, theirs in {"(1, 28, 28)": f"{SHAPE}", "0.1307": f"{MEAN}", "0.3081": shorter}.items():
+        assert attack.count(ours) == 1
+        attack = attack.replace(ours, theirs)
+    exec(attack, names)
+    assert float(dia.score(names["r"].images, client.images).ssim) > 0.9
+
+
 def test_a_file_that_nvflare_wrote(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
-    reason = "nvflare is not installed: pip install 'dropout-inversion-attack[nvflare]'"
-    module = pytest.importorskip("nvflare.apis.dxo", reason=reason)
+    module = pytest.importorskip("nvflare.apis.dxo", reason=NO_NVFLARE)
     pytest.importorskip("nvflare.app_common.decomposers.common_decomposers").register()
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
     module.DXO(module.DataKind.WEIGHTS, data=arrays, meta={"NUM_STEPS_CURRENT_ROUND": 2}).to_file(
