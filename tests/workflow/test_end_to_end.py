@@ -169,7 +169,6 @@ def test_a_longer_axis_adds_only_the_new_cells(finished: Workplace, test_config:
     config.unlink()
     assert planned["attack"] == 6
     assert "victims" not in planned
-    assert planned["figures_from_cells"] == 1  # of the new seed; pictures of the old one stay
 
 
 def test_one_lost_cell_is_reported_by_partial_and_alone_runs_again(finished: Workplace) -> None:

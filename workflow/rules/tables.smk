@@ -29,12 +29,10 @@ rule tables:
         " --out {output:q} > {log:q} 2>&1"
 
 
-# A figure is drawn again where one of its own cells is new or has changed, or others belong to it; that lists were
-# written again for other cells is no reason.
 rule figures_from_cells:
     input:
         cell_files_of_figure,
-        cells=ancient(rules.list_cells.output.cells),
+        cells=rules.list_cells.output.cells,
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -57,9 +55,8 @@ rule figures_from_cells:
 
 rule figures_from_results:
     input:
-        cell_files_of_figure,
-        config=ancient(rules.list_cells.output.config),
-        results=ancient(ROWS),
+        config=rules.list_cells.output.config,
+        results=ROWS,
     output:
         report(
             f"{RESULTS}/figures/{{figure}}.png",

@@ -42,7 +42,7 @@ def default_cache() -> Path:
 
 
 class Compilation:
-    """How one run of an attack computes its loss and gradients.
+    """The way in which one run of an attack computes its loss and gradients.
 
     Args:
         setting: What was asked for.
@@ -93,7 +93,7 @@ class Compilation:
     def evaluate(
         self, chunk: Chunk, state: SearchState, variables: MaskVariables, tv_weight: float
     ) -> Evaluation | None:
-        """As :func:`~dia.attacks.optimisation.objective.evaluate`, by a graph; None where there is none."""
+        """Evaluate as :func:`~dia.attacks.optimisation.objective.evaluate` does, by a graph; None where there is none."""
         found = None
         if self._compiles:
             try:
@@ -168,7 +168,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Given:
-    """What the loss depends on besides the variables and the weights."""
+    """Values that the loss depends on besides the variables and the weights."""
 
     received: ClientUpdate
     labels: Tensor
