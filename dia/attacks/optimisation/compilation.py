@@ -64,7 +64,7 @@ class Compilation:
 
     @property
     def used_throughout(self) -> bool:
-        """Whether there were evaluations, and all of them were compiled."""
+        """True if there were evaluations, and all of them were compiled."""
         return self._evaluations[True] > 0 and self._evaluations[False] == 0
 
     def begin(
@@ -93,7 +93,7 @@ class Compilation:
     def evaluate(
         self, chunk: Chunk, state: SearchState, variables: MaskVariables, tv_weight: float
     ) -> Evaluation | None:
-        """Evaluate as :func:`~dia.attacks.optimisation.objective.evaluate` does, by a graph; None where there is none."""
+        """Evaluate by a graph as :func:`~dia.attacks.optimisation.objective.evaluate` does; None without a graph."""
         found = None
         if self._compiles:
             try:
@@ -211,7 +211,7 @@ def _padded(count: int, largest: int) -> int:
 
 
 def _obstacle(problem: Problem) -> str | None:
-    """Why a problem cannot be compiled at all."""
+    """The reason why a problem cannot be compiled at all."""
     if not isinstance(problem.model, BatchedGradientEngine):
         return "clients make several local steps"
     if problem.model.per_victim_parameters:
@@ -222,7 +222,7 @@ def _obstacle(problem: Problem) -> str | None:
 
 
 def _agree(found: Evaluation, expected: Evaluation) -> bool:
-    """Whether two evaluations are the same but for rounding, victim by victim; where the second is finite."""
+    """Tell whether two evaluations are the same but for rounding, victim by victim; where the second is finite."""
     tolerance = PROBE_TOLERANCE.get(found.total_loss.dtype, 1e-3)
     ours, theirs = ([e.gradient, e.total_loss, e.matching_distance] for e in (found, expected))
     return all(
