@@ -1,12 +1,12 @@
 """False alarms and misses of the checks of ``dia.invert``, over clients that are described rightly and wrongly.
 
-    python benchmarks/inversion_thresholds.py --right 16 --wrong 2
+    python benchmarks/inversion_thresholds.py [--right 8] [--wrong 2]
 
 Clients in plain torch have one bundled MNIST digit (two where it says so) and dropout 0.5; every second one starts
 from a network that was trained for some rounds. Half of a network's clients send a gradient, half the weights after
 one step. A description is wrong in one thing. First per description: the pictures and what was warned of. Then per
 threshold of the matching distance: good pictures (SSIM above 0.9) that it doubts, and bad ones (below 0.5) that it
-believes. Then the verdict of the twin. Last the comparison with made-up clients alone, which needs no attack. Rates
+believes. Then the verdict of the twin (one image, described rightly). Last the other warnings on right descriptions. Rates
 have Wilson's 95% intervals. Other clients: ``--seed``.
 """
 

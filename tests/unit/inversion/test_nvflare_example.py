@@ -2,7 +2,9 @@
 
 import io
 import re
+import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,27 @@ def test_a_difference_gives_the_image_away(read_dxo: Callable[[Path], Any], tmp_
         method="dia_lbfgs", max_iterations=200, device="cpu",
     )  # fmt: skip
     assert float(dia.score(r.images, client.images).ssim) > 0.9
+
+
+def test_the_form_of_a_running_federation(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
+    """The tuple (kind, meta, data), and a large array in a section of its own."""
+    number, large = uuid.uuid4(), np.arange(4.0)
+    reference = fobs("nvflare.fuel.utils.fobs.datum.DatumRef", {"data": {"datum_id": str(number)}}, "Data")
+    arrays = {"small": array(np.ones(3)), "large": array(large)}
+    blob = arrays["large"]["__fobs_data__"]["data"]
+    arrays["large"]["__fobs_data__"]["data"] = reference
+    parts = [fobs("nvflare.apis.dxo.DataKind", "WEIGHTS", "Enum"), {"NUM_STEPS_CURRENT_ROUND": 1}, arrays]
+    body = msgpack.packb(fobs("nvflare.apis.dxo.DXO", fobs("tuple", parts, "Tuple"), "DXODecomposer"))
+    sections = ((b"d\0", body), (b"f\0", number.bytes + blob))
+    content = b"".join(marker + len(part).to_bytes(8, "big") + part for marker, part in sections)
+    path = tmp_path / "u.dxo"
+    path.write_bytes(content)
+    update = read_dxo(path)
+    assert update.kind == "weights" and update.meta == {"NUM_STEPS_CURRENT_ROUND": 1}
+    assert np.array_equal(update.arrays["large"], large) and update.arrays["small"].tolist() == [1, 1, 1]
+    path.write_bytes(content[: len(body) + 10])
+    with pytest.raises(UpdateError, match="large is not a plain array"):
+        read_dxo(path)
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -136,13 +159,29 @@ def test_the_filter_of_the_readme_keeps_what_a_client_sent(
     assert float(dia.score(names["r"].images, client.images).ssim) > 0.9
 
 
-def test_a_file_that_nvflare_wrote(read_dxo: Callable[[Path], Any], tmp_path: Path) -> None:
-    module = pytest.importorskip("nvflare.apis.dxo", reason=NO_NVFLARE)
-    pytest.importorskip("nvflare.app_common.decomposers.common_decomposers").register()
-    arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2)}
-    module.DXO(module.DataKind.WEIGHTS, data=arrays, meta={"NUM_STEPS_CURRENT_ROUND": 2}).to_file(
-        str(tmp_path / "u.dxo")
-    )
-    update = read_dxo(tmp_path / "u.dxo")
+WRITE = """
+import sys, numpy as np
+from nvflare.apis.dxo import DXO, DataKind
+from nvflare.apis.utils.decomposers import flare_decomposers
+from nvflare.app_common.decomposers import common_decomposers
+if sys.argv[2] == "federation":
+    flare_decomposers.register()
+common_decomposers.register()
+arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "large": np.arange(1_500_000.0)}
+DXO(DataKind.WEIGHTS, data=arrays, meta={"NUM_STEPS_CURRENT_ROUND": 2}).to_file(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("where", ["federation", "script"])
+def test_a_file_that_nvflare_wrote(read_dxo: Callable[[Path], Any], tmp_path: Path, where: str) -> None:
+    """A process of its own, as what is registered decides on the form, and nothing can be registered back."""
+    pytest.importorskip("nvflare.apis.dxo", reason=NO_NVFLARE)
+    path = tmp_path / "u.dxo"
+    subprocess.run([sys.executable, "-c", WRITE, str(path), where], check=True, timeout=120)
+    update = read_dxo(path)
     assert update.kind == "weights" and update.meta == {"NUM_STEPS_CURRENT_ROUND": 2}
-    assert all(np.array_equal(update.arrays[name], arrays[name]) for name in arrays)
+    assert np.array_equal(update.arrays["w"], np.arange(6).reshape(2, 3)) and len(update.arrays) == 2
+    assert np.array_equal(update.arrays["large"], np.arange(1_500_000))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UpdateError, match="truncated"):
+        read_dxo(path)
