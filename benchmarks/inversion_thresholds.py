@@ -6,8 +6,8 @@ Clients in plain torch have one bundled MNIST digit (two where it says so) and d
 from a network that was trained for some rounds. Half of a network's clients send a gradient, half the weights after
 one step. A description is wrong in one thing. First per description: the pictures and what was warned of. Then per
 threshold of the matching distance: good pictures (SSIM above 0.9) that it doubts, and bad ones (below 0.5) that it
-believes. Then the verdict of the twin (one image, described rightly). Last the other warnings on right descriptions. Rates
-have Wilson's 95% intervals. Other clients: ``--seed``.
+believes. Then the verdict of the twin (one image, described rightly). Last the other warnings on right
+descriptions. Rates have Wilson's 95% intervals. Other clients: ``--seed``.
 """
 
 import argparse
